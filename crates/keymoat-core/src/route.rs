@@ -1,0 +1,191 @@
+//! Routes: which requests go to which upstream, under which policy.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::carrier::Carriers;
+
+/// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// Any HTTP, SSE or WebSocket API.
+    Generic,
+    /// Google's Gemini API: Live, Live Music, REST and SSE.
+    Gemini,
+}
+
+impl Dialect {
+    /// The configuration's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+/// What a route does with a credential in the query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryPolicy {
+    /// Nothing is accepted.
+    Refuse,
+    /// Short-lived tokens only, because some SDKs have no other carrier.
+    #[default]
+    Tokens,
+    /// Long-lived keys work, are counted, and are answered with `Deprecation` and its kin.
+    Warn,
+    /// Long-lived keys work.
+    Allow,
+}
+
+impl FromStr for QueryPolicy {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "refuse" => Ok(Self::Refuse),
+            "tokens" => Ok(Self::Tokens),
+            "warn" => Ok(Self::Warn),
+            "allow" => Ok(Self::Allow),
+            _ => Err(UnknownWord { word: word.to_owned(), known: "refuse, tokens, warn, allow" }),
+        }
+    }
+}
+
+/// What a WebSocket gets whose only offered subprotocol is its credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoneSubprotocol {
+    /// The handshake is answered without a selection and closed with a hint.
+    #[default]
+    Refuse,
+    /// The entry is echoed, because a browser fails otherwise. The secret then stands in a response header.
+    Echo,
+}
+
+impl FromStr for LoneSubprotocol {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "refuse" => Ok(Self::Refuse),
+            "echo" => Ok(Self::Echo),
+            _ => Err(UnknownWord { word: word.to_owned(), known: "refuse, echo" }),
+        }
+    }
+}
+
+/// A word in a configuration that is none of those known at its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word `{word}`: write one of {known}")]
+pub struct UnknownWord {
+    /// What was written.
+    pub word: String,
+    /// What could have been.
+    pub known: &'static str,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name; a key's scopes are route names.
+    pub name: Arc<str>,
+    /// The name of the upstream that it leads to.
+    pub upstream: Arc<str>,
+    /// What its clients speak.
+    pub dialect: Dialect,
+    /// Which paths it takes.
+    pub paths: Paths,
+    /// Where its credentials may sit. All of them are stripped.
+    pub carriers: Carriers,
+    /// What it does with a credential in the query.
+    pub query: QueryPolicy,
+    /// What it does with a lone credential in `Sec-WebSocket-Protocol`.
+    pub lone_subprotocol: LoneSubprotocol,
+}
+
+/// Which paths a route takes.
+#[derive(Clone, Debug)]
+pub enum Paths {
+    /// The dialect's own paths, below this prefix (empty, or `/gw/gemini` without a slash at the end).
+    Dialect {
+        /// What stands before the dialect's own path; it is removed.
+        prefix: String,
+    },
+    /// Patterns: an exact path, or a prefix that ends in `/*`. The path goes upstream as it is.
+    Patterns(Vec<Pattern>),
+}
+
+/// One pattern of a generic route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// This path and no other.
+    Exact(String),
+    /// Every path that starts with this text, which ends in `/`; also the text without that slash.
+    Below(String),
+}
+
+impl Pattern {
+    /// Reads `/api/events` or `/api/*`.
+    ///
+    /// # Errors
+    /// [`UnknownWord`] when it does not start with `/` or has a `*` elsewhere than in a closing `/*`.
+    pub fn parse(text: &str) -> Result<Self, UnknownWord> {
+        let unknown = || UnknownWord { word: text.to_owned(), known: "`/exact/path`, `/prefix/*`" };
+        let (below, star) = match text.strip_suffix("/*") {
+            Some(below) => (below, true),
+            None => (text, false),
+        };
+        if below.contains('*') || (!below.is_empty() && !below.starts_with('/')) || text.is_empty() {
+            return Err(unknown());
+        }
+        Ok(if star { Self::Below(format!("{below}/")) } else { Self::Exact(below.to_owned()) })
+    }
+
+    /// Whether `path`, canonical and without query, is taken. The length tells which of two patterns is the closer.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => (path == exact).then_some(usize::MAX),
+            Self::Below(prefix) => {
+                let at_root = path.len() + 1 == prefix.len() && prefix.starts_with(path);
+                (path.starts_with(prefix.as_str()) || at_root).then_some(prefix.len())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        let api = Pattern::parse("/api/*").expect("well formed");
+        assert!(api.matches("/api/events").is_some());
+        assert!(api.matches("/api").is_some());
+        assert!(api.matches("/apix").is_none());
+        assert!(api.matches("/").is_none());
+        let all = Pattern::parse("/*").expect("well formed");
+        assert!(all.matches("/").is_some());
+        assert!(all.matches("/x").is_some());
+        let exact = Pattern::parse("/ws/events").expect("well formed");
+        assert!(exact.matches("/ws/events").is_some());
+        assert!(exact.matches("/ws/events/").is_none());
+    }
+
+    #[test]
+    fn an_exact_path_is_closer_than_a_prefix_and_a_long_prefix_than_a_short_one() {
+        let path = "/a/b";
+        let closeness = |text: &str| Pattern::parse(text).expect("well formed").matches(path);
+        assert!(closeness("/a/b") > closeness("/a/*"));
+        assert!(closeness("/a/*") > closeness("/*"));
+    }
+
+    #[test]
+    fn a_pattern_that_means_nothing_is_refused() {
+        for bad in ["", "api", "/a*", "/*/b", "*"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
