@@ -4,13 +4,22 @@
 //! answers with a value. The crates above move the bytes and keep the state.
 
 pub mod carrier;
+pub mod digest;
+pub mod key;
+pub mod path;
+pub mod record;
 pub mod refusal;
 pub mod route;
 pub mod secret;
+pub mod snapshot;
 pub mod time;
 
 pub use carrier::Carrier;
+pub use digest::{Digest, Pepper};
+pub use key::{Key, Scopes};
+pub use record::Record;
 pub use refusal::{Code, Refusal};
 pub use route::{Dialect, QueryPolicy, Route};
 pub use secret::Secret;
+pub use snapshot::Snapshot;
 pub use time::UnixMillis;

@@ -1,1 +1,3 @@
-//! placeholder
+//! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
+
+pub mod settings;

@@ -1,0 +1,1 @@
+//! Paths: the canonical form that routes see, and the masked form that records show.

@@ -1,0 +1,170 @@
+//! The one event that every request or session leaves behind.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::carrier::Carrier;
+use crate::refusal::Code;
+use crate::route::Dialect;
+use crate::time::UnixMillis;
+
+/// What happened to one request or session. Never holds a credential: the path is without query and masked
+/// (by [`crate::path`]), the client is known by the id of its key.
+///
+/// The fields are fixed: the log line, audit, counting and the console read the same ones.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the head had arrived.
+    pub at: UnixMillis,
+    /// The address that the connection came from.
+    pub client: IpAddr,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// The method, or `-` when the head could not be read that far.
+    pub method: &'static str,
+    /// The path without its query, credentials masked.
+    pub path: String,
+    /// The route that took it.
+    pub route: Option<Arc<str>>,
+    /// The upstream that the route leads to.
+    pub upstream: Option<Arc<str>>,
+    /// The route's dialect.
+    pub dialect: Option<Dialect>,
+    /// Where the credential sat that was used, or that was refused.
+    pub carrier: Option<Carrier>,
+    /// Further copies of a credential that were removed, such as a stale one in the query.
+    pub copies_stripped: u16,
+    /// The secret was echoed as the lone subprotocol, as the route demands.
+    pub lone_subprotocol_echoed: bool,
+    /// The key it was.
+    pub key_id: Option<Arc<str>>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or failed.
+    pub code: Option<Code>,
+    /// What went wrong, for the operator: more than the client is told, but never a credential.
+    pub cause: Option<String>,
+    /// The HTTP status that was answered; 101 for a WebSocket, 200 for one over HTTP/2.
+    pub status: Option<u16>,
+    /// The close code that the client got or gave; 1006 when there was no close frame.
+    pub close_code: Option<u16>,
+    /// Who ended a WebSocket.
+    pub closed_by: Option<Side>,
+    /// From the head to the end, in milliseconds.
+    pub duration_millis: u64,
+    /// From the head to the upstream's own head, in milliseconds.
+    pub upstream_millis: Option<u64>,
+    /// Body or payload bytes from the client.
+    pub bytes_in: u64,
+    /// Body or payload bytes to the client.
+    pub bytes_out: u64,
+    /// WebSocket messages from the client.
+    pub messages_in: u64,
+    /// WebSocket messages to the client.
+    pub messages_out: u64,
+}
+
+/// What was spoken with the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// A WebSocket, over either.
+    WebSocket,
+}
+
+impl Protocol {
+    /// The word in the log line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// How a request or session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went to the upstream and came to its end.
+    Allowed,
+    /// Keymoat said no.
+    Refused,
+    /// It was allowed, but the upstream or the connection failed.
+    Failed,
+    /// The client went away before the end.
+    Aborted,
+}
+
+impl Outcome {
+    /// The word in the log line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// One end of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
+    /// Keymoat itself.
+    Keymoat,
+}
+
+impl Side {
+    /// The word in the log line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Keymoat => "keymoat",
+        }
+    }
+}
+
+impl Record {
+    /// A record that knows only where and when; the stages fill in the rest.
+    #[must_use]
+    pub fn begin(at: UnixMillis, client: IpAddr, protocol: Protocol) -> Self {
+        Self {
+            at,
+            client,
+            protocol,
+            method: "-",
+            path: String::from("-"),
+            route: None,
+            upstream: None,
+            dialect: None,
+            carrier: None,
+            copies_stripped: 0,
+            lone_subprotocol_echoed: false,
+            key_id: None,
+            outcome: Outcome::Aborted,
+            code: None,
+            cause: None,
+            status: None,
+            close_code: None,
+            closed_by: None,
+            duration_millis: 0,
+            upstream_millis: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            messages_in: 0,
+            messages_out: 0,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the gateway is told to do: already parsed, already checked. The binary's configuration builds these values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use keymoat_core::{Route, Secret};
+
+/// Everything a gateway needs to start.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where it listens. At least one.
+    pub listeners: Vec<Listener>,
+    /// How many threads serve; each has its own runtime, its own listening sockets and its own upstream connections.
+    pub threads: usize,
+    /// The routes, closest match wins.
+    pub routes: Vec<Route>,
+    /// The upstreams that the routes name.
+    pub upstreams: Vec<Upstream>,
+    /// Limits and deadlines.
+    pub limits: Limits,
+}
+
+/// One listening address.
+#[derive(Debug)]
+pub struct Listener {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The certificate chain and key, or `None` for plain text.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// An API behind the gateway.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The name that routes use.
+    pub name: Arc<str>,
+    /// Scheme, host and port.
+    pub origin: Origin,
+    /// What stands before every path sent there: empty, or `/v2` without a slash at the end.
+    pub path_prefix: String,
+    /// The real API key, or `None` for an API that takes none.
+    pub secret: Option<Secret>,
+    /// The one place where the secret is put on.
+    pub inject: Inject,
+    /// A PEM file of further authorities to trust, for a private upstream; the machine's own are always trusted.
+    pub ca_file: Option<PathBuf>,
+    /// Which HTTP version is spoken to it.
+    pub http: UpstreamHttp,
+}
+
+/// Scheme, host and port of an upstream (RFC 6454 section 4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Whether it is spoken to over TLS, always verified.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Where the real key is put on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// `NAME: SECRET`, or `Authorization: Bearer SECRET` when the name is `authorization`.
+    Header(HeaderName),
+    /// `?NAME=SECRET`, for an API that takes nothing else.
+    Query(String),
+}
+
+/// Which HTTP version is spoken to an upstream. WebSockets always use HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamHttp {
+    /// Over TLS what ALPN selects; HTTP/1.1 in plain text.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; in plain text with prior knowledge (RFC 9113 section 3.3).
+    Http2,
+}
+
+/// Limits and deadlines, with the defaults that `Limits::default()` gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once, over all threads; one more is answered 503 before anything is read.
+    pub connections_max: usize,
+    /// How long a TLS handshake may take.
+    pub tls_handshake: Duration,
+    /// How long the head of a request may take from its first byte.
+    pub head: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// How long a connection to an upstream may take, TLS included.
+    pub connect: Duration,
+    /// How long an upstream may take to answer with a head.
+    pub response_head: Duration,
+    /// The longest silence inside a request's or response's body.
+    pub body_idle: Duration,
+    /// A WebSocket frame may be this large, in bytes of payload.
+    pub frame_bytes_max: u64,
+    /// A WebSocket message may be this large, in bytes of payload, over all its frames.
+    pub message_bytes_max: u64,
+    /// How long a WebSocket may be silent in both directions, pings not counted.
+    pub websocket_idle: Duration,
+    /// How often a WebSocket client is pinged.
+    pub ping_every: Duration,
+    /// How long one write may be stalled by a peer that does not read.
+    pub write_stall: Duration,
+    /// How long to wait for the peer's answer to a close frame.
+    pub close_wait: Duration,
+    /// How long live sessions may go on after the shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            tls_handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            connect: Duration::from_secs(10),
+            response_head: Duration::from_secs(300),
+            body_idle: Duration::from_secs(300),
+            frame_bytes_max: 16 << 20,
+            message_bytes_max: 16 << 20,
+            websocket_idle: Duration::from_secs(300),
+            ping_every: Duration::from_secs(20),
+            write_stall: Duration::from_secs(30),
+            close_wait: Duration::from_secs(2),
+            drain: Duration::from_secs(600),
+        }
+    }
+}
