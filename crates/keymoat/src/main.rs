@@ -1,1 +1,3 @@
+//! The `keymoat` command.
+mod config;
 fn main() {}
