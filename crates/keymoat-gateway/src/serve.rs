@@ -135,7 +135,7 @@ async fn travel(
         .and_then(|grant| Ok((grant, dialect::upstream_path(route, &mut head)?)));
     match std::mem::replace(&mut head.ask, Ask::Http) {
         Ask::Http => match admitted {
-            Ok((grant, path)) => Box::pin(http(worker, peer, head, path, body, route, grant, ledger)).await,
+            Ok((grant, path)) => Box::pin(http(worker, peer, head, &path, body, route, grant, &switch, ledger)).await,
             Err(refusal) => answer::refusal(&refusal, Some(route), ledger),
         },
         Ask::WebSocket(_) if !switch.is_possible() => {
@@ -146,7 +146,8 @@ async fn travel(
             ledger.record.protocol = Protocol::WebSocket;
             match admitted {
                 Ok((grant, path)) => {
-                    Box::pin(websocket_dial_first(worker, peer, head, opening, &path, route, grant, switch, ledger)).await
+                    Box::pin(websocket_dial_first(worker, peer, head, opening, &path, route, grant, switch, ledger))
+                        .await
                 }
                 Err(refusal) => relay::refuse_websocket(&refusal, &opening, route, switch, peer, worker, ledger),
             }
@@ -235,5 +236,7 @@ async fn websocket_dial_first(
 }
 
 fn link<'a>(worker: &'a Worker, route: &Route) -> Result<&'a upstream::Link, Refusal> {
-    worker.link(&route.upstream).ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
+    worker
+        .link(&route.upstream)
+        .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
 }

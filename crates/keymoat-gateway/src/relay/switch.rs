@@ -99,4 +99,3 @@ fn concat(first: &[u8], second: &[u8]) -> Bytes {
     all.extend_from_slice(second);
     all.freeze()
 }
-
