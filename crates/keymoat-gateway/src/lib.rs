@@ -1,3 +1,4 @@
 //! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
 
+pub mod gated;
 pub mod settings;
