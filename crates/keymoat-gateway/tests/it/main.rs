@@ -1,4 +1,6 @@
-//! The gateway over real sockets.
+//! Drives the gateway and its parts through the doors that clients use.
 
+mod differential;
+mod gated;
 mod road;
 mod stand;
