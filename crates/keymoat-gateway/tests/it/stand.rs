@@ -17,23 +17,23 @@ use keymoat_gateway::{Gateway, Running};
 use tokio::sync::oneshot;
 
 /// The real key of every upstream here.
-pub const REAL_KEY: &str = "REAL-upstream-key-0123456789abcdef";
+pub(crate) const REAL_KEY: &str = "REAL-upstream-key-0123456789abcdef";
 /// How long an answer may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What runs for one test.
-pub struct Stand {
-    pub address: SocketAddr,
-    pub recorder: Recorder,
-    pub records: Arc<Mutex<Vec<Record>>>,
-    pub key: String,
-    pub running: Option<Running>,
+pub(crate) struct Stand {
+    pub(crate) address: SocketAddr,
+    pub(crate) recorder: Recorder,
+    pub(crate) records: Arc<Mutex<Vec<Record>>>,
+    pub(crate) key: String,
+    pub(crate) running: Option<Running>,
     snapshots: Arc<ArcSwap<Snapshot>>,
     emulator: Option<oneshot::Sender<()>>,
 }
 
 /// Every carrier, as the built-in routes list them.
-pub const ALL_CARRIERS: [&str; 9] = [
+pub(crate) const ALL_CARRIERS: [&str; 9] = [
     "header:authorization",
     "header:x-api-key",
     "header:x-goog-api-key",
@@ -46,7 +46,7 @@ pub const ALL_CARRIERS: [&str; 9] = [
 ];
 
 /// A generic route to the emulator.
-pub fn generic(name: &str, upstream: &str, patterns: &[&str], query: QueryPolicy) -> Route {
+pub(crate) fn generic(name: &str, upstream: &str, patterns: &[&str], query: QueryPolicy) -> Route {
     Route {
         name: name.into(),
         upstream: upstream.into(),
@@ -59,12 +59,16 @@ pub fn generic(name: &str, upstream: &str, patterns: &[&str], query: QueryPolicy
 }
 
 /// A Gemini route to the emulator, below `prefix`.
-pub fn gemini(name: &str, prefix: &str, query: QueryPolicy) -> Route {
-    Route { dialect: Dialect::Gemini, paths: Paths::Dialect { prefix: prefix.into() }, ..generic(name, "gemini", &[], query) }
+pub(crate) fn gemini(name: &str, prefix: &str, query: QueryPolicy) -> Route {
+    Route {
+        dialect: Dialect::Gemini,
+        paths: Paths::Dialect { prefix: prefix.into() },
+        ..generic(name, "gemini", &[], query)
+    }
 }
 
 /// An upstream at `address` that takes the real key in `header`.
-pub fn upstream(name: &str, address: SocketAddr, header: &'static str) -> Upstream {
+pub(crate) fn upstream(name: &str, address: SocketAddr, header: &'static str) -> Upstream {
     Upstream {
         name: name.into(),
         origin: Origin { tls: false, host: address.ip().to_string(), port: address.port() },
@@ -78,18 +82,21 @@ pub fn upstream(name: &str, address: SocketAddr, header: &'static str) -> Upstre
 
 impl Stand {
     /// The usual routes, default limits.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(Limits::default(), |_| {})
     }
 
     /// The usual routes, and what `change` does to the settings.
-    pub fn with(limits: Limits, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn with(limits: Limits, change: impl FnOnce(&mut Settings)) -> Self {
         let mut options = Options::new(Secret::from(REAL_KEY));
         options.gemini.speed = 20;
         options.sse_pause = Duration::from_millis(50);
         options.events.interval = Duration::from_millis(50);
         let (behind, recorder, emulator) = emulate(options);
-        let lone = Route { lone_subprotocol: LoneSubprotocol::Echo, ..generic("lone", "events", &["/ws/events"], QueryPolicy::Tokens) };
+        let lone = Route {
+            lone_subprotocol: LoneSubprotocol::Echo,
+            ..generic("lone", "events", &["/ws/events"], QueryPolicy::Tokens)
+        };
         let mut settings = Settings {
             listeners: vec![Listener { address: "127.0.0.1:0".parse().expect("an address"), tls: None }],
             threads: 2,
@@ -128,18 +135,19 @@ impl Stand {
         )
         .expect("a gateway");
         let address = running.addresses()[0];
-        let stand = Self { address, recorder, records, key: text, running: Some(running), snapshots, emulator: Some(emulator) };
+        let stand =
+            Self { address, recorder, records, key: text, running: Some(running), snapshots, emulator: Some(emulator) };
         stand.know(&stand.key, &Stand::a_key("key_one", Scopes::All));
         stand
     }
 
     /// A key record.
-    pub fn a_key(id: &str, scopes: Scopes) -> Key {
+    pub(crate) fn a_key(id: &str, scopes: Scopes) -> Key {
         Key { id: id.into(), name: id.into(), scopes, created_at: UnixMillis(0), expires_at: None, revoked_at: None }
     }
 
     /// Makes the gateway know `credential` as `key`, as the store's feed would.
-    pub fn know(&self, credential: &str, key: &Key) {
+    pub(crate) fn know(&self, credential: &str, key: &Key) {
         let old = self.snapshots.load();
         let mut keys = old.keys.clone();
         keys.insert(old.pepper.digest(credential.as_bytes()), Arc::new(key.clone()));
@@ -147,25 +155,25 @@ impl Stand {
     }
 
     /// Sends `request` and reads until the gateway closes.
-    pub fn exchange(&self, request: &str) -> String {
+    pub(crate) fn exchange(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).expect("sent");
         read_all(&mut stream)
     }
 
     /// `GET path` with further header lines, on a connection of its own.
-    pub fn fetch(&self, path: &str, headers: &str) -> String {
+    pub(crate) fn fetch(&self, path: &str, headers: &str) -> String {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: keymoat.test\r\nConnection: close\r\n{headers}\r\n"))
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("the gateway listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream
     }
 
     /// Opens a WebSocket by hand; gives the answer's head and the stream.
-    pub fn open_websocket(&self, path: &str, headers: &str) -> (String, TcpStream) {
+    pub(crate) fn open_websocket(&self, path: &str, headers: &str) -> (String, TcpStream) {
         let mut stream = self.connect();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: keymoat.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -176,7 +184,7 @@ impl Stand {
     }
 
     /// The records so far, once there are at least `count`.
-    pub fn records(&self, count: usize) -> Vec<Record> {
+    pub(crate) fn records(&self, count: usize) -> Vec<Record> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let records = self.records.lock().expect("no panic").clone();
@@ -215,14 +223,14 @@ impl Drop for Stand {
     }
 }
 
-pub fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the gateway closes in time");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Reads up to the empty line.
-pub fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -235,7 +243,7 @@ pub fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Reads one unmasked frame: opcode and payload.
-pub fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+pub(crate) fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut head = [0; 2];
     stream.read_exact(&mut head).expect("a frame in time");
     let length = match head[1] & 0x7f {
@@ -257,7 +265,7 @@ pub fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
 }
 
 /// One masked frame (the mask is zero, which is as good as any other).
-pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80 | opcode];
     match payload.len() {
         short @ 0..=125 => bytes.push(0x80 | u8::try_from(short).expect("short")),
@@ -272,7 +280,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Code and reason of a close frame's payload.
-pub fn close_of((opcode, payload): &(u8, Vec<u8>)) -> (u16, String) {
+pub(crate) fn close_of((opcode, payload): &(u8, Vec<u8>)) -> (u16, String) {
     assert_eq!(*opcode, 8, "a close frame, not {payload:?}");
     let code = u16::from_be_bytes([payload[0], payload[1]]);
     (code, String::from_utf8_lossy(&payload[2..]).into_owned())
