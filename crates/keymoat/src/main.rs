@@ -1,1 +1,5 @@
+//! The `keymoat` command.
+mod config;
+mod output;
+mod process;
 fn main() {}

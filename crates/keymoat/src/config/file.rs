@@ -1,0 +1,127 @@
+//! What people write in `keymoat.toml`, field by field, with the place where each value stands.
+//!
+//! Nothing is judged here but names and types; `mod.rs` decides what the values mean.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+/// A value with its place in the file.
+pub(crate) type At<T> = Spanned<T>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
+    pub(crate) store: Store,
+    pub(crate) admin: Admin,
+    pub(crate) upstream: BTreeMap<At<String>, Upstream>,
+    pub(crate) key: BTreeMap<At<String>, IgnoredAny>,
+    pub(crate) route: BTreeMap<At<String>, Route>,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log,
+}
+
+/// `[listen]`: addresses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    pub(crate) data: Option<At<String>>,
+    pub(crate) data_tls: Option<At<String>>,
+    pub(crate) threads: Option<At<i64>>,
+    pub(crate) trusted_proxies: Option<At<IgnoredAny>>,
+}
+
+/// `[tls]`: certificates.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) mode: Option<At<String>>,
+    pub(crate) cert: Option<At<String>>,
+    pub(crate) key: Option<At<String>>,
+}
+
+/// `[store]`: where keys are kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    pub(crate) dir: Option<At<String>>,
+    pub(crate) url: Option<At<IgnoredAny>>,
+}
+
+/// `[admin]`: the admin listener.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    pub(crate) enabled: Option<At<bool>>,
+}
+
+/// `[upstream.NAME]`: one API behind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Upstream {
+    pub(crate) preset: Option<At<String>>,
+    pub(crate) url: Option<At<String>>,
+    pub(crate) secret: Option<At<String>>,
+    pub(crate) inject: Option<At<String>>,
+    pub(crate) ca: Option<At<String>>,
+    pub(crate) http: Option<At<String>>,
+}
+
+/// `[route.NAME]`: which requests go where, under which policy.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Route {
+    pub(crate) upstream: Option<At<String>>,
+    pub(crate) dialect: Option<At<String>>,
+    pub(crate) paths: Option<At<Vec<At<String>>>>,
+    pub(crate) prefix: Option<At<String>>,
+    pub(crate) carriers: Option<Vec<At<String>>>,
+    pub(crate) query: Option<At<String>>,
+    pub(crate) lone_subprotocol: Option<At<String>>,
+    pub(crate) origins: Option<At<IgnoredAny>>,
+    pub(crate) tokens: Option<At<IgnoredAny>>,
+    pub(crate) sunset: Option<At<IgnoredAny>>,
+}
+
+/// `[limits]`: limits and deadlines; the names are those of the gateway's own `Limits`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: Option<At<i64>>,
+    pub(crate) tls_handshake: Option<At<Quantity>>,
+    pub(crate) head: Option<At<Quantity>>,
+    pub(crate) keep_alive: Option<At<Quantity>>,
+    pub(crate) connect: Option<At<Quantity>>,
+    pub(crate) response_head: Option<At<Quantity>>,
+    pub(crate) body_idle: Option<At<Quantity>>,
+    pub(crate) frame_bytes_max: Option<At<Quantity>>,
+    pub(crate) message_bytes_max: Option<At<Quantity>>,
+    pub(crate) websocket_idle: Option<At<Quantity>>,
+    pub(crate) ping_every: Option<At<Quantity>>,
+    pub(crate) write_stall: Option<At<Quantity>>,
+    pub(crate) close_wait: Option<At<Quantity>>,
+    pub(crate) drain: Option<At<Quantity>>,
+}
+
+/// A number of seconds or bytes, or a text with a unit.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Quantity {
+    /// `30`
+    Number(i64),
+    /// `"30s"`, `"16MiB"`
+    Text(String),
+}
+
+/// `[log]`: what is written, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) format: Option<At<String>>,
+    pub(crate) level: Option<At<String>>,
+}

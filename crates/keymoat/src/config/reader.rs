@@ -1,0 +1,86 @@
+//! Goes through a file and gathers every problem and warning, so that all are told at once.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::Environment;
+use super::file::At;
+use super::problem::Problem;
+use super::source::Source;
+
+/// What is gathered on the way.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    source: &'a Source,
+    base: &'a Path,
+    environment: &'a Environment,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// Relative paths in the file start at `base`, the folder that it stands in.
+    pub(crate) fn new(source: &'a Source, base: &'a Path, environment: &'a Environment) -> Self {
+        Self { source, base, environment, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// All problems and warnings.
+    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<String>) {
+        (self.problems, self.warnings)
+    }
+
+    /// Where relative paths start.
+    pub(crate) fn base(&self) -> &Path {
+        self.base
+    }
+
+    /// A path of the file, made independent of the working directory.
+    pub(crate) fn path(&self, written: &At<String>) -> PathBuf {
+        self.base.join(written.get_ref())
+    }
+
+    /// The value of an environment variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
+    /// Notes a problem with what stands at `span`.
+    pub(crate) fn report(&mut self, span: Range<usize>, message: String) {
+        self.problems.push(Problem::at(self.source.place(&span), message));
+    }
+
+    /// Notes something that works, but should not stay so.
+    pub(crate) fn warn(&mut self, message: String) {
+        self.warnings.push(message);
+    }
+
+    /// Reads a value by `parse`; what it says is wrong becomes a problem at the value's place.
+    pub(crate) fn judge<T, V>(
+        &mut self,
+        written: Option<&At<T>>,
+        parse: impl FnOnce(&T) -> Result<V, String>,
+    ) -> Option<V> {
+        let written = written?;
+        parse(written.get_ref()).map_err(|message| self.report(written.span(), message)).ok()
+    }
+
+    /// Refuses a setting that this version cannot keep.
+    pub(crate) fn not_yet<T>(&mut self, written: Option<&At<T>>, name: &str, what: &str) {
+        if let Some(written) = written {
+            self.report(written.span(), format!("`{name}` does not work in this version ({what}): leave it out"));
+        }
+    }
+
+    /// Checks the name of a section: it appears in logs, in scopes and in commands.
+    pub(crate) fn name(&mut self, what: &str, name: &At<String>) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let written = name.get_ref();
+        if written.is_empty() || written.len() > 64 || !written.bytes().all(plain) {
+            let message = format!("the name of this {what} may have letters, digits, `-` and `_`, 64 at most");
+            self.report(name.span(), message);
+        }
+        if what == "route" && written == "mint" {
+            self.report(name.span(), "`mint` is the scope that allows minting tokens: name the route otherwise".into());
+        }
+    }
+}

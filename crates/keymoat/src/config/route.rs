@@ -1,0 +1,143 @@
+//! One `[route.NAME]`: which requests it takes, and under which policy.
+
+use std::collections::BTreeMap;
+
+use keymoat_core::carrier::Carriers;
+use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
+use keymoat_core::{Dialect, QueryPolicy, Route};
+use toml::Spanned;
+
+use super::Reader;
+use super::file::{self, At};
+use super::preset::default_carriers;
+use super::problem::unknown;
+
+/// Reads one route; problems are noted in `read`, and then there is none.
+///
+/// `upstreams` are the names in the file with the dialects that their presets bring.
+pub(crate) fn route(
+    read: &mut Reader<'_>,
+    name: &Spanned<String>,
+    file: &file::Route,
+    upstreams: &BTreeMap<&str, Dialect>,
+) -> Option<Route> {
+    read.name("route", name);
+    read.not_yet(file.origins.as_ref(), "origins", "a list of origins");
+    read.not_yet(file.tokens.as_ref(), "tokens", "minting tokens");
+    read.not_yet(file.sunset.as_ref(), "sunset", "a date for the end of keys in URLs");
+    let Some(upstream_name) = &file.upstream else {
+        read.report(name.span(), format!("route `{}` leads nowhere: write upstream = \"NAME\"", name.get_ref()));
+        return None;
+    };
+    let known: Vec<&str> = upstreams.keys().copied().collect();
+    let upstream_dialect = read.judge(Some(upstream_name), |word| match upstreams.get(word.as_str()) {
+        Some(dialect) => Ok(*dialect),
+        None if known.is_empty() => Err(format!("unknown upstream `{word}`: there is no [upstream.{word}]")),
+        None => Err(unknown("upstream", word, &known)),
+    })?;
+    let dialect = match &file.dialect {
+        Some(word) => read.judge(Some(word), |word| parse_dialect(word))?,
+        None => upstream_dialect,
+    };
+    Some(Route {
+        name: name.get_ref().as_str().into(),
+        upstream: upstream_name.get_ref().as_str().into(),
+        dialect,
+        paths: paths(read, name, file, dialect)?,
+        carriers: carriers(read, file.carriers.as_deref(), dialect)?,
+        query: match &file.query {
+            Some(word) => {
+                read.judge(Some(word), |word| word.parse::<QueryPolicy>().map_err(|error| error.to_string()))?
+            }
+            None => QueryPolicy::default(),
+        },
+        lone_subprotocol: match &file.lone_subprotocol {
+            Some(word) => {
+                read.judge(Some(word), |word| word.parse::<LoneSubprotocol>().map_err(|error| error.to_string()))?
+            }
+            None => LoneSubprotocol::default(),
+        },
+    })
+}
+
+fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dialect: Dialect) -> Option<Paths> {
+    match (&file.paths, &file.prefix) {
+        (Some(paths), Some(_)) => {
+            let message = "`paths` and `prefix` exclude each other: a prefix stands before the dialect's own paths";
+            read.report(paths.span(), message.to_owned());
+            None
+        }
+        (Some(paths), None) if paths.get_ref().is_empty() => {
+            read.report(paths.span(), "an empty list takes no request: write paths = [\"/api/*\"]".to_owned());
+            None
+        }
+        (Some(paths), None) => {
+            let patterns = paths
+                .get_ref()
+                .iter()
+                .map(|text| read.judge(Some(text), |text| Pattern::parse(text).map_err(|error| error.to_string())));
+            // All are read before giving up, so that every mistake is told at once.
+            let patterns: Vec<Option<Pattern>> = patterns.collect();
+            patterns.into_iter().collect::<Option<Vec<Pattern>>>().map(Paths::Patterns)
+        }
+        (None, prefix) if dialect == Dialect::Generic => {
+            let span = prefix.as_ref().map_or_else(|| name.span(), Spanned::span);
+            let message = format!(
+                "route `{}` names no paths, and the generic dialect has none of its own: write paths = [\"/api/*\"]",
+                name.get_ref()
+            );
+            read.report(span, message);
+            None
+        }
+        (None, Some(prefix)) => {
+            read.judge(Some(prefix), |text| parse_prefix(text)).map(|prefix| Paths::Dialect { prefix })
+        }
+        (None, None) => Some(Paths::Dialect { prefix: String::new() }),
+    }
+}
+
+fn carriers(read: &mut Reader<'_>, listed: Option<&[At<String>]>, dialect: Dialect) -> Option<Carriers> {
+    let Some(listed) = listed else {
+        let carriers = Carriers::parse(default_carriers(dialect).iter().copied());
+        return Some(carriers.expect("the defaults are well formed"));
+    };
+    let mut well_formed = true;
+    for entry in listed {
+        let parsed = |entry: &String| Carriers::parse([entry.as_str()]).map_err(|error| error.to_string());
+        well_formed &= read.judge(Some(entry), parsed).is_some();
+    }
+    if !well_formed {
+        return None;
+    }
+    Carriers::parse(listed.iter().map(|entry| entry.get_ref().as_str())).ok()
+}
+
+fn parse_dialect(word: &str) -> Result<Dialect, String> {
+    let known = [Dialect::Generic, Dialect::Gemini];
+    let words = known.map(Dialect::word);
+    known.into_iter().find(|dialect| dialect.word() == word).ok_or_else(|| unknown("dialect", word, &words))
+}
+
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let prefix = text.trim_end_matches('/');
+    if !prefix.is_empty()
+        && (!prefix.starts_with('/') || prefix.contains(['*', '?', '#', '%']) || prefix.contains("//"))
+    {
+        return Err(format!("`{text}` is no prefix: write a plain path such as \"/gw/gemini\""));
+    }
+    Ok(prefix.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_plain_path_without_its_last_slash() {
+        assert_eq!(parse_prefix("/gw/gemini/"), Ok("/gw/gemini".into()));
+        assert_eq!(parse_prefix(""), Ok(String::new()));
+        for bad in ["gw", "/gw/*", "/a//b", "/a?b"] {
+            assert!(parse_prefix(bad).is_err(), "{bad}");
+        }
+    }
+}

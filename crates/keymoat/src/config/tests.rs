@@ -1,0 +1,169 @@
+//! Whole configurations, read and refused.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its own input fails")]
+
+use std::time::Duration;
+
+use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
+use keymoat_core::{QueryPolicy, Secret};
+use keymoat_gateway::settings::{Inject, UpstreamHttp};
+
+use super::*;
+
+fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    read("keymoat.toml".to_owned(), text.to_owned(), Path::new("/etc/keymoat"), &environment)
+}
+
+fn problem(text: &str) -> String {
+    read_with(text, &[]).expect_err("refused").to_string()
+}
+
+const EVENTS: &str = r#"
+[upstream.events]
+url = "https://events.internal/v2"
+secret = "${env:EVENTS_KEY}"
+inject = "header:X-API-Key"
+http = "1.1"
+[route.events]
+upstream = "events"
+paths = ["/api/*", "/ws/events"]
+carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
+query = "warn"
+lone_subprotocol = "echo"
+[limits]
+drain = "5s"
+message_bytes_max = "1MiB"
+connections_max = 20
+"#;
+
+#[test]
+fn a_whole_file_becomes_what_the_gateway_accepts() {
+    let config = read_with(EVENTS, &[("EVENTS_KEY", "abc")]).unwrap();
+    assert_eq!(config.data.to_string(), "127.0.0.1:8787");
+    assert_eq!(config.tls, Tls::SelfSigned { listen: "127.0.0.1:8789".parse().unwrap() });
+    assert_eq!(config.store_dir, Path::new("/etc/keymoat/.keymoat"));
+    let upstream = &config.upstreams[0];
+    assert_eq!(
+        (upstream.origin.host.as_str(), upstream.origin.port, upstream.origin.tls),
+        ("events.internal", 443, true)
+    );
+    assert_eq!((upstream.path_prefix.as_str(), upstream.http), ("/v2", UpstreamHttp::Http1));
+    assert_eq!(upstream.inject, Inject::Header("x-api-key".parse().unwrap()));
+    assert!(upstream.secret.as_ref().unwrap().matches(&Secret::from("abc")));
+    let route = &config.routes[0];
+    assert_eq!((route.query, route.lone_subprotocol), (QueryPolicy::Warn, LoneSubprotocol::Echo));
+    assert!(route.carriers.subprotocol && route.carriers.query == ["api_key".into()]);
+    let Paths::Patterns(patterns) = &route.paths else { panic!("patterns") };
+    assert_eq!(patterns[..], [Pattern::Below("/api/".into()), Pattern::Exact("/ws/events".into())]);
+    assert_eq!((config.limits.drain, config.limits.message_bytes_max), (Duration::from_secs(5), 1 << 20));
+    assert_eq!((config.limits.connections_max, config.limits.head), (20, Duration::from_secs(10)));
+}
+
+#[test]
+fn a_preset_brings_url_dialect_paths_and_carriers() {
+    let text = "[upstream.gemini]\npreset = \"gemini\"\nsecret = \"${env:G}\"\n[route.voice]\nupstream = \"gemini\"\n";
+    let config = read_with(text, &[("G", "abc")]).unwrap();
+    assert_eq!(config.upstreams[0].origin.host, "generativelanguage.googleapis.com");
+    assert_eq!(config.upstreams[0].inject, Inject::Header("x-goog-api-key".parse().unwrap()));
+    assert_eq!(config.routes[0].dialect, Dialect::Gemini);
+    assert!(matches!(&config.routes[0].paths, Paths::Dialect { prefix } if prefix.is_empty()));
+    assert_eq!(config.routes[0].query, QueryPolicy::Tokens);
+}
+
+#[test]
+fn an_error_names_its_place_and_what_was_meant() {
+    let near = "[upstream.gemini]\npreset = \"gemni\"\n[route.voice]\nupstream = \"gemin\"\n";
+    assert_eq!(
+        problem(near),
+        "keymoat.toml:2:10: unknown preset `gemni`: did you mean `gemini`?\n\
+         keymoat.toml:4:12: unknown upstream `gemin`: did you mean `gemini`?"
+    );
+    assert_eq!(problem("[listen]\n  dta = \"x\"\n"), "keymoat.toml:2:3: unknown setting `dta`: did you mean `data`?");
+    assert_eq!(problem("[listen]\ndata = 5\n"), "keymoat.toml:2:8: this is not a string, which is what belongs here");
+    assert_eq!(problem("listen = 5\n"), "keymoat.toml:1:10: this is not a section, which is what belongs here");
+    assert!(problem("[listen\n").starts_with("keymoat.toml:1:8: "), "{}", problem("[listen\n"));
+    assert!(problem("[tls]\nmode = \"selfsigned\"\n").ends_with("did you mean `self_signed`?"));
+}
+
+#[test]
+fn a_literal_secret_is_refused_and_never_repeated() {
+    for line in
+        ["secret = \"canary\"", "secret = [\"canary\"]", "secrt = \"canary\"", "url = \"https://x/?key=canary\""]
+    {
+        let text = format!("[upstream.x]\nurl = \"https://x\"\n{line}\n").replace("url = \"https://x\"\nurl", "url");
+        let error = problem(&text);
+        assert!(error.starts_with("keymoat.toml:"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+    assert!(problem("[upstream.x]\nurl = \"https://x\"\nsecret = \"canary\"\n").contains("${file:"));
+    // A value of the wrong type that holds the words of an error itself.
+    let error = problem("[limits]\ndrain = true\n[listen]\nthreads = \"canary, expected canary\"\n");
+    assert!(!error.contains("canary"), "{error}");
+}
+
+#[test]
+fn settings_of_later_versions_are_refused_with_a_way_out() {
+    for (text, place) in [
+        ("[tls]\nmode = \"behind_proxy\"\n", "keymoat.toml:2:8: "),
+        ("[admin]\nenabled = true\n", "keymoat.toml:2:11: "),
+        ("[store]\nurl = \"${env:X}\"\n", "keymoat.toml:2:7: "),
+        ("[key.backend]\nsecret = \"${env:X}\"\n", "keymoat.toml:1:6: "),
+        ("[listen]\ntrusted_proxies = [\"10.0.0.0/8\"]\n", "keymoat.toml:2:19: "),
+    ] {
+        let error = problem(text);
+        assert!(error.starts_with(place) && error.contains("in this version"), "{error}");
+    }
+    assert!(read_with("[admin]\nenabled = false\n", &[]).is_ok());
+}
+
+#[test]
+fn plain_text_beyond_loopback_is_refused() {
+    assert!(problem("[listen]\ndata = \"0.0.0.0:8787\"\n").contains("beyond loopback"));
+    let config = read_with("[listen]\ndata_tls = \"0.0.0.0:8443\"\n", &[]).unwrap();
+    assert_eq!(config.tls, Tls::SelfSigned { listen: "0.0.0.0:8443".parse().unwrap() });
+}
+
+#[test]
+fn a_provided_certificate_needs_both_files() {
+    let config = read_with("[tls]\nmode = \"provided\"\ncert = \"crt\"\nkey = \"/tls/key\"\n", &[]).unwrap();
+    let listen = "127.0.0.1:8789".parse().unwrap();
+    assert_eq!(config.tls, Tls::Provided { listen, cert: "/etc/keymoat/crt".into(), key: "/tls/key".into() });
+    assert!(problem("[tls]\nmode = \"provided\"\ncert = \"crt\"\n").contains("needs both"));
+    assert!(problem("[tls]\ncert = \"crt\"\n").contains("belongs to mode"));
+}
+
+#[test]
+fn variables_lie_over_the_file_and_are_named_in_errors() {
+    let variables = [
+        ("EVENTS_KEY", "abc"),
+        ("KEYMOAT__LISTEN__DATA", "127.0.0.1:0"),
+        ("KEYMOAT__LIMITS__CONNECTIONS_MAX", "7"),
+        ("KEYMOAT__ROUTE__EVENTS__PATHS", "[\"/only\"]"),
+        ("KEYMOAT__LOG__LEVEL", "debug"),
+    ];
+    let config = read_with(EVENTS, &variables).unwrap();
+    assert_eq!((config.data.port(), config.limits.connections_max), (0, 7));
+    assert_eq!(config.tls, Tls::SelfSigned { listen: "127.0.0.1:0".parse().unwrap() });
+    assert!(
+        matches!(&config.routes[0].paths, Paths::Patterns(patterns) if patterns[..] == [Pattern::Exact("/only".into())])
+    );
+    assert_eq!(config.log.level.as_deref(), Some("debug"));
+    let error = |name, value| read_with("", &[(name, value)]).expect_err("refused").to_string();
+    assert!(error("KEYMOAT__LISTEN__DATA", "x").starts_with("environment variable KEYMOAT__LISTEN__DATA: `x` is no"));
+    assert!(error("KEYMOAT__LISTN__DATA", "x").contains("did you mean `listen`?"));
+    assert!(error("KEYMOAT__LISTEN", "x").contains("names no setting"));
+    assert!(error("KEYMOAT__UPSTREAM__X__SECRET", "canary").contains("${file:"));
+    assert!(!error("KEYMOAT__UPSTREAM__X__SECRET", "canary").contains("canary"));
+}
+
+#[test]
+fn a_generic_route_needs_paths_and_a_prefix_a_dialect() {
+    let upstream = "[upstream.x]\nurl = \"https://x\"\n[route.r]\nupstream = \"x\"\n";
+    assert!(problem(upstream).contains("names no paths"));
+    assert!(problem(&format!("{upstream}prefix = \"/gw\"\n")).contains("names no paths"));
+    assert!(problem(&format!("{upstream}prefix = \"/gw\"\npaths = [\"/x\"]\n")).contains("exclude each other"));
+    let gemini = format!("{upstream}dialect = \"gemini\"\nprefix = \"/gw/gemini/\"\n");
+    let config = read_with(&gemini, &[]).unwrap();
+    assert!(matches!(&config.routes[0].paths, Paths::Dialect { prefix } if prefix == "/gw/gemini"));
+}

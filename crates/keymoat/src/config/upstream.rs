@@ -1,0 +1,151 @@
+//! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
+
+use http::HeaderName;
+use keymoat_core::{Dialect, Secret};
+use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
+use toml::Spanned;
+
+use super::Reader;
+use super::file;
+use super::preset::{PRESETS, Preset};
+use super::problem::unknown;
+use super::secret::Reference;
+
+/// An upstream, and the dialect that its preset brings for routes that name none.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) upstream: Upstream,
+    pub(crate) dialect: Dialect,
+}
+
+/// Reads one upstream; problems are noted in `read`, and then there is none.
+pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Upstream) -> Option<Named> {
+    read.name("upstream", name);
+    let preset = read.judge(file.preset.as_ref(), |word| {
+        let words: Vec<&str> = PRESETS.iter().map(|preset| preset.word).collect();
+        Preset::named(word).ok_or_else(|| unknown("preset", word, &words))
+    });
+    let secret = file.secret.as_ref().and_then(|text| secret(read, text));
+    let (origin, path_prefix) = match (&file.url, preset) {
+        (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
+        (None, Some(preset)) => base_url(preset.url).expect("presets are well formed"),
+        (None, None) => {
+            // A preset that is not known has been reported already.
+            if file.preset.is_none() {
+                let message = format!("upstream `{}` has no address: write url = \"https://…\"", name.get_ref());
+                read.report(name.span(), message);
+            }
+            return None;
+        }
+    };
+    let inject = match &file.inject {
+        Some(inject) => read.judge(Some(inject), |text| parse_inject(text))?,
+        None => preset.map_or(Inject::Header(http::header::AUTHORIZATION), Preset::inject),
+    };
+    if secret.is_some() && !origin.tls && !is_loopback(&origin.host) {
+        read.warn(format!(
+            "upstream `{}` gets its secret over plain HTTP, where everyone on the way can read it: use https",
+            name.get_ref()
+        ));
+    }
+    let http = match &file.http {
+        Some(word) => read.judge(Some(word), |word| parse_http(word))?,
+        None => UpstreamHttp::Auto,
+    };
+    let ca_file = file.ca.as_ref().map(|path| read.path(path));
+    let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
+    let name = name.get_ref().as_str().into();
+    Some(Named { upstream: Upstream { name, origin, path_prefix, secret, inject, ca_file, http }, dialect })
+}
+
+fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
+    let base = read.base().to_owned();
+    let fetched =
+        Reference::parse(text.get_ref(), &base).and_then(|reference| reference.fetch(|name| read.variable(name)));
+    match fetched {
+        Ok((secret, warning)) => {
+            if let Some(warning) = warning {
+                read.warn(warning);
+            }
+            Some(secret)
+        }
+        Err(error) => {
+            read.report(text.span(), error.to_string());
+            None
+        }
+    }
+}
+
+/// Reads `https://host:port/prefix`. The text is not repeated in an error: it could hold a password.
+fn base_url(url: &str) -> Result<(Origin, String), String> {
+    let malformed = || "this is no base URL: write https://HOST, https://HOST:PORT or https://HOST/PREFIX".to_owned();
+    let uri: http::Uri = url.parse().map_err(|_| malformed())?;
+    let authority = uri.authority().ok_or_else(malformed)?;
+    if authority.as_str().contains('@') {
+        return Err("a base URL holds no user or password: use `secret` and `inject`".to_owned());
+    }
+    if uri.query().is_some() || url.contains('#') {
+        return Err(
+            "a base URL has no query and no fragment: a key goes into `secret`, its place into `inject`".to_owned()
+        );
+    }
+    let (tls, default_port) = match uri.scheme_str() {
+        Some("https" | "wss") => (true, 443),
+        Some("http" | "ws") => (false, 80),
+        _ => return Err(malformed()),
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    if host.is_empty() {
+        return Err(malformed());
+    }
+    let port = match authority.port() {
+        Some(port) => port.as_str().parse().map_err(|_| malformed())?,
+        None => default_port,
+    };
+    Ok((Origin { tls, host, port }, uri.path().trim_end_matches('/').to_owned()))
+}
+
+fn parse_inject(text: &str) -> Result<Inject, String> {
+    let unknown = || format!("unknown place `{text}`: write `header:NAME` or `query:NAME`");
+    match text.split_once(':') {
+        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes()).map(Inject::Header).map_err(|_| unknown()),
+        Some(("query", name)) if !name.is_empty() => Ok(Inject::Query(name.to_owned())),
+        _ => Err(unknown()),
+    }
+}
+
+fn parse_http(word: &str) -> Result<UpstreamHttp, String> {
+    match word {
+        "auto" => Ok(UpstreamHttp::Auto),
+        "1" | "1.1" | "h1" => Ok(UpstreamHttp::Http1),
+        "2" | "h2" => Ok(UpstreamHttp::Http2),
+        _ => Err(unknown("HTTP version", word, &["auto", "1.1", "2"])),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_gives_origin_and_prefix() {
+        let read = |url| base_url(url).map(|(origin, prefix)| (origin.tls, origin.host, origin.port, prefix));
+        assert_eq!(read("https://api.example"), Ok((true, "api.example".into(), 443, String::new())));
+        assert_eq!(read("http://127.0.0.1:80/v2/"), Ok((false, "127.0.0.1".into(), 80, "/v2".into())));
+        assert_eq!(read("https://[::1]:8443"), Ok((true, "::1".into(), 8443, String::new())));
+    }
+
+    #[test]
+    fn a_base_url_with_a_credential_is_refused_without_repeating_it() {
+        for bad in
+            ["https://user:canary@host", "https://host/?key=canary", "https://host/#canary", "canary", "ftp://canary"]
+        {
+            let error = base_url(bad).expect_err("refused");
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+}
