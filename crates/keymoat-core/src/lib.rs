@@ -13,6 +13,7 @@ pub mod route;
 pub mod secret;
 pub mod snapshot;
 pub mod time;
+pub mod websocket;
 
 pub use carrier::Carrier;
 pub use digest::{Digest, Pepper};

@@ -1,0 +1,3 @@
+//! Relays: what moves bytes between a client and an upstream once the road has said yes.
+
+pub mod websocket;

@@ -1,0 +1,176 @@
+//! Live sessions: who they are, and how each can be asked to end.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use keymoat_core::{Code, Refusal, UnixMillis};
+
+/// What is known of a live session.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// The key that it was opened with.
+    pub key_id: Option<Arc<str>>,
+    /// The route that it came by.
+    pub route: Arc<str>,
+    /// When it was opened.
+    pub opened_at: UnixMillis,
+}
+
+/// All live sessions of this process, shared by its threads.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    registry: Arc<Registry>,
+}
+
+#[derive(Debug)]
+struct Registry {
+    sessions_max: usize,
+    next_id: AtomicU64,
+    live: Mutex<HashMap<u64, (SessionInfo, SessionControl)>>,
+}
+
+impl Sessions {
+    /// A registry that holds at most `sessions_max` at once.
+    #[must_use]
+    pub fn new(sessions_max: usize) -> Self {
+        let live = Mutex::new(HashMap::new());
+        Self { registry: Arc::new(Registry { sessions_max, next_id: AtomicU64::new(1), live }) }
+    }
+
+    /// Takes a session in; it is taken out again when the guard is dropped.
+    ///
+    /// A revocation that comes between the decision about a session and this call does not find it: decide again
+    /// afterwards, by the snapshot that is current then.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with [`Code::Unavailable`] when the registry is full.
+    pub fn insert(&self, info: SessionInfo) -> Result<SessionGuard, Refusal> {
+        let mut live = self.registry.lock();
+        if live.len() >= self.registry.sessions_max {
+            return Err(Refusal::new(Code::Unavailable, "too many sessions at once").retry_after_secs(1));
+        }
+        let id = self.registry.next_id.fetch_add(1, Ordering::Relaxed);
+        let control = SessionControl::default();
+        live.insert(id, (info, control.clone()));
+        drop(live);
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry) })
+    }
+
+    /// How many are live.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.registry.lock().len()
+    }
+
+    /// Asks every session of which `matches` says so to end with `refusal`, and tells how many were asked.
+    pub fn end_where(&self, matches: impl Fn(u64, &SessionInfo) -> bool, refusal: &Refusal) -> usize {
+        let asked: Vec<SessionControl> = self
+            .registry
+            .lock()
+            .iter()
+            .filter(|&(&id, (info, _))| matches(id, info))
+            .map(|(_, (_, control))| control.clone())
+            .collect();
+        // The lock is free again: waking a task may take long.
+        for control in &asked {
+            control.end(refusal.clone());
+        }
+        asked.len()
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (SessionInfo, SessionControl)>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a session in the registry for as long as it lives.
+#[derive(Debug)]
+pub struct SessionGuard {
+    id: u64,
+    control: SessionControl,
+    registry: Arc<Registry>,
+}
+
+impl SessionGuard {
+    /// The session's number, distinct within this process.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The handle by which the session is asked to end.
+    #[must_use]
+    pub const fn control(&self) -> &SessionControl {
+        &self.control
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+    }
+}
+
+/// By this one session is asked to end, from any thread. Clones are the same handle.
+#[derive(Clone, Debug, Default)]
+pub struct SessionControl {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    asked: AtomicBool,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    refusal: Option<Refusal>,
+    waker: Option<Waker>,
+}
+
+impl SessionControl {
+    /// Asks the session to end with what `refusal` says, and wakes it. The first one asked for stands.
+    pub fn end(&self, refusal: Refusal) {
+        let mut slot = self.slot();
+        slot.refusal.get_or_insert(refusal);
+        self.shared.asked.store(true, Ordering::Release);
+        let waker = slot.waker.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the session was asked to end; one atomic read.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.shared.asked.load(Ordering::Acquire)
+    }
+
+    /// What the session was asked to end with, or the current task is woken once it is. One task at a time.
+    pub fn poll_asked(&self, cx: &Context<'_>) -> Poll<Refusal> {
+        let mut slot = self.slot();
+        if let Some(refusal) = &slot.refusal {
+            return Poll::Ready(refusal.clone());
+        }
+        if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            slot.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the session is asked to end.
+    pub async fn asked(&self) -> Refusal {
+        poll_fn(|cx| self.poll_asked(cx)).await
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

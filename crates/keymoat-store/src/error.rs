@@ -1,0 +1,153 @@
+//! What can go wrong in the store, each with what to do about it. No text holds a credential.
+
+use std::path::PathBuf;
+
+use keymoat_core::UnixMillis;
+use rusqlite::ErrorCode;
+
+use crate::new_key::NAME_CHARS_MAX;
+use crate::private_file::PrivateFileError;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file of the store cannot be made or read, or others can read it.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// The folder is on a file system whose locks cannot be trusted.
+    #[error("`{dir}` is on a network file system, where SQLite's locks do not hold: choose a folder on a local disk")]
+    NetworkFileSystem {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// There is a database, but not the master key that its digests were made with.
+    #[error(
+        "`{path}` is missing, and without it no key in the database is recognised: restore it from your backup; \
+         if there is none, move `keymoat.db` away and make all keys anew"
+    )]
+    MasterKeyMissing {
+        /// The master key's file.
+        path: PathBuf,
+    },
+    /// The master key's file holds something else.
+    #[error("`{path}` is not a master key (64 hexadecimal digits): restore it from your backup")]
+    MasterKeyMalformed {
+        /// The master key's file.
+        path: PathBuf,
+    },
+    /// The master key is another one than the database's digests were made with.
+    #[error("`{path}` is not the master key of this database: restore the one that belongs to it")]
+    MasterKeyWrong {
+        /// The master key's file.
+        path: PathBuf,
+    },
+    /// A later version of Keymoat has changed the schema.
+    #[error("the store has schema {found}, this version of keymoat knows up to {known}: use a newer keymoat")]
+    SchemaTooNew {
+        /// The file's version.
+        found: i64,
+        /// The highest version known here.
+        known: i64,
+    },
+    /// The database was moved away or replaced while it was open.
+    #[error("`{path}` was removed or replaced while it was open: restart keymoat to use the file that is there now")]
+    Replaced {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A live key has this name.
+    #[error("a key named `{name}` exists: choose another name, or revoke that key first")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be one. It is not shown, because it may be a credential that was pasted in the wrong place.
+    #[error(
+        "a key's name has 1 to {NAME_CHARS_MAX} characters, no control characters, no space at its ends, and does not \
+         start with `km_`, `kmt_`, `kma_` or `key_`"
+    )]
+    NameInvalid,
+    /// The scopes are empty or hold a word that cannot be one.
+    #[error("a key's scopes are `*`, or one or more words without spaces")]
+    ScopesInvalid,
+    /// The key would be expired from the beginning.
+    #[error("the expiry lies in the past (`{}` is not later than `{}`)", expires_at.0, now.0)]
+    ExpiryPassed {
+        /// What was asked for.
+        expires_at: UnixMillis,
+        /// The time it was asked.
+        now: UnixMillis,
+    },
+    /// The same credential is stored already.
+    #[error("this secret belongs to a key already: generate another one")]
+    SecretTaken,
+    /// No key has this id or name. What was looked for is not shown, because it may be a credential.
+    #[error("no key has this id or name: `keymoat key list` shows all")]
+    KeyUnknown,
+    /// The system gave no random bytes.
+    #[error("the system's random number generator failed")]
+    Random,
+    /// The background thread could not be started.
+    #[error("cannot start the thread that watches the store: {0}")]
+    Thread(#[source] std::io::Error),
+    /// There is no room. Nothing was written.
+    #[error("the disk of the store is full, nothing was written: make room ({source})")]
+    Full {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+    /// Another process held the lock for too long. Nothing was written.
+    #[error("the store is locked by another process, nothing was written: try again ({source})")]
+    Busy {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+    /// Another process is opening the store and does not come to an end.
+    #[error("another process has been opening `{dir}` for too long: look for a keymoat that hangs")]
+    OpenBusy {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// The file is no database, or a damaged one.
+    #[error("the store's database is damaged: restore `keymoat.db` from your backup ({source})")]
+    Corrupt {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+    /// The database cannot be opened or written with this process's rights.
+    #[error("the store's database cannot be opened or written: check the owner and mode of the files ({source})")]
+    Access {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+    /// The disk failed. Whether the last change was kept is not known.
+    #[error("the disk of the store failed, the last change may or may not be kept ({source})")]
+    Io {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+    /// Something else that SQLite refused.
+    #[error("the store failed ({source})")]
+    Sqlite {
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        // A value that cannot be what the schema says is damage too.
+        if matches!(source, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)) {
+            return Self::Corrupt { source };
+        }
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { source },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { source },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { source },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::Access { source },
+            Some(ErrorCode::SystemIoFailure) => Self::Io { source },
+            _ => Self::Sqlite { source },
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The feed: a thread that looks for changes at a steady pace and hands over a new snapshot for each.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use keymoat_core::Snapshot;
+
+use crate::Store;
+use crate::error::StoreError;
+use crate::sqlite::Watch;
+
+/// A running feed. Stops, and waits for its thread, on [`Feed::stop`] or drop.
+#[derive(Debug)]
+pub struct Feed {
+    freshness: Freshness,
+    running: Option<(SyncSender<()>, JoinHandle<()>)>,
+}
+
+/// Tells how old the view of the store is. Cheap to clone and to ask on every request.
+#[derive(Clone)]
+pub struct Freshness {
+    origin: Instant,
+    /// When the last successful look began, in milliseconds since `origin`.
+    seen_millis: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// Looks at the store at once, gives the first snapshot to `into` before it returns, and then looks again `every` so often.
+    ///
+    /// `into` is called on the feed's own thread, only when something changed. While looks fail, the last snapshot stays
+    /// and [`Freshness::age`] grows: whoever decides refuses when it is too old.
+    ///
+    /// # Errors
+    /// Whatever the first look meets, or the system's refusal of a thread.
+    pub fn start(
+        store: Arc<Store>,
+        every: Duration,
+        into: impl Fn(Snapshot) + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let origin = Instant::now();
+        let freshness = Freshness { origin, seen_millis: Arc::new(AtomicU64::new(0)) };
+        let mut watch = Watch::default();
+        if let Some(first) = store.changed_since(&mut watch)? {
+            into(first);
+        }
+        let (stop, stopped) = mpsc::sync_channel(0);
+        let seen = freshness.clone();
+        let run = move || {
+            let mut failing = false;
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                // A slow answer must not look fresh: the clock is read before the question.
+                let began = Instant::now();
+                match store.changed_since(&mut watch) {
+                    Ok(changed) => {
+                        changed.into_iter().for_each(&into);
+                        seen.note(began);
+                        if failing {
+                            tracing::info!("the store can be read again");
+                        }
+                        failing = false;
+                    }
+                    Err(error) => {
+                        if !failing {
+                            tracing::warn!(%error, "cannot look for changes in the store");
+                        }
+                        failing = true;
+                    }
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("store-feed".into()).spawn(run).map_err(StoreError::Thread)?;
+        Ok(Self { freshness, running: Some((stop, thread)) })
+    }
+
+    /// A handle that tells how old the view is, also after the feed has ended.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.freshness.clone()
+    }
+
+    /// Stops looking and waits for the thread: at most one look long, which [`crate::BUSY_WAIT`] bounds for locks.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some((stop, thread)) = self.running.take() else { return };
+        drop(stop);
+        if thread.join().is_err() {
+            tracing::error!("the thread that watches the store has panicked");
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Freshness {
+    /// How long ago the last successful look at the store began.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        let seen = self.origin + Duration::from_millis(self.seen_millis.load(Ordering::Acquire));
+        now.saturating_duration_since(seen)
+    }
+
+    fn note(&self, began: Instant) {
+        let millis = began.saturating_duration_since(self.origin).as_millis();
+        self.seen_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Freshness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Freshness({:?})", self.age(Instant::now()))
+    }
+}

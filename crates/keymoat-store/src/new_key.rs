@@ -1,0 +1,119 @@
+//! What someone asks for when they make a key, and the checks that it passes before it is stored.
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use keymoat_core::{Key, Scopes, UnixMillis};
+
+use crate::error::StoreError;
+
+/// A key's name may have this many characters.
+pub const NAME_CHARS_MAX: usize = 100;
+
+/// The digits of an id: lower-case base32 without the letters that look like others.
+const ID_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ID_PREFIX: &str = "key_";
+const ID_CHARS: usize = 12;
+
+/// A key to be made. Its secret is handed in beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// The name that a person gives it, unique among the keys that are not revoked.
+    pub name: String,
+    /// Where it may be used.
+    pub scopes: Scopes,
+    /// From when on it is refused, if ever.
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl NewKey {
+    /// Checks what was asked for and gives it an id.
+    pub(crate) fn into_key(self, now: UnixMillis) -> Result<Key, StoreError> {
+        if !name_is_valid(&self.name) {
+            return Err(StoreError::NameInvalid);
+        }
+        if !scopes_are_valid(&self.scopes) {
+            return Err(StoreError::ScopesInvalid);
+        }
+        if let Some(expires_at) = self.expires_at.filter(|expires_at| *expires_at <= now) {
+            return Err(StoreError::ExpiryPassed { expires_at, now });
+        }
+        Ok(Key {
+            id: draw_id()?.into(),
+            name: self.name.into(),
+            scopes: self.scopes,
+            created_at: now,
+            expires_at: self.expires_at,
+            revoked_at: None,
+        })
+    }
+}
+
+/// A name is shown in terminals and logs, and must not be mistaken for an id or be a credential.
+fn name_is_valid(name: &str) -> bool {
+    let taken = ["km_", "kmt_", "kma_", ID_PREFIX];
+    (1..=NAME_CHARS_MAX).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.chars().any(char::is_control)
+        && !taken.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A `*` among other words would come back as "all" when it is read.
+fn scopes_are_valid(scopes: &Scopes) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word != "*" && !word.contains(|c: char| c.is_whitespace() || c.is_control());
+    match scopes {
+        Scopes::All => true,
+        Scopes::Only(words) => !words.is_empty() && words.iter().all(|word| is_word(word)),
+    }
+}
+
+fn draw_id() -> Result<String, StoreError> {
+    let mut random = [0; ID_CHARS];
+    SystemRandom::new().fill(&mut random).map_err(|_| StoreError::Random)?;
+    // 32 divides 256, so every digit is equally likely.
+    let digits = random.iter().map(|byte| char::from(ID_DIGITS[usize::from(byte % 32)]));
+    Ok(ID_PREFIX.chars().chain(digits).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn new(name: &str, scopes: Scopes) -> NewKey {
+        NewKey { name: name.into(), scopes, expires_at: None }
+    }
+
+    #[test]
+    fn takes_ordinary_names() {
+        for name in ["backend", "voice app (staging)", "münchen", "a", &"x".repeat(NAME_CHARS_MAX)] {
+            let key = new(name, Scopes::All).into_key(UnixMillis(1)).unwrap();
+            assert_eq!(&*key.name, name);
+            assert!(key.id.starts_with("key_") && key.id.len() == 16, "{}", key.id);
+        }
+    }
+
+    #[test]
+    fn refuses_names_that_mislead_and_does_not_repeat_them() {
+        for name in ["", " a", "a ", "a\nb", "a\u{1b}[2J", "km_pasted", "kmt_pasted", "key_0123", &"x".repeat(101)] {
+            let refused = new(name, Scopes::All).into_key(UnixMillis(1)).unwrap_err();
+            assert!(matches!(refused, StoreError::NameInvalid), "{name:?}");
+            assert!(!refused.to_string().contains("pasted"));
+        }
+    }
+
+    #[test]
+    fn refuses_scopes_that_would_be_read_back_as_others() {
+        for words in [vec![], vec![""], vec!["a b"], vec!["a", "*"], vec!["a\tb"]] {
+            let scopes = Scopes::Only(words.into_iter().map(Into::into).collect());
+            assert!(matches!(new("a", scopes).into_key(UnixMillis(1)), Err(StoreError::ScopesInvalid)));
+        }
+    }
+
+    #[test]
+    fn refuses_a_key_that_has_expired() {
+        let expired = NewKey { expires_at: Some(UnixMillis(5)), ..new("a", Scopes::All) };
+        assert!(matches!(expired.clone().into_key(UnixMillis(5)), Err(StoreError::ExpiryPassed { .. })));
+        assert!(expired.into_key(UnixMillis(4)).is_ok());
+    }
+}

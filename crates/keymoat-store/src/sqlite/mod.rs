@@ -1,0 +1,182 @@
+//! The store in one folder: a SQLite database in WAL mode and the master key beside it.
+//!
+//! INVARIANT: all writes of this process go through `writer`, so `reader` sees them like those of other processes.
+
+mod keys;
+mod schema;
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::error::StoreError;
+use crate::new_key::NewKey;
+use crate::private_file::PrivateFileError;
+use crate::{BUSY_WAIT, file_system, master_key, private_file};
+
+/// A store on SQLite; used through [`crate::Store`].
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    file: FileId,
+    pepper: Arc<Pepper>,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+/// What a reader has seen of a store's changes; starts with nothing.
+#[derive(Debug, Default)]
+pub struct Watch {
+    seen: Option<Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// SQLite's own counter of commits by other connections: a cheap hint.
+    data_version: i64,
+    /// The sequence of the changes that a snapshot shows.
+    seq: i64,
+}
+
+/// Which file a path led to (device and inode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl Sqlite {
+    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        private_file::create_folder(dir)?;
+        file_system::refuse_network(dir)?;
+        let _lock = file_system::lock(dir)?;
+        let path = dir.join("keymoat.db");
+        let master = match master_key::read(dir)? {
+            Some(master) => master,
+            None if path.exists() => return Err(StoreError::MasterKeyMissing { path: master_key::path(dir) }),
+            None => master_key::create(dir)?,
+        };
+        let pepper = Arc::new(Pepper::derive(&master));
+        create_database(&path)?;
+        private_file::check(&path)?;
+        let file = FileId::of(&path)?;
+        let mut writer = connect(&path)?;
+        schema::migrate(&mut writer)?;
+        schema::prove_pepper(&mut writer, &pepper, &master_key::path(dir))?;
+        let reader = connect(&path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        Ok(Self { path, file, pepper, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    pub(crate) fn pepper(&self) -> &Arc<Pepper> {
+        &self.pepper
+    }
+
+    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
+        let key = new.into_key(now)?;
+        // Only the digest of the secret goes further.
+        let digest = self.pepper.digest(secret.expose());
+        self.refuse_replaced()?;
+        let mut writer = held(&self.writer);
+        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        keys::insert(&change, &key, &digest)?;
+        keys::count_change(&change)?;
+        change.commit()?;
+        Ok(key)
+    }
+
+    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        keys::all(&held(&self.reader))
+    }
+
+    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
+        keys::find(&held(&self.reader), id_or_name)
+    }
+
+    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
+        self.refuse_replaced()?;
+        let mut writer = held(&self.writer);
+        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut key = keys::find(&change, id_or_name)?;
+        if key.revoked_at.is_some() {
+            return Ok(key);
+        }
+        keys::revoke(&change, &key.id, now)?;
+        keys::count_change(&change)?;
+        change.commit()?;
+        key.revoked_at = Some(now);
+        Ok(key)
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let keys = keys::by_digest(&held(&self.reader))?;
+        Ok(Snapshot { pepper: Arc::clone(&self.pepper), keys })
+    }
+
+    pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Snapshot>, StoreError> {
+        self.refuse_replaced()?;
+        let mut reader = held(&self.reader);
+        // Read before the sequence: a commit in between shows as a new version the next time, never as none.
+        let data_version = reader.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if watch.seen.is_some_and(|seen| seen.data_version == data_version) {
+            return Ok(None);
+        }
+        let moment = reader.transaction()?;
+        let seq = keys::change_seq(&moment)?;
+        if let Some(seen) = watch.seen.as_mut().filter(|seen| seen.seq == seq) {
+            seen.data_version = data_version;
+            return Ok(None);
+        }
+        let keys = keys::by_digest(&moment)?;
+        watch.seen = Some(Seen { data_version, seq });
+        Ok(Some(Snapshot { pepper: Arc::clone(&self.pepper), keys }))
+    }
+
+    /// A file that was moved away still answers, but nobody else's revocations reach it.
+    fn refuse_replaced(&self) -> Result<(), StoreError> {
+        match FileId::of(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(StoreError::Replaced { path: self.path.clone() }),
+        }
+    }
+}
+
+impl FileId {
+    fn of(path: &Path) -> Result<Self, PrivateFileError> {
+        let metadata = fs::metadata(path).map_err(|source| PrivateFileError::Io {
+            action: "examine",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
+fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the file with the right mode before SQLite can make it with another; its WAL inherits the mode.
+fn create_database(path: &Path) -> Result<(), PrivateFileError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => {
+            Err(PrivateFileError::Io { action: "create", path: path.to_owned(), source: refused })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    // FULL: a commit that was acknowledged survives a power loss.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
