@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod digest;
+pub mod gate;
 pub mod key;
 pub mod path;
 pub mod record;

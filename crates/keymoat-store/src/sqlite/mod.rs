@@ -112,7 +112,7 @@ impl Sqlite {
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let keys = keys::by_digest(&held(&self.reader))?;
-        Ok(Snapshot { pepper: Arc::clone(&self.pepper), keys })
+        Ok(Snapshot::new(Arc::clone(&self.pepper), keys))
     }
 
     pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Snapshot>, StoreError> {
@@ -131,7 +131,7 @@ impl Sqlite {
         }
         let keys = keys::by_digest(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Snapshot { pepper: Arc::clone(&self.pepper), keys }))
+        Ok(Some(Snapshot::new(Arc::clone(&self.pepper), keys)))
     }
 
     /// A file that was moved away still answers, but nobody else's revocations reach it.

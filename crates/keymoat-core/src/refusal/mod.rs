@@ -1,9 +1,13 @@
 //! Every way Keymoat says no: one stable code each, with its HTTP status and its WebSocket close codes.
 
+mod page;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::route::Dialect;
+
+pub use page::page;
 
 /// A close reason may be this long, in bytes of UTF-8 (RFC 6455 section 5.5: 125 less the two bytes of the code).
 pub const REASON_BYTES_MAX: usize = 123;
