@@ -3,10 +3,12 @@
 
 mod canary;
 mod demo;
+mod emulator;
 mod gateway;
 mod machine;
 mod packages;
 mod process;
+mod ready;
 mod report;
 mod sdk;
 mod suite;

@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, WRONG_KEY};
 use crate::machine;
 use crate::packages::Store;
 use crate::process::{self, Ended};
-use crate::report::{self, Findings};
+use crate::report::{self, Check, Findings};
 use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
@@ -63,10 +63,12 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     for (gateway, name) in
         [(Gateway::configured(&binary)?, "configured"), (Gateway::unconfigured(&binary)?, "built-in")]
     {
-        let home = gateway.folder().join("home");
-        trust(&home, &gateway.ca_file, place)?;
+        // Apart from the gateway's own files: a browser may well remember where it was.
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let home = folder.path();
+        trust(home, &gateway.ca_file, place)?;
         let mut command = Command::new("node");
-        command.arg(&script).env("SUITE_CHROMIUM", &chromium).env("SUITE_FOLDER", &home).env("HOME", &home);
+        command.arg(&script).env("SUITE_CHROMIUM", &chromium).env("SUITE_FOLDER", home).env("HOME", home);
         client(place, gateway, &mut command, &format!("Chromium, {name}"), &mut findings)?;
     }
     Ok(findings)
@@ -75,7 +77,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
 /// Runs one client against `gateway`, ends the gateway, and adds what both showed to `findings`.
 fn client(
     place: Place<'_>,
-    gateway: Gateway,
+    mut gateway: Gateway,
     command: &mut Command,
     name: &str,
     findings: &mut Findings,
@@ -95,17 +97,22 @@ fn client(
     std::io::Write::write_all(&mut process::append(place.log)?, output.as_bytes()).context("cannot write the log")?;
 
     let mut checks = report::checks(&output, name);
-    let silent = checks.is_empty();
-    let failed = checks.iter().any(|check| check.failure.is_some());
-    gateway.keep(place.log);
-    checks.extend(gateway.end(&output, name)?);
-    findings.checks.append(&mut checks);
-    match ended? {
-        Ended::Late => findings.failure = Some(format!("{name}: the client did not end in time")),
-        Ended::Badly(_) if !failed => findings.failure = Some(format!("{name}: the client crashed")),
-        Ended::Well if silent => findings.failure = Some(format!("{name}: the client tried nothing")),
-        Ended::Well | Ended::Badly(_) => {}
+    let failed = |checks: &[Check]| checks.iter().any(|check| check.failure.is_some());
+    let crash = match ended? {
+        Ended::Late => Some("did not end in time"),
+        Ended::Badly(_) if !failed(&checks) => Some("crashed"),
+        Ended::Well if checks.is_empty() => Some("tried nothing"),
+        Ended::Well | Ended::Badly(_) => None,
+    };
+    if let Some(how) = crash {
+        checks.push(Check { name: format!("{name}: the client runs to its end"), failure: Some(format!("it {how}")) });
     }
+    checks.extend(gateway.end(&output, name)?);
+    if failed(&checks) {
+        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        gateway.keep(&place.log.with_file_name(slug));
+    }
+    findings.checks.append(&mut checks);
     Ok(())
 }
 
