@@ -1,5 +1,6 @@
 //! What the machine must have: asked for before it is needed, installed where that is our business, named where it is not.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -90,8 +91,11 @@ pub(crate) fn prepare(needs: &[Need], log: &Path) -> Result<()> {
     let packages: Vec<&str> = missing.iter().filter_map(|need| need.debian_package()).collect();
     if !packages.is_empty() && Path::new("/etc/debian_version").exists() {
         println!("installs Debian packages: {}", packages.join(" "));
-        run(apt().args(["update", "-qq"]), log)?;
-        run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages), log)?;
+        authorise();
+        // A broken list of some other repository is no reason to stop: the installation itself tells.
+        let _ = run(apt().args(["update", "-qq"]), log);
+        let installed = run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages), log);
+        installed.with_context(|| format!("install by hand: apt-get install {}", packages.join(" ")))?;
     }
     let still: Vec<&str> = missing.into_iter().filter(|need| !need.is_met()).map(Need::advice).collect();
     ensure!(still.is_empty(), "missing on this machine: {}", still.join(", "));
@@ -109,11 +113,22 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// Lets a person type the password for `sudo` while they are looking.
+fn authorise() {
+    if !is_root() && std::io::stdin().is_terminal() {
+        let _ = Command::new("sudo").arg("--validate").status();
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn apt() -> Command {
-    let mut command = if rustix::process::geteuid().is_root() {
+    let mut command = if is_root() {
         Command::new("apt-get")
     } else {
-        // Without a terminal `sudo` must not wait for a password.
+        // Bounded and in the background: it must not wait for a password here.
         let mut sudo = Command::new("sudo");
         sudo.args(["-n", "--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
         sudo

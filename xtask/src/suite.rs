@@ -48,31 +48,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Suite {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fmt => "fmt",
-            Self::Clippy => "clippy",
-            Self::Docs => "docs",
-            Self::Rust => "rust",
-            Self::Python => "python",
-            Self::Node => "node",
-            Self::Browser => "browser",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Fmt => "the code is formatted",
-            Self::Clippy => "clippy finds nothing, in any target",
-            Self::Docs => "the API documentation has no warning",
-            Self::Rust => "unit, integration and documentation tests of every crate",
-            Self::Python => "Google's unmodified Python SDKs through the gateway",
-            Self::Node => "Google's unmodified JavaScript SDKs through the gateway, on Node",
-            Self::Browser => "a page in Chromium through the gateway",
-        }
-    }
-
-    /// How long it may take from an empty target folder on two cores; a hang is found sooner by the whole run's limit or by this.
+    /// How long it may take from an empty target folder on two cores.
     fn limit(self) -> Duration {
         let minutes = match self {
             Self::Fmt => 2,
@@ -110,8 +86,8 @@ impl Suite {
 
 /// Prints the names of all suites and what they prove.
 pub(crate) fn list() {
-    for suite in Suite::value_variants() {
-        println!("{:<8} {}", suite.name(), suite.about());
+    for suite in Suite::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
+        println!("{:<8} {}", suite.get_name(), suite.get_help().cloned().unwrap_or_default());
     }
 }
 
@@ -127,14 +103,16 @@ pub(crate) fn run(root: &Path, only: &[Suite]) -> Result<ExitCode> {
 
     let mut failed = 0;
     for suite in &suites {
-        let log = logs.join(format!("{}.log", suite.name()));
+        let word = suite.to_possible_value().context("a suite without a name")?;
+        let name = word.get_name();
+        let log = logs.join(format!("{name}.log"));
         std::fs::write(&log, "").with_context(|| format!("cannot write `{}`", log.display()))?;
-        report::running(suite.name());
+        report::running(name);
         let start = Instant::now();
         let place = Place { root, folder: &folder, log: &log, deadline: end.min(start + suite.limit()) };
         let findings = machine::prepare(suite.needs(), &log).and_then(|()| suite.run(place));
         let findings = findings.unwrap_or_else(|error| Findings::failed(format!("{error:#}")));
-        report::ended(suite.name(), &findings, start.elapsed(), &log);
+        report::ended(name, &findings, start.elapsed(), &log);
         failed += usize::from(!findings.passed());
     }
     println!("{} passed, {failed} failed", suites.len() - failed);
@@ -162,7 +140,7 @@ fn rust(place: Place<'_>) -> Result<Findings> {
     let words: &[&str] = if nextest {
         &["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet", "--no-tests=pass"]
     } else {
-        &["test", "--workspace", "--all-targets", "--no-fail-fast", "--quiet"]
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--quiet"]
     };
     let tests = cargo(place, words)?;
     if !tests.passed() {
