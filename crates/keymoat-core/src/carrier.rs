@@ -5,6 +5,33 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+/// Header names that providers and gateways read credentials from, in lower case.
+pub(crate) const KNOWN_HEADERS: [&str; 9] = [
+    "authorization",
+    "x-api-key",
+    "x-goog-api-key",
+    "api-key",
+    "xi-api-key",
+    "x-hume-api-key",
+    "x-gladia-key",
+    "cf-aig-authorization",
+    "apikey",
+];
+
+/// Query parameter names that providers and gateways read credentials from.
+pub(crate) const KNOWN_QUERY: [&str; 10] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_token",
+    "accesstoken",
+    "token",
+    "single_use_token",
+    "jwt",
+    "authorization",
+];
+
 /// The place a credential came in by. The names come from the configuration, so the set is bounded: it is safe as a
 /// log field and as a metric label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,24 +4,39 @@
 //! answers with a value. The crates above move the bytes and keep the state.
 
 pub mod carrier;
+pub mod credential;
 pub mod digest;
+mod disguise;
+pub mod format;
 pub mod gate;
+pub mod gemini;
+pub mod head;
+pub mod identity;
 pub mod key;
 pub mod path;
+pub mod policy;
+pub mod query;
 pub mod record;
 pub mod refusal;
 pub mod route;
 pub mod secret;
 pub mod snapshot;
+pub mod subprotocol;
 pub mod time;
 pub mod websocket;
 
 pub use carrier::Carrier;
+pub use credential::Presented;
 pub use digest::{Digest, Pepper};
+pub use head::{Ask, Head, Opening, Transport};
+pub use identity::Identity;
 pub use key::{Key, Scopes};
+pub use policy::Grant;
+pub use query::Query;
 pub use record::Record;
 pub use refusal::{Code, Refusal};
 pub use route::{Dialect, QueryPolicy, Route};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
+pub use subprotocol::Offer;
 pub use time::UnixMillis;

@@ -4,6 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::carrier::Carriers;
+use crate::gemini;
+use crate::head::Head;
 
 /// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +106,19 @@ pub struct Route {
     pub lone_subprotocol: LoneSubprotocol,
 }
 
+/// The route whose paths are closest to the request's; of two that are equally close, the first.
+#[must_use]
+pub fn find<'a>(routes: &'a [Route], head: &Head) -> Option<&'a Route> {
+    let mut closest: Option<(usize, &Route)> = None;
+    for route in routes {
+        let Some(closeness) = route.paths.matches(route.dialect, &head.path) else { continue };
+        if closest.is_none_or(|(best, _)| closeness > best) {
+            closest = Some((closeness, route));
+        }
+    }
+    closest.map(|(_, route)| route)
+}
+
 /// Which paths a route takes.
 #[derive(Clone, Debug)]
 pub enum Paths {
@@ -114,6 +129,24 @@ pub enum Paths {
     },
     /// Patterns: an exact path, or a prefix that ends in `/*`. The path goes upstream as it is.
     Patterns(Vec<Pattern>),
+}
+
+impl Paths {
+    /// Whether `path`, canonical and without query, is taken, and how closely, in bytes of what had to be equal.
+    #[must_use]
+    pub fn matches(&self, dialect: Dialect, path: &str) -> Option<usize> {
+        match self {
+            Self::Patterns(patterns) => patterns.iter().filter_map(|pattern| pattern.matches(path)).max(),
+            Self::Dialect { prefix } => {
+                let own = path.strip_prefix(prefix.as_str()).filter(|own| own.starts_with('/'))?;
+                match dialect {
+                    Dialect::Gemini => Some(prefix.len() + gemini::closeness(own)?),
+                    // A dialect without paths of its own takes all of them.
+                    Dialect::Generic => Some(prefix.len() + 1),
+                }
+            }
+        }
+    }
 }
 
 /// One pattern of a generic route.

@@ -1,6 +1,25 @@
 //! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
 
+mod accept;
+mod answer;
+mod body;
+mod clock;
+mod connection;
+mod dialect;
+mod executor;
+mod gated;
+mod gateway;
+mod ledger;
+mod own;
 pub mod relay;
+mod serve;
 pub mod session;
 pub mod settings;
+mod stream;
 pub mod tls;
+mod upstream;
+mod worker;
+
+pub use gateway::{Gateway, Running, StartError};
+pub use ledger::Records;
+pub use upstream::TargetError;

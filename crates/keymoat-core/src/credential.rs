@@ -1,0 +1,160 @@
+//! Takes the credential out of a request: all copies of it, from all places, before anything is decided about it.
+
+mod gather;
+mod hint;
+mod strip;
+
+use std::fmt;
+
+use crate::carrier::Carrier;
+use crate::format::{self, NearMiss, Shape};
+use crate::head::{Ask, Head};
+use crate::path;
+use crate::record::Record;
+use crate::refusal::{Code, Refusal};
+use crate::route::{Dialect, QueryPolicy, Route};
+use crate::secret::Secret;
+use crate::snapshot::Snapshot;
+use gather::{Found, Gathered};
+
+/// A longer credential is refused before it is digested.
+pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+
+/// A credential that was taken out of a request, in the form that is digested. [`crate::identity::find`] consumes it.
+#[derive(Debug)]
+pub struct Presented {
+    pub(crate) credential: Secret,
+    pub(crate) shape: Shape,
+    pub(crate) carrier: Carrier,
+}
+
+impl Presented {
+    /// The credential, without a token's dialect spelling: for masking text with, such as [`path::shown`].
+    #[must_use]
+    pub fn credential(&self) -> &Secret {
+        &self.credential
+    }
+
+    /// What it looks like.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Where it sat.
+    #[must_use]
+    pub fn carrier(&self) -> &Carrier {
+        &self.carrier
+    }
+}
+
+/// Takes the credential out of `head`.
+///
+/// Whatever it answers, afterwards no carrier that the route lists holds anything, and neither does any other header,
+/// cookie, query parameter or subprotocol hold a credential that was presented, something of Keymoat's shape, or a
+/// secret that the snapshot knows. The record then has the carrier, the number of further copies, and a path in which
+/// the credential is masked.
+///
+/// A header goes before a subprotocol, that before the query. Equal copies are one credential. Empty values,
+/// `undefined` and `null`, which SDKs send for want of a key, are none.
+///
+/// # Errors
+/// `credential_missing`, `credential_ambiguous`, `credential_in_query`; `credential_invalid` for what cannot be a
+/// credential or cannot be answered (alone in the offer); `request_invalid` for one in the path. Each says what to do
+/// instead, in words that depend on the request's syntax and the route only.
+pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
+    let advice = hint::Advice::of(route, head.is_from_browser());
+    let Gathered { mut found, slips, unread } = gather::all(head, route);
+    let strays = strip::strays(head, &found, snapshot);
+    let elsewhere = if found.is_empty() { hint::elsewhere(head, &strays) } else { None };
+    if route.dialect == Dialect::Gemini {
+        strip::withhold_from_gemini(head);
+    }
+    let removed = found.len() + slips.len() + unread + strays.len();
+    record.copies_stripped = u16::try_from(removed.saturating_sub(1)).unwrap_or(u16::MAX);
+    record.carrier = found.first().map(|found| &found.carrier).or(slips.first().map(|slip| &slip.carrier)).cloned();
+    check_path(head, &found, record, &advice)?;
+    if found.is_empty() {
+        return Err(hint::missing(&slips, elsewhere, &advice));
+    }
+    let first = found.remove(0);
+    check_alike(&first, &found, route, &advice)?;
+    check_text(&first.credential)?;
+    check_query_policy(&first, route, &advice)?;
+    check_selectable(head, &first)?;
+    Ok(Presented { credential: first.credential, shape: first.shape, carrier: first.carrier })
+}
+
+/// Whether a value stands for no credential: blank, or what JavaScript writes for a variable that is not set.
+pub(crate) fn is_absent(value: &Secret) -> bool {
+    // Compared with three words and forgotten.
+    let text = value.expose().trim_ascii();
+    text.is_empty() || text == b"undefined" || text == b"null"
+}
+
+fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::Advice) -> Result<(), Refusal> {
+    let in_path = found.iter().find(|found| path::holds(&head.path, &found.credential));
+    if let Some(found) = in_path {
+        record.path = path::shown(&head.path, Some(&found.credential));
+    } else if !format::is_whole_in(head.path.as_bytes()) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::RequestInvalid, format!("a credential in the path: {advice}")))
+}
+
+/// Two different credentials are refused, save that on a route that takes keys in its URLs a stale copy there gives
+/// way: that is what lets clients move to a header one by one.
+fn check_alike(first: &Found, others: &[Found], route: &Route, advice: &hint::Advice) -> Result<(), Refusal> {
+    let stale_may_differ = matches!(route.query, QueryPolicy::Warn | QueryPolicy::Allow) && !first.is_in_query();
+    for other in others {
+        if !(other.credential.matches(&first.credential) || stale_may_differ && other.is_in_query()) {
+            return Err(Refusal::new(Code::CredentialAmbiguous, format!("two different credentials: {advice}")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses before anything is digested what cannot be a credential: more than 1 KiB, or not visible ASCII.
+fn check_text(credential: &Secret) -> Result<(), Refusal> {
+    if credential.len() > CREDENTIAL_BYTES_MAX {
+        return Err(Refusal::new(Code::CredentialInvalid, "the credential is longer than 1 KiB"));
+    }
+    // Looked at byte by byte and forgotten.
+    if !credential.expose().iter().all(u8::is_ascii_graphic) {
+        return Err(Refusal::new(Code::CredentialInvalid, "the credential has a character that none can have"));
+    }
+    Ok(())
+}
+
+fn check_query_policy(first: &Found, route: &Route, advice: &hint::Advice) -> Result<(), Refusal> {
+    let Carrier::Query(name) = &first.carrier else { return Ok(()) };
+    match (route.query, first.shape) {
+        (QueryPolicy::Warn | QueryPolicy::Allow, _) | (QueryPolicy::Tokens, Shape::Token { .. }) => Ok(()),
+        (QueryPolicy::Tokens, Shape::NearMiss(miss)) if first.shape.is_of_token() => Err(not_accepted(miss)),
+        (QueryPolicy::Tokens | QueryPolicy::Refuse, shape) => {
+            let what = if shape.is_of_token() { "token" } else { "long-lived key" };
+            Err(Refusal::new(Code::CredentialInQuery, format!("{what} in query parameter `{name}`: {advice}")))
+        }
+    }
+}
+
+/// The words for a credential that matches nothing and is almost one of Keymoat's.
+pub(crate) fn not_accepted(miss: NearMiss) -> Refusal {
+    Refusal::new(Code::CredentialInvalid, format!("the credential is not accepted: {}", miss.hint()))
+}
+
+/// A credential that was used from the offer must leave something to select, or be one that the route echoes.
+fn check_selectable(head: &Head, first: &Found) -> Result<(), Refusal> {
+    let Ask::WebSocket(opening) = &head.ask else { return Ok(()) };
+    let offer = &opening.offer;
+    if first.carrier != Carrier::Subprotocol || offer.has_selectable() || offer.expose_lone_credential().is_some() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::CredentialInvalid, "the credential is the only subprotocol: offer `keymoat.v1` beside it"))
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Found({})", self.carrier)
+    }
+}

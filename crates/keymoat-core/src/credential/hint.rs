@@ -1,0 +1,91 @@
+//! What a client is told to do instead. Names come from the route or from a fixed list, never from the client, and
+//! the query is never recommended.
+
+use std::fmt;
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use super::gather::{Slip, SlipKind};
+use super::strip::Place;
+use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
+use crate::head::Head;
+use crate::refusal::{Code, Refusal};
+use crate::route::Route;
+
+/// The carrier that a client of a route should use.
+pub(super) enum Advice {
+    Authorization,
+    Header(HeaderName),
+    Subprotocol,
+    WebSocketOnly,
+    Nothing,
+}
+
+impl Advice {
+    /// The route's first header, or the subprotocol for a browser, which can set no header on a WebSocket.
+    pub(super) fn of(route: &Route, browser: bool) -> Self {
+        match route.carriers.headers.first() {
+            _ if browser && route.carriers.subprotocol => Self::Subprotocol,
+            Some(name) if *name == AUTHORIZATION => Self::Authorization,
+            Some(name) => Self::Header(name.clone()),
+            None if route.carriers.subprotocol => Self::WebSocketOnly,
+            None => Self::Nothing,
+        }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authorization => f.write_str("send it as `Authorization: Bearer …`"),
+            Self::Header(name) => write!(f, "send it in header `{name}`"),
+            Self::Subprotocol => f.write_str("offer subprotocols `keymoat.v1` and `api-key.…`"),
+            Self::WebSocketOnly => f.write_str("open a WebSocket with subprotocols `keymoat.v1` and `api-key.…`"),
+            Self::Nothing => f.write_str("this route lists no other carrier: ask its operator for one"),
+        }
+    }
+}
+
+/// Where a credential may have been put that the route does not read, when it came nowhere else: where one was
+/// stripped, or else any of the well-known places that holds something.
+pub(super) fn elsewhere(head: &Head, strays: &[Place]) -> Option<Place> {
+    if let Some(place) = strays.first() {
+        return Some(*place);
+    }
+    if let Some(name) = KNOWN_HEADERS.into_iter().find(|name| head.headers.contains_key(*name)) {
+        return Some(Place::Header(Some(name)));
+    }
+    KNOWN_QUERY.into_iter().find(|name| head.query.has(name)).map(|name| Place::Query(Some(name)))
+}
+
+/// The refusal when nothing was found, with the likeliest reason.
+pub(super) fn missing(slips: &[Slip], elsewhere: Option<Place>, advice: &Advice) -> Refusal {
+    if let Some(slip) = slips.first() {
+        let detail = match slip.kind {
+            SlipKind::Basic => "`Basic` is not read: write `Authorization: Bearer …`",
+            SlipKind::OtherScheme => "the scheme is not read: write `Authorization: Bearer …`",
+            SlipKind::NoScheme => "the scheme is missing: write `Authorization: Bearer …`",
+            SlipKind::NotBase64 => "the subprotocol's credential is not base64url without padding",
+        };
+        return Refusal::new(Code::CredentialInvalid, detail);
+    }
+    let detail = match elsewhere {
+        None => format!("no credential: {advice}"),
+        Some(place) => format!("no credential: {place} is not read here: {advice}"),
+    };
+    Refusal::new(Code::CredentialMissing, detail)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(Some(name)) => write!(f, "header `{name}`"),
+            Self::Header(None) => f.write_str("another header"),
+            Self::Cookie => f.write_str("a cookie"),
+            Self::Query(Some(name)) => write!(f, "query parameter `{name}`"),
+            Self::Query(None) => f.write_str("another query parameter"),
+            Self::Subprotocol => f.write_str("another subprotocol"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Removes credentials from where they do not belong, by looking at values.
+
+use http::header::{CONTENT_LENGTH, COOKIE, Entry, HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode;
+
+use super::gather::Found;
+use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
+use crate::disguise::{self, LEVELS, NEEDLE_MIN};
+use crate::format;
+use crate::gemini;
+use crate::head::{Ask, Head};
+use crate::query::Pair;
+use crate::snapshot::Snapshot;
+
+/// Names with one of these in them may hold a credential: only their values are looked up in the snapshot.
+const TELLING: [&str; 7] = ["key", "token", "auth", "secret", "credential", "passw", "jwt"];
+
+/// Where a stray credential was; only names from our own list are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Header(Option<&'static str>),
+    Cookie,
+    Query(Option<&'static str>),
+    Subprotocol,
+}
+
+/// Removes what is recognised from headers, cookies, query and offer, and says where it was.
+pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> Vec<Place> {
+    let eye = Eye { found, snapshot };
+    let mut strays = Vec::new();
+    strip_headers(&mut head.headers, &eye, &mut strays);
+    strip_cookies(&mut head.headers, &eye, &mut strays);
+    head.query.retain(|pair| {
+        let stray = eye.sees(pair.raw()) || eye.sees(&pair.name()) || eye.knows_pair(pair);
+        if stray {
+            strays.push(Place::Query(KNOWN_QUERY.into_iter().find(|name| pair.resembles(name))));
+        }
+        !stray
+    });
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        let dropped = opening.offer.drop_labels(|label| eye.sees(label) || eye.knows(label));
+        strays.extend(std::iter::repeat_n(Place::Subprotocol, dropped));
+    }
+    strays
+}
+
+/// Removes whatever Google reads a credential from or learns the client by.
+pub(super) fn withhold_from_gemini(head: &mut Head) {
+    let names: Vec<HeaderName> =
+        head.headers.keys().filter(|name| gemini::withholds_header(name.as_str())).cloned().collect();
+    for name in names {
+        if let Entry::Occupied(entry) = head.headers.entry(name) {
+            let _ = entry.remove_entry_mult();
+        }
+    }
+    for name in KNOWN_QUERY {
+        let _ = head.query.take(name);
+    }
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        opening.offer.keep_from_upstream();
+    }
+}
+
+/// Recognises credentials: those that this request presented, those that look like Keymoat's, and known secrets.
+struct Eye<'a> {
+    found: &'a [Found],
+    snapshot: &'a Snapshot,
+}
+
+impl Eye<'_> {
+    fn sees(&self, text: &[u8]) -> bool {
+        disguise::any_reading(text, &mut |reading| {
+            // Compared and forgotten.
+            format::is_in(reading) || self.found.iter().any(|found| disguise::holds(reading, found.credential.expose()))
+        })
+    }
+
+    /// Whether the value, decoded up to three times, is a secret that the snapshot knows.
+    fn knows(&self, value: &[u8]) -> bool {
+        if self.snapshot.keys.is_empty() {
+            return false;
+        }
+        let mut reading = value.trim_ascii().to_vec();
+        for _ in 0..=LEVELS {
+            let plausible = (NEEDLE_MIN..=super::CREDENTIAL_BYTES_MAX).contains(&reading.len());
+            if plausible && self.snapshot.keys.contains_key(&self.snapshot.pepper.digest(&reading)) {
+                return true;
+            }
+            if !reading.contains(&b'%') {
+                return false;
+            }
+            reading = percent_decode(&reading).collect();
+        }
+        false
+    }
+
+    fn knows_named(&self, name: &str, value: &[u8]) -> bool {
+        if !is_telling(name) {
+            return false;
+        }
+        let behind_scheme = value.iter().position(|byte| *byte == b' ').and_then(|at| value.get(at..));
+        self.knows(value) || behind_scheme.is_some_and(|value| self.knows(value))
+    }
+
+    fn knows_pair(&self, pair: Pair<'_>) -> bool {
+        let name = String::from_utf8_lossy(&pair.name()).into_owned();
+        self.knows_named(&name, pair.raw_value())
+    }
+}
+
+fn is_telling(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TELLING.iter().any(|word| name.contains(word))
+}
+
+fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>) {
+    let stray = |name: &HeaderName, value: &HeaderValue| {
+        let exempt = *name == CONTENT_LENGTH || *name == COOKIE;
+        !exempt && (eye.sees(value.as_bytes()) || eye.knows_named(name.as_str(), value.as_bytes()))
+    };
+    let mut names: Vec<HeaderName> =
+        headers.iter().filter(|(name, value)| stray(name, value)).map(|(name, _)| name.clone()).collect();
+    names.dedup();
+    for name in names {
+        let Entry::Occupied(entry) = headers.entry(&name) else { continue };
+        let values: Vec<HeaderValue> = entry.remove_entry_mult().1.collect();
+        for value in values {
+            if stray(&name, &value) {
+                strays.push(Place::Header(KNOWN_HEADERS.into_iter().find(|known| name == *known)));
+            } else {
+                headers.append(&name, value);
+            }
+        }
+    }
+}
+
+/// Cookies are looked at one by one; the others stay as they were written.
+fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>) {
+    let Some(cookies) = headers.get(COOKIE) else { return };
+    let before = strays.len();
+    let kept: Vec<&[u8]> = cookies
+        .as_bytes()
+        .split(|byte| *byte == b';')
+        .filter(|pair| {
+            let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let (name, value) = pair.split_at(equals);
+            let value = value.get(1..).unwrap_or_default();
+            let stray = eye.sees(pair) || eye.sees(value) || eye.knows_named(&String::from_utf8_lossy(name), value);
+            if stray {
+                strays.push(Place::Cookie);
+            }
+            !stray
+        })
+        .collect();
+    if strays.len() == before {
+        return;
+    }
+    let joined = kept.join(&b";"[..]);
+    match HeaderValue::from_bytes(joined.trim_ascii()) {
+        Ok(value) if !value.is_empty() => headers.insert(COOKIE, value),
+        _ => headers.remove(COOKIE),
+    };
+}

@@ -1,0 +1,117 @@
+//! Google's Gemini API: which paths it has, what they become upstream, and which credentials its clients send.
+
+use crate::head::Ask;
+use crate::refusal::{Code, Refusal};
+
+/// What stands before version, service and method in a WebSocket's path.
+const SERVICE_PREFIX: &str = "/ws/google.ai.generativelanguage.";
+const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
+
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Live: `BidiGenerateContent`, with or without `Constrained`.
+    Live,
+    /// Live Music: `BidiGenerateMusic`.
+    LiveMusic,
+    /// Everything over HTTP: models, streams, files.
+    Rest,
+}
+
+/// The API versions that upstream serves, since SDKs ask for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// What a Live call to `v1` becomes; newer SDKs ask for it, and Google failed the handshake (October 2026).
+    pub live_v1: &'static str,
+    /// What every Live Music call becomes; Google documents it for this version only.
+    pub music: &'static str,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self { live_v1: "v1beta", music: "v1alpha" }
+    }
+}
+
+/// Where a request goes upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What is called.
+    pub call: Call,
+    /// The upstream's path. A WebSocket goes there without a query.
+    pub path: String,
+}
+
+/// How closely a path below the route's prefix is one of Gemini's, or `None` if it is none.
+///
+/// Unknown methods of its WebSocket service count, so that [`target`] can say what is wrong with them.
+pub(crate) fn closeness(path: &str) -> Option<usize> {
+    if path.starts_with(SERVICE_PREFIX) {
+        return Some(SERVICE_PREFIX.len());
+    }
+    rest_version(path).map(|(matched, _)| matched)
+}
+
+/// Says what a canonical `path` calls and where that is upstream; `prefix` is the route's own.
+///
+/// The upstream's method is always the plain one: Google's `Constrained` method wants Google's tokens, and Keymoat
+/// enforces constraints itself. REST keeps its version.
+///
+/// # Errors
+/// `route_unknown` for a path, method or version that the API does not have, for a WebSocket path asked for without
+/// an upgrade and the reverse, and for minting: a token of Google's own would lead past this gateway.
+pub fn target(path: &str, prefix: &str, ask: &Ask, versions: Versions) -> Result<Target, Refusal> {
+    let unknown = |detail: &'static str| Refusal::new(Code::RouteUnknown, detail);
+    let own = path.strip_prefix(prefix).filter(|own| own.starts_with('/'));
+    let own = own.ok_or_else(|| unknown("this path is not below the route's prefix"))?;
+    if let Some(rpc) = own.strip_prefix(SERVICE_PREFIX) {
+        let (call, version) = read_rpc(rpc, versions)?;
+        if matches!(ask, Ask::Http) {
+            return Err(unknown("this path is a WebSocket: open it with an upgrade"));
+        }
+        let method = if call == Call::LiveMusic { "BidiGenerateMusic" } else { "BidiGenerateContent" };
+        let path = format!("{SERVICE_PREFIX}{version}.GenerativeService.{method}");
+        return Ok(Target { call, path });
+    }
+    let Some((_, rest)) = rest_version(own) else {
+        return Err(unknown(
+            "Gemini paths start with `/v1beta/`, `/upload/v1beta/` or `/ws/google.ai.generativelanguage.`",
+        ));
+    };
+    if matches!(ask, Ask::WebSocket(_)) {
+        return Err(unknown("this path is no WebSocket: Live is `…GenerativeService.BidiGenerateContent`"));
+    }
+    if rest.split(['/', ':']).next() == Some("auth_tokens") {
+        return Err(unknown("Google's own tokens are not minted here: they would lead past this gateway"));
+    }
+    Ok(Target { call: Call::Rest, path: own.to_owned() })
+}
+
+fn read_rpc(rpc: &str, versions: Versions) -> Result<(Call, &str), Refusal> {
+    let unknown = |detail: &'static str| Refusal::new(Code::RouteUnknown, detail);
+    let (version, method) = rpc.split_once('.').unwrap_or((rpc, ""));
+    if !VERSIONS.contains(&version) {
+        return Err(unknown("unknown Gemini version: use v1, v1beta or v1alpha"));
+    }
+    let live = if version == "v1" { versions.live_v1 } else { version };
+    match method.strip_prefix("GenerativeService.") {
+        Some("BidiGenerateContent" | "BidiGenerateContentConstrained") => Ok((Call::Live, live)),
+        Some("BidiGenerateMusic") => Ok((Call::LiveMusic, versions.music)),
+        _ => Err(unknown("unknown Gemini method: use BidiGenerateContent or BidiGenerateMusic")),
+    }
+}
+
+/// The length of `/v1beta/` or `/upload/v1beta/`, and what follows.
+fn rest_version(path: &str) -> Option<(usize, &str)> {
+    let tail = path.strip_prefix("/upload").filter(|tail| tail.starts_with('/')).unwrap_or(path);
+    let (version, rest) = tail.strip_prefix('/')?.split_once('/')?;
+    VERSIONS.contains(&version).then_some((path.len() - rest.len(), rest))
+}
+
+/// Whether a header must not reach Google: each place that it reads a credential from, and what says who the client
+/// or its page is. `x-goog-api-client` and `user-agent` pass.
+pub(crate) fn withholds_header(name: &str) -> bool {
+    crate::carrier::KNOWN_HEADERS.contains(&name)
+        || matches!(name, "cookie" | "origin" | "referer" | "forwarded" | "x-real-ip" | "x-goog-user-project")
+        || name.starts_with("x-forwarded-")
+}

@@ -1,0 +1,236 @@
+//! The head of a request, read once: one host, one canonical path, no hop-by-hop headers, nothing ambiguous left.
+
+mod hygiene;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use base64::prelude::*;
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::uri::{Authority, Uri};
+use http::{Method, Version};
+
+use crate::path;
+use crate::query::Query;
+use crate::refusal::{Code, Refusal};
+use crate::subprotocol::Offer;
+
+const URL_BYTES_MAX: usize = 8 << 10;
+const HEADERS_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 100;
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// An extended CONNECT with `:protocol` `websocket` (RFC 8441).
+    Http2WebSocket,
+}
+
+/// A request's head after everything that could be read in two ways was refused or removed.
+pub struct Head {
+    /// What is asked; `GET` for a WebSocket over HTTP/2 too.
+    pub method: Method,
+    /// The one host, in lower case, with its port if it was given.
+    pub host: String,
+    /// The path in [canonical](path::canonical) form.
+    pub path: String,
+    /// The query, as it was written.
+    pub query: Query,
+    /// The end-to-end headers, without `Host`, `Expect` and everything that belongs to the handshake.
+    pub headers: HeaderMap,
+    /// What kind of answer is asked for.
+    pub ask: Ask,
+}
+
+/// What kind of answer is asked for.
+#[derive(Debug)]
+pub enum Ask {
+    /// A response.
+    Http,
+    /// A WebSocket (RFC 6455).
+    WebSocket(Opening),
+}
+
+/// What a WebSocket's opening handshake asked for. Extensions are not in it: they are declined.
+#[derive(Debug)]
+pub struct Opening {
+    /// `Sec-WebSocket-Key`, checked; `None` over HTTP/2, which has none.
+    pub key: Option<String>,
+    /// The subprotocols that were offered.
+    pub offer: Offer,
+}
+
+impl Head {
+    /// Reads a head. `tls_name` is the name that the client gave in its TLS handshake (SNI), if it gave one.
+    ///
+    /// # Errors
+    /// The refusals of this stage: `request_invalid`, `method_not_allowed`, `url_too_long`, `head_too_large`,
+    /// `expectation_failed`, `host_misdirected` and `websocket_version`.
+    pub fn read(parts: http::request::Parts, transport: Transport, tls_name: Option<&str>) -> Result<Self, Refusal> {
+        let http::request::Parts { method, uri, version, mut headers, .. } = parts;
+        let method = taken_method(method, transport)?;
+        check_size(&uri, &headers)?;
+        let host = one_host(&uri, &headers)?;
+        check_tls_name(&host, tls_name)?;
+        check_expectation(&headers)?;
+        let path = path::canonical(uri.path())?;
+        let query = Query::parse(uri.query().unwrap_or_default());
+        let ask = read_ask(&method, version, &headers, transport)?;
+        hygiene::clean(&mut headers, transport)?;
+        Ok(Self { method, host, path, query, headers, ask })
+    }
+
+    /// Whether this is a WebSocket that a browser may have opened: it names a page or offers subprotocols. Browsers
+    /// can set no headers, so hints to them name the subprotocol.
+    pub(crate) fn is_from_browser(&self) -> bool {
+        match &self.ask {
+            Ask::Http => false,
+            Ask::WebSocket(opening) => self.headers.contains_key(http::header::ORIGIN) || !opening.offer.is_empty(),
+        }
+    }
+}
+
+impl fmt::Debug for Head {
+    /// Shows nothing that could be or hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head").field("method", &self.method).field("ask", &self.ask).finish_non_exhaustive()
+    }
+}
+
+fn taken_method(method: Method, transport: Transport) -> Result<Method, Refusal> {
+    if transport == Transport::Http2WebSocket {
+        return if method == Method::CONNECT { Ok(Method::GET) } else { Err(invalid("`:protocol` without CONNECT")) };
+    }
+    match method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            Ok(method)
+        }
+        _ => {
+            Err(Refusal::new(Code::MethodNotAllowed, "only GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS are taken"))
+        }
+    }
+}
+
+fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if authority + target > URL_BYTES_MAX {
+        return Err(Refusal::new(Code::UrlTooLong, "the URL is longer than 8 KiB"));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+        return Err(Refusal::new(Code::HeadTooLarge, "the headers are more than 100 or larger than 16 KiB"));
+    }
+    Ok(())
+}
+
+/// The one host (RFC 9112 section 3.2, RFC 9113 section 8.3.1): what names it, in the target or in `Host`, must agree.
+fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Refusal> {
+    let mut host: Option<String> = uri.authority().map(|authority| read_host(authority.as_str())).transpose()?;
+    let mut lines = headers.get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(invalid("more than one `Host`"));
+    }
+    if let Some(line) = line {
+        let named = read_host(line.to_str().map_err(|_| invalid("`Host` is not a host"))?)?;
+        if host.as_ref().is_some_and(|host| *host != named) {
+            return Err(invalid("the target and `Host` name different hosts"));
+        }
+        host = Some(named);
+    }
+    host.ok_or_else(|| invalid("no `Host`"))
+}
+
+fn read_host(text: &str) -> Result<String, Refusal> {
+    let wrong = || invalid("`Host` is not a host");
+    let authority: Authority = text.parse().map_err(|_| wrong())?;
+    if authority.as_str().contains('@') {
+        return Err(invalid("user information in the host"));
+    }
+    let name = authority.host();
+    let port = authority.as_str().strip_prefix(name).ok_or_else(wrong)?;
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let well_formed = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')),
+    };
+    let port_well_formed = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok());
+    if name.is_empty() || !well_formed || !port_well_formed {
+        return Err(wrong());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn check_tls_name(host: &str, tls_name: Option<&str>) -> Result<(), Refusal> {
+    let Some(tls_name) = tls_name.filter(|name| name.parse::<IpAddr>().is_err()) else { return Ok(()) };
+    let name = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
+    let (name, tls_name) = (name.trim_end_matches('.'), tls_name.trim_end_matches('.'));
+    if name.eq_ignore_ascii_case(tls_name) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::HostMisdirected,
+        "the TLS handshake named another host: open a connection of its own for this one",
+    ))
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
+    let met = headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if met { Ok(()) } else { Err(Refusal::new(Code::ExpectationFailed, "only `Expect: 100-continue` is understood")) }
+}
+
+fn read_ask(method: &Method, version: Version, headers: &HeaderMap, transport: Transport) -> Result<Ask, Refusal> {
+    let key = match transport {
+        Transport::Http2 => return Ok(Ask::Http),
+        Transport::Http2WebSocket => None,
+        Transport::Http1 => {
+            let asked = lists(headers, CONNECTION, "upgrade") && lists(headers, UPGRADE, "websocket");
+            // RFC 9110 section 7.8: an upgrade that cannot be is ignored.
+            if !asked || *method != Method::GET || version != Version::HTTP_11 {
+                return Ok(Ask::Http);
+            }
+            if hygiene::has_body(headers) {
+                return Err(invalid("a WebSocket handshake has no body"));
+            }
+            Some(handshake_key(headers)?)
+        }
+    };
+    let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
+    if versions.next().map(|value| value.as_bytes()) != Some(b"13") || versions.next().is_some() {
+        return Err(Refusal::new(Code::WebsocketVersion, "only `Sec-WebSocket-Version: 13` is spoken"));
+    }
+    Ok(Ask::WebSocket(Opening { key, offer: Offer::read(headers)? }))
+}
+
+/// `Sec-WebSocket-Key`: once, and base64 of 16 bytes (RFC 6455 section 4.2.1).
+fn handshake_key(headers: &HeaderMap) -> Result<String, Refusal> {
+    let wrong = || invalid("`Sec-WebSocket-Key` must be there once, with 16 bytes in base64");
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(wrong()) };
+    let key = key.to_str().map_err(|_| wrong())?;
+    let decoded = BASE64_STANDARD.decode(key).map_err(|_| wrong())?;
+    if decoded.len() == 16 { Ok(key.to_owned()) } else { Err(wrong()) }
+}
+
+/// Whether a comma-separated header has `word`, in any case.
+fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|entry| entry.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn invalid(detail: &'static str) -> Refusal {
+    Refusal::new(Code::RequestInvalid, detail)
+}

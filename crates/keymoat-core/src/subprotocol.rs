@@ -1,0 +1,250 @@
+//! `Sec-WebSocket-Protocol`: what the client offered, which of it is a credential, and what may be selected.
+//!
+//! A credential comes as one entry, next to at least one that is none, because a browser fails when nothing is
+//! selected and a selection is a response header. Keymoat's marker for that is `keymoat.v1`.
+
+use std::fmt;
+
+use base64::prelude::*;
+use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+
+use crate::credential::is_absent;
+use crate::disguise;
+use crate::format;
+use crate::refusal::{Code, Refusal};
+use crate::route::LoneSubprotocol;
+use crate::secret::Secret;
+
+/// The entry that says nothing but "I speak to Keymoat": it is what a browser should offer beside its credential.
+pub const MARKER: &str = "keymoat.v1";
+
+const ENTRY_BYTES_MAX: usize = 4 << 10;
+const HEADER_BYTES_MAX: usize = 8 << 10;
+
+/// Entries with these prefixes carry a credential of some other gateway or provider: they are never selected.
+const FOREIGN_CREDENTIALS: [&str; 7] = [
+    "xai-client-secret.",
+    "ai-gateway-auth.",
+    "cf-aig-authorization.",
+    "bearer.",
+    "token.",
+    "base64url.bearer.",
+    "v1.token.websocket.jupyter.org.",
+];
+
+/// How an entry carries a credential for Keymoat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `api-key.<credential>`
+    ApiKey,
+    /// `keymoat.token.<base64url, no padding>`
+    KeymoatToken,
+    /// `openai-insecure-api-key.<credential>`
+    OpenAi,
+    /// `base64url.bearer.authorization.k8s.io.<base64url, no padding>`
+    Kubernetes,
+}
+
+impl Form {
+    const ALL: [Self; 4] = [Self::ApiKey, Self::KeymoatToken, Self::OpenAi, Self::Kubernetes];
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key.",
+            Self::KeymoatToken => "keymoat.token.",
+            Self::OpenAi => "openai-insecure-api-key.",
+            Self::Kubernetes => "base64url.bearer.authorization.k8s.io.",
+        }
+    }
+
+    const fn is_base64(self) -> bool {
+        matches!(self, Self::KeymoatToken | Self::Kubernetes)
+    }
+}
+
+/// What a client offered, parsed. Credentials are kept apart from the first moment and never shown.
+#[derive(Default)]
+pub struct Offer {
+    offered: bool,
+    marker: bool,
+    labels: Vec<Label>,
+    credentials: Vec<Entry>,
+    lone: Option<Secret>,
+    kept_from_upstream: bool,
+}
+
+/// An entry that is not for Keymoat.
+struct Label {
+    text: String,
+    /// It carries somebody else's credential: it may go upstream, but is never selected.
+    private: bool,
+}
+
+/// An entry that carries a credential.
+struct Entry {
+    form: Form,
+    whole: Secret,
+}
+
+impl Offer {
+    /// Reads all lines of the header (RFC 6455 section 11.3.4).
+    ///
+    /// # Errors
+    /// `request_invalid` for empty, repeated or non-token entries, entries over 4 KiB, and more than 8 KiB together.
+    pub fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+        if lines.iter().map(|line| line.len() + 2).sum::<usize>() > HEADER_BYTES_MAX + 2 {
+            return Err(invalid("`Sec-WebSocket-Protocol` is longer than 8 KiB"));
+        }
+        let mut entries: Vec<&str> = Vec::new();
+        for line in lines {
+            let line = line.to_str().map_err(|_| invalid("`Sec-WebSocket-Protocol` has an entry that is no token"))?;
+            for entry in line.split(',') {
+                let entry = entry.trim_matches([' ', '\t']);
+                check(entry)?;
+                entries.push(entry);
+            }
+        }
+        let mut sorted = entries.clone();
+        sorted.sort_unstable();
+        if sorted.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(invalid("`Sec-WebSocket-Protocol` has the same entry twice"));
+        }
+        let mut offer = Self { offered: !entries.is_empty(), ..Self::default() };
+        entries.into_iter().for_each(|entry| offer.admit(entry));
+        Ok(offer)
+    }
+
+    /// Whether the client offered anything at all. To one that did not, nothing may be selected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.offered
+    }
+
+    /// What to offer upstream, in the client's order: no credential for Keymoat, not Keymoat's marker, and on a route
+    /// whose dialect knows no subprotocols nothing.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().filter(|_| !self.kept_from_upstream).map(|label| label.text.as_str())
+    }
+
+    /// The one protocol to answer with: what the upstream selected, if it was offered; else Keymoat's marker, if it
+    /// was; else the first entry that is no credential.
+    ///
+    /// For a refusal, or an upstream that selected nothing, `upstream` is `None`. What upstream selected without
+    /// having been offered it is ignored. If the answer is `None`, [`Self::expose_lone_credential`] may have one.
+    #[must_use]
+    pub fn select(&self, upstream: Option<&str>) -> Option<String> {
+        let mut selectable = self.labels.iter().filter(|label| !label.private).map(|label| label.text.as_str());
+        if let Some(selected) = upstream
+            && selectable.clone().any(|label| label == selected)
+        {
+            return Some(selected.to_owned());
+        }
+        if self.marker {
+            return Some(MARKER.to_owned());
+        }
+        selectable.next().map(str::to_owned)
+    }
+
+    /// The whole entry of a credential that was offered alone, on a route that echoes it: the one exemption to "never
+    /// echoed". `None` until the credential was taken, and on every other route.
+    ///
+    /// The caller writes it into the handshake's response and nowhere else, and says so in the record.
+    #[must_use]
+    pub fn expose_lone_credential(&self) -> Option<&Secret> {
+        self.lone.as_ref()
+    }
+
+    /// Whether there is an entry that could be selected without showing a credential.
+    pub(crate) fn has_selectable(&self) -> bool {
+        self.marker || self.labels.iter().any(|label| !label.private)
+    }
+
+    /// Takes all credentials out; `None` stands for one whose base64url cannot be read. With [`LoneSubprotocol::Echo`] a single one that stands alone stays behind to be
+    /// echoed; that is the second copy of it, and the handshake ends its life.
+    pub(crate) fn withdraw(&mut self, lone: LoneSubprotocol) -> Vec<Option<Secret>> {
+        let entries = std::mem::take(&mut self.credentials);
+        let alone = entries.len() == 1 && !self.has_selectable() && self.labels.is_empty();
+        let mut withdrawn = Vec::with_capacity(entries.len());
+        for Entry { form, whole } in entries {
+            let value = value(form, &whole);
+            let present = value.as_ref().is_some_and(|value| !is_absent(value));
+            if alone && present && lone == LoneSubprotocol::Echo && form != Form::Kubernetes {
+                self.lone = Some(whole);
+            }
+            withdrawn.push(value);
+        }
+        withdrawn
+    }
+
+    /// Drops the entries that `is_credential` recognises and says how many there were.
+    pub(crate) fn drop_labels(&mut self, mut is_credential: impl FnMut(&[u8]) -> bool) -> usize {
+        let before = self.labels.len();
+        self.labels.retain(|label| !is_credential(label.text.as_bytes()));
+        before - self.labels.len()
+    }
+
+    /// Keeps all entries from the upstream, for a dialect that knows no subprotocols.
+    pub(crate) fn keep_from_upstream(&mut self) {
+        self.kept_from_upstream = true;
+    }
+
+    fn admit(&mut self, entry: &str) {
+        if entry == MARKER {
+            self.marker = true;
+            return;
+        }
+        if let Some(form) = Form::ALL.into_iter().find(|form| entry.starts_with(form.prefix())) {
+            self.credentials.push(Entry { form, whole: Secret::from(entry) });
+            return;
+        }
+        let private = FOREIGN_CREDENTIALS.iter().any(|prefix| entry.starts_with(prefix))
+            || disguise::any_reading(entry.as_bytes(), &mut format::is_in);
+        self.labels.push(Label { text: entry.to_owned(), private });
+    }
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (labels, credentials) = (self.labels.len(), self.credentials.len());
+        write!(f, "Offer {{ marker: {}, labels: {labels}, credentials: {credentials} }}", self.marker)
+    }
+}
+
+fn value(form: Form, whole: &Secret) -> Option<Secret> {
+    // The part behind the prefix moves into a secret of its own.
+    let raw = whole.expose().get(form.prefix().len()..).unwrap_or_default();
+    if !form.is_base64() {
+        return Some(Secret::new(raw.to_vec()));
+    }
+    BASE64_URL_SAFE_NO_PAD.decode(raw).ok().map(Secret::new)
+}
+
+fn check(entry: &str) -> Result<(), Refusal> {
+    if entry.is_empty() {
+        return Err(invalid("`Sec-WebSocket-Protocol` has an empty entry"));
+    }
+    if entry.len() > ENTRY_BYTES_MAX {
+        return Err(invalid("`Sec-WebSocket-Protocol` has an entry longer than 4 KiB"));
+    }
+    if !entry.bytes().all(is_token) {
+        return Err(invalid(
+            "`Sec-WebSocket-Protocol` has an entry that is no token: send such a credential as `keymoat.token.` and base64url without padding",
+        ));
+    }
+    Ok(())
+}
+
+/// A token character (RFC 9110 section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+fn invalid(detail: &'static str) -> Refusal {
+    Refusal::new(Code::RequestInvalid, detail)
+}

@@ -1,0 +1,184 @@
+//! Listening sockets and the connections that come in by them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection;
+use crate::serve::Peer;
+use crate::stream::MaybeTls;
+use crate::worker::Worker;
+
+/// Connections that the kernel may hold before we accept them.
+const BACKLOG: i32 = 1024;
+/// How long to leave the listener alone after an error such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The answer when all permits are taken. Nothing of the request is read.
+const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 102\r\n\r\n\
+    {\"title\":\"not available at the moment\",\"status\":503,\"code\":\"unavailable\",\"detail\":\"too many connections\"}";
+
+/// One listening address, before its threads take their sockets.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) sockets: Vec<std::net::TcpListener>,
+}
+
+/// Opens one socket per thread on the same address, so that the kernel spreads the connections (SO_REUSEPORT).
+pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
+    let first = listen(address)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..threads {
+        sockets.push(listen(address)?);
+    }
+    Ok(Bound { address, sockets })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The connections that may be open at once, over all threads.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    open: AtomicUsize,
+    max: usize,
+}
+
+/// One open connection's place.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Permits>);
+
+impl Permits {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), max })
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Permit> {
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.max {
+            return Some(Permit(self.clone()));
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the drain begins; then takes what is already queued and closes the socket.
+pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = worker.draining() => return,
+        };
+        match accepted {
+            Ok((stream, address)) => admit(&worker, stream, address.ip(), tls.as_ref()),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&TlsAcceptor>) {
+    let Some(permit) = worker.shared.permits.take() else {
+        if tls.is_none() {
+            tokio::task::spawn_local(turn_away(stream));
+        }
+        return;
+    };
+    let worker = worker.clone();
+    let tls = tls.cloned();
+    tokio::task::spawn_local(async move {
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        match tls {
+            None => {
+                let peer = Peer { client, tls: false, tls_name: None, _permit: permit };
+                connection::serve(worker, MaybeTls::Plain(stream), peer).await;
+            }
+            Some(acceptor) => Box::pin(shake_hands(worker, stream, client, permit, acceptor)).await,
+        }
+    });
+}
+
+async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, permit: Permit, acceptor: TlsAcceptor) {
+    let limit = worker.shared.limits.tls_handshake;
+    match tokio::time::timeout(limit, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let tls_name = stream.get_ref().1.server_name().map(Arc::from);
+            let peer = Peer { client, tls: true, tls_name, _permit: permit };
+            connection::serve(worker, MaybeTls::Tls(Box::new(stream)), peer).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%client, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%client, "TLS handshake took too long"),
+    }
+}
+
+async fn turn_away(mut stream: TcpStream) {
+    let answer = async {
+        stream.write_all(OVERLOADED).await?;
+        stream.shutdown().await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), answer).await {
+        tracing::debug!(%error, "cannot turn a connection away");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overload_answer_states_its_own_length() {
+        let text = std::str::from_utf8(OVERLOADED).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    }
+
+    #[test]
+    fn permits_come_back() {
+        let permits = Permits::new(1);
+        let permit = permits.take().expect("one is free");
+        assert!(permits.take().is_none());
+        drop(permit);
+        assert!(permits.take().is_some());
+    }
+
+    #[test]
+    fn a_free_port_is_shared_by_all_threads() {
+        let bound = bind("127.0.0.1:0".parse().expect("an address"), 3).expect("loopback");
+        let ports: std::collections::HashSet<_> =
+            bound.sockets.iter().map(|socket| socket.local_addr().expect("bound").port()).collect();
+        assert_eq!((bound.sockets.len(), ports.len()), (3, 1));
+    }
+}

@@ -1,0 +1,129 @@
+//! Our own HTTP answers: refusals as problem documents (RFC 9457), in the form that the dialect's SDKs can read.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use keymoat_core::record::Outcome;
+use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::route::{Dialect, Route};
+use serde_json::{Map, Value, json};
+
+use crate::body::ToClient;
+use crate::ledger::Ledger;
+use crate::own::Own;
+use crate::upstream::Failure;
+
+/// The answer to a request that goes nowhere.
+pub(crate) fn refusal(refusal: &Refusal, route: Option<&Route>, mut ledger: Ledger) -> Response<ToClient> {
+    ledger.refused(refusal, Outcome::Refused, refusal.code.status());
+    problem(refusal, route.map(|route| route.dialect))
+}
+
+/// The same for a request that the gate rejected: nothing that follows on the connection can be trusted.
+pub(crate) fn refusal_that_closes(refused: &Refusal, ledger: Ledger) -> Response<ToClient> {
+    let mut response = refusal(refused, None, ledger);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer when the upstream could not be used.
+pub(crate) fn failure(failure: &Failure, route: Option<&Route>, mut ledger: Ledger) -> Response<ToClient> {
+    let refusal = failure.refusal();
+    ledger.refused(&refusal, Outcome::Failed, refusal.code.status());
+    ledger.record.cause = Some(failure.to_string());
+    problem(&refusal, route.map(|route| route.dialect))
+}
+
+/// One of our own endpoints.
+pub(crate) fn own(own: Own, mut ledger: Ledger) -> Response<ToClient> {
+    ledger.record.outcome = Outcome::Allowed;
+    ledger.record.status = Some(200);
+    let mut response = Response::new(ToClient::own(own.text()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn problem(refusal: &Refusal, dialect: Option<Dialect>) -> Response<ToClient> {
+    let mut response = Response::new(ToClient::own(document(refusal, dialect).to_string()));
+    *response.status_mut() = StatusCode::from_u16(refusal.code.status()).expect("the table holds valid statuses");
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(secs) = refusal.retry_after_secs {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    for (name, value) in required_by(refusal.code) {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Headers that a status obliges to (RFC 9110 sections 11.6.1, 10.2.1 and 7.8; RFC 6455 section 4.4).
+fn required_by(code: Code) -> &'static [(HeaderName, &'static str)] {
+    match code.status() {
+        401 => &[(header::WWW_AUTHENTICATE, "Bearer realm=\"keymoat\"")],
+        405 => &[(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")],
+        426 => &[(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")],
+        _ => &[],
+    }
+}
+
+fn document(refusal: &Refusal, dialect: Option<Dialect>) -> Value {
+    let code = refusal.code;
+    let mut document = Map::from_iter([
+        ("type".to_owned(), json!(format!("/keymoat/errors/{code}"))),
+        ("title".to_owned(), json!(code.title())),
+        ("status".to_owned(), json!(code.status())),
+        ("code".to_owned(), json!(code.word())),
+        ("detail".to_owned(), json!(refusal.detail)),
+    ]);
+    if dialect == Some(Dialect::Gemini) {
+        // Google's SDKs read `error.code`, `error.status` and `error.message`; RFC 9457 allows further members.
+        let error = json!({"code": code.status(), "status": google_status(code), "message": refusal.to_string()});
+        document.insert("error".to_owned(), error);
+    }
+    Value::Object(document)
+}
+
+/// The canonical status word of Google's APIs that goes with an HTTP status.
+fn google_status(code: Code) -> &'static str {
+    match code.status() {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        502 | 503 => "UNAVAILABLE",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        _ => "INVALID_ARGUMENT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_document_names_code_and_page() {
+        let refusal = Refusal::new(Code::CredentialMissing, "send the key in header `x-api-key`");
+        let document = document(&refusal, None);
+        assert_eq!(document["code"], "credential_missing");
+        assert_eq!(document["type"], "/keymoat/errors/credential_missing");
+        assert_eq!(document["status"], 401);
+        assert!(document.get("error").is_none());
+    }
+
+    #[test]
+    fn google_s_sdks_find_their_own_members() {
+        let refusal = Refusal::new(Code::Forbidden, "no");
+        let document = document(&refusal, Some(Dialect::Gemini));
+        assert_eq!(document["error"], json!({"code": 403, "status": "PERMISSION_DENIED", "message": "forbidden: no"}));
+    }
+
+    #[test]
+    fn a_401_says_how_to_authenticate() {
+        let response = problem(&Refusal::new(Code::CredentialInvalid, "no"), None);
+        assert_eq!(response.status(), 401);
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    }
+}

@@ -1,0 +1,228 @@
+//! The bodies that pass through: a client's on its way up, an upstream's on its way down, and our own short ones.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use keymoat_core::record::Outcome;
+use tokio::time::{Instant, Sleep};
+
+use crate::ledger::Ledger;
+use crate::session::SessionGuard;
+use crate::upstream::Lent;
+
+/// A body could not be passed on to its end. The connection that carries it is broken off, so that nobody takes a
+/// part for the whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Silence for longer than the limit.
+    #[error("the body paused for longer than {0:?}")]
+    Idle(Duration),
+    /// The session was ended from outside: revoked or draining.
+    #[error("the session was ended")]
+    Ended,
+    /// The connection that it came from failed.
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+}
+
+/// A silence clock that costs nothing while bytes flow.
+#[derive(Default)]
+struct Silence(Option<Pin<Box<Sleep>>>);
+
+impl Silence {
+    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<BodyError> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        ready!(sleep.as_mut().poll(cx));
+        Poll::Ready(BodyError::Idle(limit))
+    }
+}
+
+/// A client's body on its way to the upstream, counted.
+pub(crate) struct Upload {
+    incoming: Incoming,
+    bytes: Rc<Cell<u64>>,
+    idle: Duration,
+    silence: Silence,
+}
+
+impl Upload {
+    /// Also gives the counter of the bytes that have passed.
+    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Cell<u64>>) {
+        let bytes = Rc::new(Cell::new(0));
+        (Self { incoming, bytes: bytes.clone(), idle, silence: Silence::default() }, bytes)
+    }
+}
+
+/// What is sent to an upstream as a body.
+pub(crate) enum ToUpstream {
+    /// Nothing, as in the opening of a WebSocket.
+    Empty,
+    /// The client's.
+    Upload(Upload),
+}
+
+impl Body for ToUpstream {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
+        match Pin::new(&mut upload.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                upload.silence = Silence::default();
+                if let Some(data) = frame.data_ref() {
+                    upload.bytes.set(upload.bytes.get() + data.len() as u64);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => upload.silence.poll(cx, upload.idle).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload(upload) => upload.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload(upload) => upload.incoming.size_hint(),
+        }
+    }
+}
+
+/// What is sent to a client as a body.
+pub(crate) enum ToClient {
+    /// Our own text, or nothing.
+    Own(Option<Bytes>),
+    /// The upstream's body.
+    Relayed(Box<Relayed>),
+}
+
+/// An upstream's body on its way to the client. It holds the record, and gives the connection back at its end.
+pub(crate) struct Relayed {
+    pub(crate) incoming: Incoming,
+    pub(crate) ledger: Ledger,
+    pub(crate) uploaded: Rc<Cell<u64>>,
+    pub(crate) lent: Option<Lent>,
+    pub(crate) session: Option<SessionGuard>,
+    pub(crate) idle: Duration,
+    pub(crate) clock: BodyClock,
+}
+
+/// The silence clock of a [`Relayed`] body.
+#[derive(Default)]
+pub(crate) struct BodyClock(Silence);
+
+impl ToClient {
+    /// Our own text.
+    pub(crate) fn own(text: impl Into<Bytes>) -> Self {
+        Self::Own(Some(text.into()))
+    }
+
+    /// Nothing.
+    pub(crate) const fn empty() -> Self {
+        Self::Own(None)
+    }
+}
+
+impl Relayed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(session) = &self.session
+            && session.control().poll_asked(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(BodyError::Ended)));
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.clock = BodyClock::default();
+                if let Some(data) = frame.data_ref() {
+                    self.ledger.record.bytes_out += data.len() as u64;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.ledger.record.outcome = Outcome::Allowed;
+        if let Some(lent) = self.lent.take() {
+            lent.give_back();
+        }
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() && self.ledger.record.outcome == Outcome::Aborted {
+            self.finish();
+        }
+        self.ledger.record.bytes_in = self.uploaded.get();
+    }
+}
+
+impl Body for ToClient {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let relayed = match self.get_mut() {
+            Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Relayed(relayed) => relayed,
+        };
+        let polled = ready!(relayed.poll(cx));
+        match &polled {
+            None => relayed.finish(),
+            Some(Err(error)) => {
+                relayed.ledger.record.outcome = Outcome::Failed;
+                relayed.ledger.record.cause = Some(error.to_string());
+            }
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Relayed(relayed) => relayed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Relayed(relayed) => relayed.incoming.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for ToClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own(_) => "ToClient::Own",
+            Self::Relayed(_) => "ToClient::Relayed",
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! Starts the serving threads and ends them again.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use keymoat_core::Snapshot;
+use keymoat_core::refusal::{Code, Refusal};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::accept::{self, Bound, Permits};
+use crate::ledger::Records;
+use crate::session::Sessions;
+use crate::settings::Settings;
+use crate::upstream::{Target, TargetError};
+use crate::worker::{Phase, Shared, Worker};
+use crate::clock;
+
+/// How long refused and closing connections may take after the sessions were told to end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often a draining thread looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// The gateway, before it runs.
+#[derive(Debug)]
+pub struct Gateway;
+
+/// A gateway could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// An upstream's settings cannot work.
+    #[error(transparent)]
+    Upstream(#[from] TargetError),
+    /// A route leads nowhere.
+    #[error("route `{route}` leads to upstream `{upstream}`, which is not configured")]
+    UnknownUpstream {
+        /// The route.
+        route: Arc<str>,
+        /// The upstream that it names.
+        upstream: Arc<str>,
+    },
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a serving thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running gateway. Dropping it does not stop it: call [`Running::drain`] or [`Running::stop_now`], then
+/// [`Running::join`].
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+    phase: watch::Sender<Phase>,
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// Opens the listeners and starts one thread with one runtime per `settings.threads`.
+    ///
+    /// `snapshots` is read for every decision; whoever owns the store replaces it. `records` gets one record per
+    /// request or session, on the serving threads.
+    ///
+    /// # Errors
+    /// [`StartError`] when an address is taken, an upstream cannot work, or a route leads nowhere.
+    pub fn start(
+        settings: Settings,
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        records: Records,
+    ) -> Result<Running, StartError> {
+        let threads = settings.threads.max(1);
+        let targets =
+            settings.upstreams.into_iter().map(|upstream| Target::new(upstream).map(Arc::new)).collect::<Result<_, _>>()?;
+        let shared = Arc::new(Shared {
+            targets,
+            routes: settings.routes,
+            limits: settings.limits,
+            snapshots,
+            records,
+            permits: Permits::new(settings.limits.connections_max),
+            sessions: Sessions::new(settings.limits.connections_max.saturating_mul(2)),
+            started_at: clock::now(),
+        });
+        check_routes(&shared)?;
+        let mut bound = Vec::new();
+        for listener in &settings.listeners {
+            let sockets = accept::bind(listener.address, threads)
+                .map_err(|error| StartError::Listen(listener.address, error))?;
+            bound.push((sockets, listener.tls.clone().map(TlsAcceptor::from)));
+        }
+        let addresses = bound.iter().map(|(bound, _)| bound.address).collect();
+        let phase = watch::Sender::new(Phase::Serving);
+        let threads = (0..threads)
+            .map(|number| {
+                let sockets = bound.iter_mut().filter_map(|(bound, tls)| Some((take_socket(bound)?, tls.clone())));
+                spawn(number, shared.clone(), phase.subscribe(), sockets.collect())
+            })
+            .collect::<io::Result<_>>()
+            .map_err(StartError::Thread)?;
+        Ok(Running { addresses, threads, phase, shared })
+    }
+}
+
+fn check_routes(shared: &Shared) -> Result<(), StartError> {
+    let known: HashSet<_> = shared.targets.iter().map(|target| target.name()).collect();
+    match shared.routes.iter().find(|route| !known.contains(&route.upstream)) {
+        Some(route) => {
+            Err(StartError::UnknownUpstream { route: route.name.clone(), upstream: route.upstream.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn take_socket(bound: &mut Bound) -> Option<std::net::TcpListener> {
+    bound.sockets.pop()
+}
+
+type Sockets = Vec<(std::net::TcpListener, Option<TlsAcceptor>)>;
+
+fn spawn(
+    number: usize,
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+    sockets: Sockets,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, serve(shared, phase, sockets));
+        // Tasks that are still there belong to clients that did not take their leave in time.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    })
+}
+
+async fn serve(shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Sockets) {
+    let worker = Rc::new(Worker::new(shared, phase));
+    for (socket, tls) in sockets {
+        match TcpListener::from_std(socket) {
+            Ok(listener) => {
+                tokio::task::spawn_local(accept::run(worker.clone(), listener, tls));
+            }
+            Err(error) => tracing::error!(%error, "cannot listen"),
+        }
+    }
+    worker.draining().await;
+    let shared = &worker.shared;
+    let deadline = Instant::now() + shared.limits.drain;
+    while shared.permits.open() > 0 && Instant::now() < deadline {
+        tokio::select! {
+            () = worker.stopping() => break,
+            () = tokio::time::sleep(DRAIN_LOOK) => {}
+        }
+    }
+    let refusal = Refusal::new(Code::Draining, "this server is restarting, connect again");
+    shared.sessions.end_where(|_, _| true, &refusal);
+    let deadline = Instant::now() + LAST_WORDS;
+    while shared.permits.open() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+}
+
+impl Running {
+    /// Where it listens, in the order of `Settings::listeners`, with the ports that were free.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many sessions are live: WebSockets and event streams.
+    #[must_use]
+    pub fn live_sessions(&self) -> usize {
+        self.shared.sessions.count()
+    }
+
+    /// Begins the shutdown: no new connections; requests and sessions may end by themselves until
+    /// [`crate::settings::Limits::drain`] has passed, then sessions are closed with 1012.
+    pub fn drain(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Ends everything at once; sessions are told 1012.
+    pub fn stop_now(&self) {
+        self.advance(Phase::Stopping);
+    }
+
+    /// Ends the live sessions of a revoked key and tells how many there were.
+    pub fn end_sessions_of_key(&self, key_id: &str) -> usize {
+        let refusal = Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one");
+        self.shared.sessions.end_where(|_, info| info.key_id.as_deref() == Some(key_id), &refusal)
+    }
+
+    /// Waits until all threads have ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a serving thread panicked");
+            }
+        }
+    }
+
+    fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = phase > *now;
+            *now = phase.max(*now);
+            later
+        });
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}

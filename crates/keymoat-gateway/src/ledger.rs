@@ -1,0 +1,49 @@
+//! Carries the record along the road and hands it over exactly once, also when the client vanishes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use keymoat_core::record::{Outcome, Record};
+use keymoat_core::refusal::Refusal;
+
+/// Where finished records go. Called on the serving threads: it must not block.
+pub type Records = Arc<dyn Fn(&Record) + Send + Sync>;
+
+/// One record on its way. Dropping it writes it: with outcome `aborted` when no stage said otherwise.
+pub(crate) struct Ledger {
+    pub(crate) record: Record,
+    started: Instant,
+    records: Records,
+}
+
+impl Ledger {
+    pub(crate) fn begin(record: Record, records: Records) -> Self {
+        Self { record, started: Instant::now(), records }
+    }
+
+    /// Milliseconds since the head had arrived.
+    pub(crate) fn elapsed_millis(&self) -> u64 {
+        self.started.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Notes that Keymoat or the upstream said no, and how it was answered.
+    pub(crate) fn refused(&mut self, refusal: &Refusal, outcome: Outcome, status: u16) {
+        self.record.outcome = outcome;
+        self.record.code = Some(refusal.code);
+        self.record.status = Some(status);
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.record.duration_millis = self.elapsed_millis();
+        (self.records)(&self.record);
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.record.fmt(f)
+    }
+}

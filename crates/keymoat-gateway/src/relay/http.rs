@@ -1,0 +1,128 @@
+//! Relays one HTTP answer: its head cleaned, its body streamed as it comes, event streams unbuffered.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, Version};
+use hyper::body::{Body, Incoming};
+use keymoat_core::policy::Grant;
+use keymoat_core::refusal::Refusal;
+use keymoat_core::route::Route;
+
+use crate::answer;
+use crate::body::{BodyClock, Relayed, ToClient};
+use crate::ledger::Ledger;
+use crate::session::SessionGuard;
+use crate::upstream::Lent;
+use crate::worker::Worker;
+
+/// Headers that speak of one connection only (RFC 9110 section 7.6.1), and those by which an upstream would speak to us
+/// as its client: its cookies and its challenges are not for the gateway's clients.
+const NOT_RETURNED: [HeaderName; 11] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("alt-svc"),
+];
+
+/// Passes the upstream's answer on. The record is written when the body has ended, or the client has gone.
+pub(crate) fn http(
+    worker: &Worker,
+    response: Response<Incoming>,
+    lent: Option<Lent>,
+    uploaded: Rc<Cell<u64>>,
+    route: &Route,
+    grant: Grant,
+    mut ledger: Ledger,
+) -> Response<ToClient> {
+    let (mut parts, incoming) = response.into_parts();
+    ledger.record.status = Some(parts.status.as_u16());
+    let session = match live_session(worker, &incoming, &parts.headers, route, &grant) {
+        Ok(session) => session,
+        Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
+    };
+    clean(&mut parts.headers);
+    if grant.query_warned {
+        warn(&mut parts.headers, worker);
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let idle = worker.shared.limits.body_idle;
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default() };
+    Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
+}
+
+/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
+fn live_session(
+    worker: &Worker,
+    incoming: &Incoming,
+    headers: &HeaderMap,
+    route: &Route,
+    grant: &Grant,
+) -> Result<Option<SessionGuard>, Refusal> {
+    let event_stream =
+        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    if !event_stream || incoming.is_end_stream() {
+        return Ok(None);
+    }
+    super::open_session(worker, route, grant).map(Some)
+}
+
+fn clean(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE)
+        .collect();
+    for name in named.iter().chain(&NOT_RETURNED) {
+        headers.remove(name);
+    }
+}
+
+/// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3); the answer must not be kept or passed on.
+fn warn(headers: &mut HeaderMap, worker: &Worker) {
+    let since = format!("@{}", worker.shared.started_at.0 / 1000);
+    let entries = [
+        (HeaderName::from_static("deprecation"), since.as_str()),
+        (header::LINK, "</keymoat/errors/credential_in_query>; rel=\"deprecation\"; type=\"text/plain\""),
+        (header::CACHE_CONTROL, "private, no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in entries {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_speaks_of_one_connection_is_not_returned() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-internal"),
+            ("x-internal", "1"),
+            ("set-cookie", "upstream=1"),
+            ("www-authenticate", "Basic"),
+            ("content-type", "text/plain"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        clean(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
+    }
+}

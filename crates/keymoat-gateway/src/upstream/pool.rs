@@ -1,0 +1,193 @@
+//! One thread's warm connections to one upstream.
+//!
+//! HTTP/1.1: a stack of idle connections; one is lent for a request and given back when the response's body has ended,
+//! not before. HTTP/2: one connection that all requests share.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::connect::{Purpose, Spoken, dial};
+use super::{Failure, Link};
+use crate::body::ToUpstream;
+use crate::executor::LocalExecutor;
+
+/// Idle connections kept per thread and upstream.
+const IDLE_MAX: usize = 64;
+/// An idle connection older than this is not used again: servers commonly close theirs after 60 s or more.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
+/// Warm connections that may turn out dead under one request before a new one is dialled.
+const STALE_MAX: usize = 3;
+
+/// One thread's connections to one upstream.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Option<http2::SendRequest<ToUpstream>>>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<ToUpstream>,
+    since: Instant,
+}
+
+/// A connection that one request uses alone.
+pub(crate) struct Lent {
+    sender: http1::SendRequest<ToUpstream>,
+    pool: Rc<Pool>,
+}
+
+impl Lent {
+    /// Makes the connection available to the next request.
+    pub(crate) fn give_back(self) {
+        let mut idle = self.pool.idle.borrow_mut();
+        if self.sender.is_closed() || idle.len() >= IDLE_MAX {
+            return;
+        }
+        idle.push(Idle { sender: self.sender, since: Instant::now() });
+    }
+}
+
+impl Pool {
+    fn take_idle(&self) -> Option<http1::SendRequest<ToUpstream>> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_AGE_MAX);
+        let ready = idle.iter().rposition(|idle| idle.sender.is_ready())?;
+        Some(idle.swap_remove(ready).sender)
+    }
+
+    fn take_shared(&self) -> Option<http2::SendRequest<ToUpstream>> {
+        let mut shared = self.shared.borrow_mut();
+        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *shared = None;
+        }
+        shared.clone()
+    }
+}
+
+impl Link {
+    /// Sends a request in origin form and waits for the head of its answer.
+    ///
+    /// A request that met a warm connection which had just been closed is sent again on another one: only when nothing of
+    /// it had been written.
+    pub(crate) async fn send(
+        &self,
+        request: Request<ToUpstream>,
+    ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
+        let limit = self.limits.response_head;
+        match tokio::time::timeout(limit, self.send_untimed(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Slow(self.target.name().clone(), limit.as_secs())),
+        }
+    }
+
+    async fn send_untimed(
+        &self,
+        mut request: Request<ToUpstream>,
+    ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
+        for _ in 0..STALE_MAX {
+            if let Some(mut sender) = self.pool.take_shared() {
+                match sender.try_send_request(self.in_absolute_form(request)).await {
+                    Ok(response) => return Ok((response, None)),
+                    Err(mut error) => {
+                        let Some(unsent) = error.take_message() else { return Err(self.broke(&error.into_error())) };
+                        self.pool.shared.borrow_mut().take();
+                        request = self.in_origin_form(unsent);
+                    }
+                }
+            }
+            let Some(mut sender) = self.pool.take_idle() else { break };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Some(Lent { sender, pool: self.pool.clone() }))),
+                Err(mut error) => {
+                    let Some(unsent) = error.take_message() else { return Err(self.broke(&error.into_error())) };
+                    request = unsent;
+                }
+            }
+        }
+        self.send_on_new_connection(request).await
+    }
+
+    async fn send_on_new_connection(
+        &self,
+        request: Request<ToUpstream>,
+    ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
+        let (stream, spoken) = dial(&self.target, Purpose::Http, &self.limits).await?;
+        let io = TokioIo::new(stream);
+        match spoken {
+            Spoken::Http1 => {
+                let (mut sender, connection) =
+                    http1::Builder::new().max_headers(100).handshake(io).await.map_err(|error| self.broke(&error))?;
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "connection to upstream ended");
+                    }
+                });
+                let response = sender.send_request(request).await.map_err(|error| self.broke(&error))?;
+                Ok((response, Some(Lent { sender, pool: self.pool.clone() })))
+            }
+            Spoken::Http2 => {
+                let (mut sender, connection) = http2::Builder::new(LocalExecutor)
+                    .timer(TokioTimer::new())
+                    .initial_stream_window_size(256 * 1024)
+                    .initial_connection_window_size(1024 * 1024)
+                    .keep_alive_interval(Duration::from_secs(20))
+                    .handshake(io)
+                    .await
+                    .map_err(|error| self.broke(&error))?;
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "connection to upstream ended");
+                    }
+                });
+                self.pool.shared.borrow_mut().replace(sender.clone());
+                let request = self.in_absolute_form(request);
+                let response = sender.send_request(request).await.map_err(|error| self.broke(&error))?;
+                Ok((response, None))
+            }
+        }
+    }
+
+    /// HTTP/2 wants scheme and authority in the URI (RFC 9113 section 8.3.1).
+    fn in_absolute_form(&self, mut request: Request<ToUpstream>) -> Request<ToUpstream> {
+        request.headers_mut().remove(header::HOST);
+        let mut parts = request.uri().clone().into_parts();
+        let scheme = if self.target.tls.is_some() { "https" } else { "http" };
+        parts.scheme = scheme.parse().ok();
+        parts.authority = self.target.authority.to_str().ok().and_then(|text| text.parse().ok());
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }
+
+    /// HTTP/1.1 wants the path alone and a `Host` (RFC 9112 section 3.2.1).
+    fn in_origin_form(&self, mut request: Request<ToUpstream>) -> Request<ToUpstream> {
+        request.headers_mut().insert(header::HOST, self.target.authority.clone());
+        if let Some(path) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = Uri::from(path);
+        }
+        request
+    }
+
+    fn broke(&self, error: &hyper::Error) -> Failure {
+        Failure::Protocol(self.target.name().clone(), error_chain(error))
+    }
+}
+
+/// An error with its causes; hyper's own text says too little.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,99 @@
+//! Builds the upstream's request anew from the head that is left after the credentials were taken out.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri};
+use keymoat_core::head::Head;
+use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::route::Dialect;
+
+use super::{Link, inject};
+use crate::body::ToUpstream;
+use crate::serve::Peer;
+
+/// A plain request; `path` is the one that the upstream knows.
+pub(crate) fn for_http(
+    link: &Link,
+    head: Head,
+    path: &str,
+    dialect: Dialect,
+    peer: &Peer,
+    body: ToUpstream,
+) -> Result<Request<ToUpstream>, Refusal> {
+    let (method, headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The opening of a WebSocket (RFC 6455 section 4.1): `key` is our own, `labels` are the non-secret subprotocols.
+pub(crate) fn for_websocket(
+    link: &Link,
+    head: Head,
+    path: &str,
+    dialect: Dialect,
+    peer: &Peer,
+    (key, labels): (&str, &[String]),
+) -> Result<Request<ToUpstream>, Refusal> {
+    let (_, mut headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let text = |value: &str| {
+        HeaderValue::try_from(value).map_err(|_| Refusal::new(Code::RequestInvalid, "a subprotocol is no token"))
+    };
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(header::SEC_WEBSOCKET_KEY, text(key)?);
+    if !labels.is_empty() {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, text(&labels.join(", "))?);
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    let mut request = Request::new(ToUpstream::Empty);
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn rebuild(
+    link: &Link,
+    head: Head,
+    path: &str,
+    dialect: Dialect,
+    peer: &Peer,
+) -> Result<(Method, HeaderMap, Uri), Refusal> {
+    let upstream = &link.target.upstream;
+    let mut headers = head.headers;
+    replace_forwarding(&mut headers, dialect, &head.host, peer);
+    headers.remove(header::EXPECT);
+    headers.insert(header::HOST, link.target.authority.clone());
+    let mut query = head.query.as_str().to_owned();
+    inject::put_on(upstream, &mut headers, &mut query);
+    let mark = if query.is_empty() { "" } else { "?" };
+    let uri = Uri::try_from(format!("{}{path}{mark}{query}", upstream.path_prefix))
+        .map_err(|_| Refusal::new(Code::RequestInvalid, "the path or query cannot be sent on: encode it"))?;
+    Ok((head.method, headers, uri))
+}
+
+/// What a client says of the way that it came is not believed. A generic upstream is told what we saw; a provider, nothing.
+fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
+    const FORWARDING: [&str; 6] =
+        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
+    for name in FORWARDING {
+        headers.remove(name);
+    }
+    if dialect != Dialect::Generic {
+        return;
+    }
+    let proto = if peer.tls { "https" } else { "http" };
+    let entries = [
+        ("x-forwarded-for", peer.client.to_string()),
+        ("x-forwarded-proto", proto.to_owned()),
+        ("x-forwarded-host", host.to_owned()),
+    ];
+    for (name, value) in entries {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
