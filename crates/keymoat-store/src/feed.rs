@@ -41,35 +41,21 @@ impl Feed {
         every: Duration,
         into: impl Fn(Snapshot) + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let origin = Instant::now();
-        let freshness = Freshness { origin, seen_millis: Arc::new(AtomicU64::new(0)) };
-        let mut watch = Watch::default();
-        if let Some(first) = store.changed_since(&mut watch)? {
-            into(first);
-        }
+        let began = Instant::now();
+        let freshness = Freshness { origin: began, seen_millis: Arc::new(AtomicU64::new(0)) };
+        let mut lookout = Lookout { store, watch: Watch::default(), freshness: freshness.clone() };
+        lookout.look(began, &into)?;
         let (stop, stopped) = mpsc::sync_channel(0);
-        let seen = freshness.clone();
         let run = move || {
             let mut failing = false;
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                // A slow answer must not look fresh: the clock is read before the question.
-                let began = Instant::now();
-                match store.changed_since(&mut watch) {
-                    Ok(changed) => {
-                        changed.into_iter().for_each(&into);
-                        seen.note(began);
-                        if failing {
-                            tracing::info!("the store can be read again");
-                        }
-                        failing = false;
-                    }
-                    Err(error) => {
-                        if !failing {
-                            tracing::warn!(%error, "cannot look for changes in the store");
-                        }
-                        failing = true;
-                    }
+                let outcome = lookout.look(Instant::now(), &into);
+                match &outcome {
+                    Err(error) if !failing => tracing::warn!(%error, "cannot look for changes in the store"),
+                    Ok(()) if failing => tracing::info!("the store can be read again"),
+                    _ => {}
                 }
+                failing = outcome.is_err();
             }
         };
         let thread = thread::Builder::new().name("store-feed".into()).spawn(run).map_err(StoreError::Thread)?;
@@ -96,6 +82,24 @@ impl Feed {
     }
 }
 
+/// What one look needs and leaves behind.
+struct Lookout {
+    store: Arc<Store>,
+    watch: Watch,
+    freshness: Freshness,
+}
+
+impl Lookout {
+    /// Looks once. `began` is read before the question, because a slow answer must not look fresh.
+    fn look(&mut self, began: Instant, into: impl Fn(Snapshot)) -> Result<(), StoreError> {
+        if let Some(snapshot) = self.store.changed_since(&mut self.watch)? {
+            into(snapshot);
+        }
+        self.freshness.note(began);
+        Ok(())
+    }
+}
+
 impl Drop for Feed {
     fn drop(&mut self) {
         self.end();
@@ -119,5 +123,37 @@ impl Freshness {
 impl fmt::Debug for Freshness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Freshness({:?})", self.age(Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_view_is_as_old_as_the_last_look_that_succeeded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let origin = Instant::now();
+        let at = |secs| origin + Duration::from_secs(secs);
+        let freshness = Freshness { origin, seen_millis: Arc::new(AtomicU64::new(0)) };
+        let mut lookout = Lookout { store, watch: Watch::default(), freshness: freshness.clone() };
+        assert_eq!(freshness.age(at(3)), Duration::from_secs(3));
+
+        lookout.look(at(1), drop).unwrap();
+        assert_eq!(freshness.age(at(3)), Duration::from_secs(2));
+        lookout.look(at(2), |_| panic!("nothing changed")).unwrap();
+        assert_eq!(freshness.age(at(3)), Duration::from_secs(1));
+
+        let (file, moved) = (dir.path().join("keymoat.db"), dir.path().join("moved.db"));
+        std::fs::rename(&file, &moved).unwrap();
+        assert!(lookout.look(at(3), drop).is_err());
+        assert_eq!(freshness.age(at(3)), Duration::from_secs(1));
+
+        std::fs::rename(&moved, &file).unwrap();
+        lookout.look(at(4), drop).unwrap();
+        assert_eq!(freshness.age(at(4)), Duration::ZERO);
     }
 }

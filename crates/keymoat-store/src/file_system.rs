@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use rustix::fs::FsWord;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -41,11 +43,7 @@ pub(crate) fn refuse_network(dir: &Path) -> Result<(), StoreError> {
         path: dir.to_owned(),
         source: refused.into(),
     })?;
-    if is_network(i64::from(found.f_type)) {
-        Err(StoreError::NetworkFileSystem { dir: dir.to_owned() })
-    } else {
-        Ok(())
-    }
+    if is_network(found.f_type) { Err(StoreError::NetworkFileSystem { dir: dir.to_owned() }) } else { Ok(()) }
 }
 
 /// Elsewhere there is no cheap way to tell.
@@ -56,9 +54,9 @@ pub(crate) fn refuse_network(_dir: &Path) -> Result<(), StoreError> {
 
 /// NFS, SMB, CIFS, SMB2, AFS and Coda, by the numbers in `statfs(2)`.
 #[cfg(target_os = "linux")]
-fn is_network(kind: i64) -> bool {
-    // The kernel's type is signed on some machines; only the low half is the number.
-    matches!(kind & 0xffff_ffff, 0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x5346_414f | 0x7375_7245)
+fn is_network(kind: FsWord) -> bool {
+    // The type is signed or unsigned, 32 or 64 bits, as the machine has it; only the low half is the number.
+    matches!(kind as u32, 0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x5346_414f | 0x7375_7245)
 }
 
 #[cfg(all(test, target_os = "linux"))]

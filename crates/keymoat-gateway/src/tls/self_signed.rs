@@ -14,9 +14,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
 };
+use rustls::CertificateError::{Expired, ExpiredContext};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::{CertificateError, RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -181,7 +182,6 @@ impl Authority {
 fn has_expired(verifier: &WebPkiServerVerifier, ca: &CertificateDer<'_>, now: UnixMillis) -> bool {
     let name = ServerName::try_from("localhost").expect("`localhost` is a host name");
     let verdict = verifier.verify_server_cert(ca, &[], &name, &[], unix_time(now));
-    use CertificateError::{Expired, ExpiredContext};
     matches!(verdict, Err(rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. })))
 }
 
@@ -238,7 +238,7 @@ fn machine_names() -> Vec<String> {
     }
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => {
-            names.extend(interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).map(|ip| ip.to_string()))
+            names.extend(interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).map(|ip| ip.to_string()));
         }
         Err(error) => tracing::warn!(%error, "cannot list this machine's addresses: the certificate is for localhost"),
     }
@@ -259,4 +259,115 @@ fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
     if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn after_days(days: i64) -> UnixMillis {
+        NOW.plus_millis(days * DAY.as_millis() as i64)
+    }
+
+    fn names(all: &[&str]) -> Vec<String> {
+        all.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// The authority's certificate and the leaf's file, as they are after preparing at that time for those names.
+    fn prepared(dir: &Path, all: &[&str], now: UnixMillis) -> (Vec<u8>, Vec<u8>) {
+        prepare_for(dir, names(all), now).unwrap();
+        (fs::read(dir.join("ca.pem")).unwrap(), fs::read(dir.join("server.pem")).unwrap())
+    }
+
+    #[test]
+    fn authority_and_leaf_are_kept_while_they_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = prepared(dir.path(), &["localhost", "127.0.0.1"], NOW);
+        assert_eq!(prepared(dir.path(), &["localhost", "127.0.0.1"], after_days(365)), first);
+        assert_eq!(prepared(dir.path(), &["localhost"], NOW), first, "fewer names are no reason");
+    }
+
+    #[test]
+    fn a_leaf_near_its_end_or_without_a_name_is_renewed_under_the_same_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ca, first) = prepared(dir.path(), &["localhost"], NOW);
+        let (same_ca, second) = prepared(dir.path(), &["localhost"], after_days(367));
+        assert!(same_ca == ca && second != first, "less than 30 days were left");
+        let (same_ca, third) = prepared(dir.path(), &["localhost", "192.0.2.7"], after_days(367));
+        assert!(same_ca == ca && third != second, "a name is new");
+        let (same_ca, fourth) = prepared(dir.path(), &["localhost"], NOW);
+        assert!(same_ca == ca && fourth != third, "the clock went back");
+    }
+
+    #[test]
+    fn a_damaged_leaf_is_issued_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ca, leaf) = prepared(dir.path(), &["localhost"], NOW);
+        fs::write(dir.path().join("server.pem"), &leaf[..leaf.len() / 2]).unwrap();
+        let (same_ca, renewed) = prepared(dir.path(), &["localhost"], NOW);
+        assert!(same_ca == ca && renewed != leaf);
+    }
+
+    #[test]
+    fn an_authority_that_has_expired_or_lost_its_key_is_not_replaced_silently() {
+        let dir = tempfile::tempdir().unwrap();
+        prepared(dir.path(), &["localhost"], NOW);
+        assert!(prepare_for(dir.path(), names(&["localhost"]), after_days(3648)).is_ok());
+        let expired = prepare_for(dir.path(), names(&["localhost"]), after_days(3650)).unwrap_err();
+        assert!(matches!(expired, TlsError::AuthorityUnusable { .. }), "{expired}");
+
+        let other = tempfile::tempdir().unwrap();
+        prepared(other.path(), &["localhost"], NOW);
+        fs::copy(other.path().join("ca.key"), dir.path().join("ca.key")).unwrap();
+        let torn = prepare_for(dir.path(), names(&["localhost"]), NOW).unwrap_err();
+        assert!(matches!(torn, TlsError::AuthorityUnusable { .. }), "{torn}");
+        fs::remove_file(dir.path().join("ca.key")).unwrap();
+        let lost = prepare_for(dir.path(), names(&["localhost"]), NOW).unwrap_err();
+        assert!(matches!(lost, TlsError::AuthorityUnusable { .. }), "{lost}");
+        assert!(!dir.path().join("ca.key").exists(), "no other key was made");
+    }
+
+    #[test]
+    fn a_lost_certificate_is_made_again_from_the_key_and_fits_the_kept_leaf() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, leaf) = prepared(dir.path(), &["localhost"], NOW);
+        fs::remove_file(dir.path().join("ca.pem")).unwrap();
+        let (_, same_leaf) = prepared(dir.path(), &["localhost"], NOW);
+        assert_eq!(same_leaf, leaf);
+    }
+
+    #[test]
+    fn keys_are_their_owners_alone_and_refused_when_they_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("tls");
+        prepared(&folder, &["localhost"], NOW);
+        let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("."), mode("ca.key"), mode("server.pem"), mode("ca.pem")), (0o700, 0o600, 0o600, 0o644));
+        for name in ["ca.key", "server.pem"] {
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+            let refused = prepare_for(&folder, names(&["localhost"]), NOW).unwrap_err();
+            assert!(refused.to_string().contains("chmod 600"), "{refused}");
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_hint_names_the_file_as_one_word_of_a_shell() {
+        let hint = trust_hint(Path::new("/srv/it's here/ca.pem")).join("\n");
+        for expected in [
+            r"SSL_CERT_FILE='/srv/it'\''s here/ca.pem'",
+            r"NODE_EXTRA_CA_CERTS='/srv/it'\''s here/ca.pem'",
+            r"curl --cacert '/srv/it'\''s here/ca.pem'",
+        ] {
+            assert!(hint.contains(expected), "{hint}");
+        }
+        assert!(trust_hint(Path::new("/srv/ca.pem")).iter().any(|line| line.ends_with("SSL_CERT_FILE=/srv/ca.pem")));
+    }
 }

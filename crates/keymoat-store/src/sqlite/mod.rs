@@ -180,3 +180,58 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use keymoat_core::Scopes;
+
+    use super::*;
+
+    fn create(store: &Sqlite, name: &str) -> Result<Key, StoreError> {
+        let new = NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None };
+        store.create_key(new, &Secret::from(name), UnixMillis(1))
+    }
+
+    #[test]
+    fn a_full_disk_is_called_full_and_leaves_what_there_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path()).unwrap();
+        // SQLite's own bound stands in for the disk's: it fails in the same place and with the same code.
+        let pages: i64 = held(&store.writer).pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        held(&store.writer).pragma_update_and_check(None, "max_page_count", pages + 1, |_| Ok(())).unwrap();
+        let made = (0..10_000).take_while(|number| match create(&store, &format!("number {number}")) {
+            Ok(_) => true,
+            Err(StoreError::Full { .. }) => false,
+            Err(other) => panic!("{other}"),
+        });
+        let made = made.count();
+        assert!((1..10_000).contains(&made), "{made}");
+        assert_eq!(store.keys().unwrap().len(), made);
+        assert_eq!(store.snapshot().unwrap().keys.len(), made);
+    }
+
+    #[test]
+    fn a_failing_disk_is_told_from_a_full_one() {
+        let failed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        let error = StoreError::from(rusqlite::Error::SqliteFailure(failed, None));
+        assert!(matches!(error, StoreError::Io { .. }));
+    }
+
+    #[test]
+    fn acknowledged_commits_are_synced_and_the_reader_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path()).unwrap();
+        let ask = |name: &str| -> String {
+            let writer = held(&store.writer);
+            writer
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .map_or_else(|error| error.to_string(), |value| format!("{value:?}"))
+        };
+        assert_eq!(ask("journal_mode"), r#"Text("wal")"#);
+        assert_eq!(ask("synchronous"), "Integer(2)");
+        assert_eq!(ask("foreign_keys"), "Integer(1)");
+        assert!(keys::count_change(&held(&store.reader)).is_err());
+    }
+}

@@ -1,0 +1,56 @@
+//! The store as its callers see it: a folder, one or more processes, and what is found in the files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod feed;
+mod keys;
+mod processes;
+
+use std::path::Path;
+
+use keymoat_core::{Scopes, Secret, UnixMillis};
+use keymoat_store::{NewKey, Store};
+use tempfile::TempDir;
+
+/// When the tests take place.
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// A store in a folder of its own, which goes away with it.
+struct Scenario {
+    dir: TempDir,
+    store: Store,
+}
+
+impl Scenario {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        Self { dir, store }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// A second opening of the same folder, as another process has it.
+    fn again(&self) -> Store {
+        Store::open(&self.path()).unwrap()
+    }
+}
+
+/// A key that may do everything, never expires, and has this name.
+fn named(name: &str) -> NewKey {
+    NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None }
+}
+
+/// A secret that is like no other test's.
+fn secret(tag: &str) -> Secret {
+    Secret::from(format!("km_{tag:A<43}0000000"))
+}
+
+/// Every file of the folder, with its content.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect()
+}
