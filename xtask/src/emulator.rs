@@ -31,7 +31,7 @@ impl Emulator {
             .args(["emulate", "gemini", "--listen", "127.0.0.1:0", "--json", "--record", "--secret-file"])
             .arg(secret);
         let (process, ready) = ready::start(&mut command, folder, "emulator")?;
-        Ok(Self { process, url: ready::text(&ready, "url")? })
+        Ok(Self { process, url: ready::text(&ready, "emulator")? })
     }
 
     /// Ends it.

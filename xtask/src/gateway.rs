@@ -1,16 +1,18 @@
 //! The real `keymoat` binary for a suite: an emulated API with a record, the gateway in front of it, and what they leave behind.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::canary::Canary;
 use crate::emulator::{Emulator, crossed, misplaced};
-use crate::process::Running;
+use crate::process::{self, Running};
 use crate::ready;
 use crate::report::Check;
 
@@ -62,45 +64,51 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts an emulator that records, and a gateway that is configured for it.
+    /// Starts an emulator that records, and a gateway that is configured for it and knows one key.
     pub(crate) fn configured(binary: &Path) -> Result<Self> {
         let folder = folder()?;
         let secret = folder.path().join("upstream.key");
-        fs::write(&secret, UPSTREAM_KEY).context("cannot write the upstream's key")?;
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).context("cannot protect the upstream's key")?;
-
+        write_private(&secret, UPSTREAM_KEY.as_bytes())?;
         let emulator = Emulator::start(binary, folder.path(), &secret)?;
 
         let configuration = folder.path().join("keymoat.toml");
         let written = CONFIGURATION.replace("EMULATOR", &emulator.url).replace("SECRET", &secret.to_string_lossy());
         fs::write(&configuration, written).context("cannot write the configuration")?;
-        let mut command = Command::new(binary);
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--config"]).arg(configuration);
-        Self::start(folder, &mut command, Some(emulator))
+        let mut create = Command::new(binary);
+        create.args(["key", "create", "suite", "--config"]).arg(&configuration);
+        let key = process::output(&mut create).context("`keymoat key create` failed")?;
+        let key_file = folder.path().join("client.key");
+        write_private(&key_file, key.as_bytes())?;
+
+        let mut serve = serve(binary);
+        serve.arg("--config").arg(&configuration);
+        let (gateway, ready) = ready::start(&mut serve, folder.path(), "gateway")?;
+        Self::of(gateway, &ready, key_file, Some(emulator), folder)
     }
 
     /// Starts a gateway as someone does who has only the binary: no configuration at all.
     pub(crate) fn unconfigured(binary: &Path) -> Result<Self> {
-        Self::start(folder()?, Command::new(binary).args(["serve", "--json", "--listen", "127.0.0.1:0"]), None)
+        let folder = folder()?;
+        let (gateway, ready) = ready::start(&mut serve(binary), folder.path(), "gateway")?;
+        let key_file = ready::text(&ready, "demo_key_file")?.into();
+        Self::of(gateway, &ready, key_file, None, folder)
     }
 
-    fn start(folder: TempDir, command: &mut Command, emulator: Option<Emulator>) -> Result<Self> {
-        let (gateway, ready) = ready::start(command, folder.path(), "gateway")?;
-        let path = |name| ready::text(&ready, name).map(|found| folder.path().join(found));
-        Ok(Self {
-            plain: ready::text(&ready, "gateway")?,
-            tls: ready::text(&ready, "gateway_tls")?,
-            ca_file: path("ca_file")?,
-            key_file: path("demo_key_file")?,
-            folder,
-            gateway,
-            emulator,
-        })
+    fn of(
+        gateway: Running,
+        ready: &Value,
+        key_file: PathBuf,
+        emulator: Option<Emulator>,
+        folder: TempDir,
+    ) -> Result<Self> {
+        let (plain, tls) = (ready::text(ready, "gateway")?, ready::text(ready, "gateway_tls")?);
+        let ca_file = ready::text(ready, "ca_file")?.into();
+        Ok(Self { folder, gateway, emulator, plain, tls, ca_file, key_file })
     }
 
     /// Ends everything, and tells what was found in what it left behind; `output` is what the clients printed.
     pub(crate) fn end(&mut self, output: &str, place: &str) -> Result<Vec<Check>> {
-        let key = fs::read_to_string(&self.key_file).context("cannot read the demo key")?;
+        let key = fs::read_to_string(&self.key_file).context("cannot read the client's key")?;
         let key = Canary::new("the client's key", key.trim());
         let wrong = Canary::new("a wrong key", WRONG_KEY);
         let upstream = Canary::new("the real key", UPSTREAM_KEY);
@@ -119,14 +127,17 @@ impl Gateway {
         leaks.sort();
         leaks.dedup();
 
-        let mode = fs::metadata(&self.key_file).context("cannot look at the demo key")?.permissions().mode() & 0o777;
         let unordered = (!ended).then(|| "it had to be killed, or its exit code was not 0".to_owned());
-        let open = (mode & 0o077 != 0).then(|| format!("its mode is {mode:o}"));
         let mut checks = vec![
             check(place, "the gateway ends in order", unordered),
-            check(place, "the demo key is for its owner alone", open),
             check(place, "no credential in its output or its files", leaks),
         ];
+        if self.emulator.is_none() {
+            let mode =
+                fs::metadata(&self.key_file).context("cannot look at the demo key")?.permissions().mode() & 0o777;
+            let open = (mode & 0o077 != 0).then(|| format!("its mode is {mode:o}"));
+            checks.push(check(place, "the demo key is for its owner alone", open));
+        }
         if let Some(record) = record {
             let (crossed, misplaced) = (crossed(&record, &[&key, &wrong]), misplaced(&record, &upstream)?);
             checks.push(check(place, "no client's key went upstream", crossed));
@@ -157,6 +168,19 @@ fn check(place: &str, name: &str, problems: impl IntoIterator<Item = String>) ->
     let problems: Vec<String> = problems.into_iter().collect();
     let failure = (!problems.is_empty()).then(|| problems.join("; "));
     Check { name: format!("{place}: {name}"), failure }
+}
+
+fn serve(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["serve", "--json", "--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    let file = File::options().create_new(true).write(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(content));
+    written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 fn folder() -> Result<TempDir> {
