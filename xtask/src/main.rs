@@ -1,1 +1,72 @@
-fn main() {}
+//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
+
+mod canary;
+mod demo;
+mod emulator;
+mod gateway;
+mod machine;
+mod packages;
+mod process;
+mod ready;
+mod report;
+mod sdk;
+mod suite;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::suite::Suite;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Runs Keymoat's demonstration and its tests")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds Keymoat and runs it on loopback in front of emulated APIs, until Ctrl-C.
+    Demo,
+    /// Installs what the tests need, then runs all of them.
+    Test {
+        /// Runs this suite alone; may be given more than once.
+        #[arg(long, value_name = "NAME")]
+        only: Vec<Suite>,
+        /// Lists the suites and runs nothing.
+        #[arg(long)]
+        list: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    let root = root()?;
+    match command {
+        Command::Demo => demo::run(&root),
+        Command::Test { list: true, .. } => {
+            suite::list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test { only, .. } => suite::run(&root, only),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<PathBuf> {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map(Path::to_owned).context("the folder of xtask has no parent")
+}

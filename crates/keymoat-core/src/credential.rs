@@ -71,8 +71,9 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
         strip::withhold_from_gemini(head);
     }
     let removed = found.len() + slips.len() + unread + strays.len();
-    record.copies_stripped = u16::try_from(removed.saturating_sub(1)).unwrap_or(u16::MAX);
     record.carrier = found.first().map(|found| &found.carrier).or(slips.first().map(|slip| &slip.carrier)).cloned();
+    let copies = removed - usize::from(record.carrier.is_some());
+    record.copies_stripped = u16::try_from(copies).unwrap_or(u16::MAX);
     check_path(head, &found, record, &advice)?;
     if found.is_empty() {
         return Err(hint::missing(&slips, elsewhere, &advice));

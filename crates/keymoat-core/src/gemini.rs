@@ -115,3 +115,103 @@ pub(crate) fn withholds_header(name: &str) -> bool {
         || matches!(name, "cookie" | "origin" | "referer" | "forwarded" | "x-real-ip" | "x-goog-user-project")
         || name.starts_with("x-forwarded-")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Opening;
+    use crate::route::{Dialect, Paths};
+    use crate::subprotocol::Offer;
+
+    fn websocket() -> Ask {
+        Ask::WebSocket(Opening { key: None, offer: Offer::default() })
+    }
+
+    fn live(rpc: &str) -> Result<Target, Refusal> {
+        target(&format!("/gw/ws/google.ai.generativelanguage.{rpc}"), "/gw", &websocket(), Versions::default())
+    }
+
+    #[test]
+    fn live_calls_become_the_plain_method_of_a_served_version() {
+        for (rpc, call, upstream) in [
+            ("v1.GenerativeService.BidiGenerateContent", Call::Live, "v1beta.GenerativeService.BidiGenerateContent"),
+            (
+                "v1beta.GenerativeService.BidiGenerateContent",
+                Call::Live,
+                "v1beta.GenerativeService.BidiGenerateContent",
+            ),
+            (
+                "v1alpha.GenerativeService.BidiGenerateContentConstrained",
+                Call::Live,
+                "v1alpha.GenerativeService.BidiGenerateContent",
+            ),
+            ("v1.GenerativeService.BidiGenerateMusic", Call::LiveMusic, "v1alpha.GenerativeService.BidiGenerateMusic"),
+            (
+                "v1beta.GenerativeService.BidiGenerateMusic",
+                Call::LiveMusic,
+                "v1alpha.GenerativeService.BidiGenerateMusic",
+            ),
+        ] {
+            let path = format!("/ws/google.ai.generativelanguage.{upstream}");
+            assert_eq!(live(rpc), Ok(Target { call, path }), "{rpc}");
+        }
+    }
+
+    #[test]
+    fn unknown_methods_and_versions_are_refused_with_a_hint() {
+        for (rpc, hint) in [
+            ("v2.GenerativeService.BidiGenerateContent", "version"),
+            ("v1", "method"),
+            ("", "version"),
+            ("v1beta.GenerativeService.BidiGenerateVideo", "method"),
+            ("v1beta.GenerativeService.BidiGenerateContent/x", "method"),
+            ("v1beta.OtherService.BidiGenerateContent", "method"),
+            ("v1beta.GenerativeService.BidiGenerateMusicConstrained", "method"),
+        ] {
+            let refusal = live(rpc).expect_err(rpc);
+            assert_eq!(refusal.code, Code::RouteUnknown);
+            assert!(refusal.detail.contains(hint), "{rpc}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn rest_goes_up_as_it_is_without_the_prefix() {
+        for own in
+            ["/v1beta/models/m:generateContent", "/v1/models", "/upload/v1beta/files", "/v1alpha/cachedContents/x"]
+        {
+            let found = target(&format!("/gw{own}"), "/gw", &Ask::Http, Versions::default());
+            assert_eq!(found, Ok(Target { call: Call::Rest, path: own.to_owned() }));
+        }
+        for own in [
+            "/v2/models",
+            "/",
+            "/upload/files",
+            "/v1beta",
+            "/v1betax/models",
+            "/v1beta/auth_tokens",
+            "/v1alpha/auth_tokens:create",
+        ] {
+            let found = target(&format!("/gw{own}"), "/gw", &Ask::Http, Versions::default());
+            assert_eq!(found.expect_err(own).code, Code::RouteUnknown);
+        }
+        assert!(target("/other/v1beta/models", "/gw", &Ask::Http, Versions::default()).is_err());
+    }
+
+    #[test]
+    fn a_call_is_asked_for_in_its_own_way() {
+        let rpc = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
+        assert!(target(rpc, "", &Ask::Http, Versions::default()).is_err());
+        assert!(target("/v1beta/models", "", &websocket(), Versions::default()).is_err());
+    }
+
+    #[test]
+    fn a_route_takes_its_dialects_paths_below_its_prefix() {
+        let paths = Paths::Dialect { prefix: String::from("/gw/gemini") };
+        for path in ["/gw/gemini/v1beta/models", "/gw/gemini/ws/google.ai.generativelanguage.unknown"] {
+            assert!(paths.matches(Dialect::Gemini, path).is_some(), "{path}");
+        }
+        for path in ["/v1beta/models", "/gw/geminix/v1beta/models", "/gw/gemini", "/gw/gemini/other", "/gw/gemini/"] {
+            assert!(paths.matches(Dialect::Gemini, path).is_none(), "{path}");
+        }
+    }
+}

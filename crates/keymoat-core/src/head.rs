@@ -234,3 +234,243 @@ fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 fn invalid(detail: &'static str) -> Refusal {
     Refusal::new(Code::RequestInvalid, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WEBSOCKET: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> http::request::Parts {
+        let mut builder = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).expect("a test's request is well formed").into_parts().0
+    }
+
+    fn read(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Head, Refusal> {
+        let headers: Vec<_> = [("host", "gw.example")].iter().chain(headers).copied().collect();
+        Head::read(request(method, target, &headers), Transport::Http1, None)
+    }
+
+    fn code(result: Result<Head, Refusal>) -> &'static str {
+        result.map_or_else(|refusal| refusal.code.word(), |_| "read")
+    }
+
+    fn names(head: &Head) -> Vec<&str> {
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a11_a12_there_is_exactly_one_host() {
+        let host = |target: &str, hosts: &[&str]| {
+            let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            Head::read(request("GET", target, &headers), Transport::Http1, None).map(|head| head.host).ok()
+        };
+        assert_eq!(host("/", &["GW.example:8787"]).as_deref(), Some("gw.example:8787"));
+        assert_eq!(host("/", &["[::1]:80"]).as_deref(), Some("[::1]:80"));
+        assert_eq!(host("http://gw.example/x", &["gw.example"]).as_deref(), Some("gw.example"));
+        assert_eq!(host("https://gw.example/x", &[]).as_deref(), Some("gw.example"));
+        for (target, hosts) in [
+            ("/", &[][..]),
+            ("/", &["a", "a"]),
+            ("/", &["a", "b"]),
+            ("/", &[""]),
+            ("/", &["user@a"]),
+            ("/", &["a/b"]),
+            ("/", &["a, b"]),
+            ("/", &["a:b"]),
+            ("/", &["a:99999"]),
+            ("/", &[":80"]),
+            ("/", &["[::1"]),
+            ("/", &["[zz]"]),
+            ("http://a/", &["b"]),
+            ("http://a:80/", &["a"]),
+            ("http://user@a/", &["a"]),
+        ] {
+            assert_eq!(host(target, hosts), None, "{target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a15_a_url_over_8_kib_and_a_head_over_its_bounds_are_refused() {
+        assert_eq!(code(read("GET", &format!("/{}", "a".repeat(8191)), &[])), "read");
+        assert_eq!(code(read("GET", &format!("/{}", "a".repeat(8192)), &[])), "url_too_long");
+        assert_eq!(code(read("GET", &format!("/?{}", "a".repeat(8192)), &[])), "url_too_long");
+        assert_eq!(code(read("GET", "/", &[("x-a", &"a".repeat(16 << 10))])), "head_too_large");
+        assert_eq!(code(read("GET", "/", &[("x-a", "a"); 100])), "head_too_large");
+    }
+
+    #[test]
+    fn a13_the_path_is_canonical() {
+        assert_eq!(read("GET", "//ws//%61?x=%2f", &[]).map(|head| head.path).ok().as_deref(), Some("/ws/a"));
+        assert_eq!(code(read("GET", "/a/../b", &[])), "request_invalid");
+        assert_eq!(code(read("OPTIONS", "*", &[])), "request_invalid");
+    }
+
+    #[test]
+    fn a20_methods_that_are_not_taken() {
+        for method in ["TRACE", "GeT", "get", "PROPFIND", "PRI"] {
+            assert_eq!(code(read(method, "/", &[])), "method_not_allowed", "{method}");
+        }
+        assert_eq!(code(read("CONNECT", "a:443", &[])), "method_not_allowed");
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            assert_eq!(code(read(method, "/", &[])), "read", "{method}");
+        }
+    }
+
+    #[test]
+    fn a22_only_one_expectation_is_understood() {
+        assert_eq!(code(read("POST", "/", &[("expect", "junk")])), "expectation_failed");
+        let head = read("POST", "/", &[("expect", "100-Continue")]).expect("read");
+        assert!(head.headers.is_empty());
+    }
+
+    #[test]
+    fn g87_the_tls_name_and_the_host_agree() {
+        let read = |host: &str, tls_name: Option<&str>| {
+            code(Head::read(request("GET", "/", &[("host", host)]), Transport::Http1, tls_name))
+        };
+        assert_eq!(read("gw.example", None), "read");
+        assert_eq!(read("GW.example:8789", Some("gw.EXAMPLE")), "read");
+        assert_eq!(read("gw.example.", Some("gw.example")), "read");
+        assert_eq!(read("[::1]:8789", Some("::1")), "read");
+        assert_eq!(read("gw.example", Some("other.example")), "host_misdirected");
+        assert_eq!(read("127.0.0.1", Some("gw.example")), "host_misdirected");
+    }
+
+    #[test]
+    fn a17_h2c_and_unknown_upgrades_are_ignored() {
+        let headers = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")];
+        let head = read("GET", "/", &headers).expect("read");
+        assert!(matches!(head.ask, Ask::Http) && head.headers.is_empty());
+    }
+
+    #[test]
+    fn a16_an_upgrade_with_a_body_is_refused_and_one_that_cannot_be_is_ignored() {
+        let with = |extra: (&'static str, &'static str)| [&WEBSOCKET[..], &[extra]].concat();
+        assert_eq!(code(read("GET", "/", &with(("content-length", "5")))), "request_invalid");
+        assert_eq!(code(read("GET", "/", &with(("transfer-encoding", "chunked")))), "request_invalid");
+        assert_eq!(code(read("GET", "/", &with(("content-length", "0")))), "read");
+        let head = read("POST", "/", &WEBSOCKET).expect("read");
+        assert!(matches!(head.ask, Ask::Http) && head.headers.is_empty());
+        let mut old = request("GET", "/", &[&WEBSOCKET[..], &[("host", "a")]].concat());
+        old.version = Version::HTTP_10;
+        let head = Head::read(old, Transport::Http1, None).expect("read");
+        assert!(matches!(head.ask, Ask::Http));
+    }
+
+    #[test]
+    fn b32_b33_a_websocket_opening_is_checked_and_taken_out() {
+        let with = |name: &str, value: &'static str| {
+            let mut headers = WEBSOCKET.to_vec();
+            headers.iter_mut().filter(|header| header.0 == name).for_each(|header| header.1 = value);
+            code(read("GET", "/", &headers))
+        };
+        for key in ["", "short", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ==x", "dGhlIHNhbXBsZSBub25jZWQ="] {
+            assert_eq!(with("sec-websocket-key", key), "request_invalid", "{key}");
+        }
+        for version in ["12", "", "13, 8", "013"] {
+            assert_eq!(with("sec-websocket-version", version), "websocket_version", "{version}");
+        }
+        assert_eq!(code(read("GET", "/", &WEBSOCKET[..3])), "request_invalid");
+        let twice = [&WEBSOCKET[..], &WEBSOCKET[3..]].concat();
+        assert_eq!(code(read("GET", "/", &twice)), "request_invalid");
+        let unversioned = [WEBSOCKET[0], WEBSOCKET[1], WEBSOCKET[3]];
+        assert_eq!(code(read("GET", "/", &unversioned)), "websocket_version");
+
+        let extra = [("sec-websocket-extensions", "permessage-deflate"), ("sec-websocket-protocol", "app")];
+        let head = read("GET", "/", &[&WEBSOCKET[..], &extra, &[("origin", "https://a")]].concat()).expect("read");
+        let Ask::WebSocket(opening) = &head.ask else { panic!("not a WebSocket") };
+        assert_eq!(opening.key.as_deref(), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+        assert_eq!(opening.offer.labels().collect::<Vec<_>>(), ["app"]);
+        assert_eq!(names(&head), ["origin"]);
+    }
+
+    #[test]
+    fn a_websocket_over_http2_has_no_key_and_becomes_a_get() {
+        let mut parts = request("GET", "https://gw.example/ws", &[("sec-websocket-version", "13")]);
+        parts.method = Method::CONNECT;
+        let head = Head::read(parts.clone(), Transport::Http2WebSocket, None).expect("read");
+        assert_eq!(head.method, Method::GET);
+        assert!(matches!(&head.ask, Ask::WebSocket(opening) if opening.key.is_none()));
+        assert_eq!(code(Head::read(parts, Transport::Http2, None)), "method_not_allowed");
+        let plain = request("GET", "https://gw.example/ws", &[("te", "trailers")]);
+        let head = Head::read(plain, Transport::Http2, None).expect("read");
+        assert!(matches!(head.ask, Ask::Http));
+        assert_eq!(names(&head), ["te"]);
+    }
+
+    #[test]
+    fn hop_by_hop_headers_and_what_connection_names_are_removed() {
+        let head = read(
+            "POST",
+            "/",
+            &[
+                ("connection", "close, x-mine, content-length, cookie"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-authorization", "Basic x"),
+                ("proxy-connection", "keep-alive"),
+                ("te", "trailers"),
+                ("trailer", "x-sum"),
+                ("transfer-encoding", "chunked"),
+                ("x-mine", "1"),
+                ("content-length", "3"),
+                ("cookie", "a=1"),
+                ("cookie", "b=2"),
+                ("accept", "*/*"),
+            ],
+        )
+        .expect("read");
+        assert_eq!(names(&head), ["accept", "content-length", "cookie"]);
+        assert_eq!(head.headers["cookie"], "a=1; b=2");
+    }
+
+    #[test]
+    fn a18_connection_cannot_remove_a_credential_from_sight() {
+        let head = read("GET", "/", &[("connection", "X-Goog-Api-Key"), ("x-goog-api-key", "k")]).expect("read");
+        assert_eq!(names(&head), ["x-goog-api-key"]);
+    }
+
+    #[test]
+    fn a19_underscores_cannot_pass_for_hyphens() {
+        assert_eq!(code(read("GET", "/", &[("x_goog_api_key", "k")])), "request_invalid");
+        assert_eq!(code(read("GET", "/", &[("X_API-KEY", "k")])), "request_invalid");
+        let head = read("GET", "/", &[("x_mine", "1"), ("x-mine", "2")]).expect("read");
+        assert_eq!(names(&head), ["x-mine"]);
+    }
+
+    #[test]
+    fn debug_shows_no_header_and_no_path() {
+        let head = read("GET", "/secret?key=secret", &[("x-api-key", "secret")]).expect("read");
+        assert!(!format!("{head:?}").contains("secret"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_headers_are_read_or_refused(
+            names in proptest::collection::vec("(connection|upgrade|te|host|x_a|cookie|sec-websocket-(key|version|protocol))", 0..6),
+            value in "[ -~]{0,30}", target in "/[!-~]{0,30}",
+        ) {
+            let mut builder = Request::builder().uri(target);
+            for name in names {
+                builder = builder.header(name, value.as_str());
+            }
+            let Ok(request) = builder.body(()) else { return Ok(()) };
+            if let Ok(head) = Head::read(request.into_parts().0, Transport::Http1, None) {
+                prop_assert!(head.headers.keys().all(|name| !name.as_str().contains('_') && *name != CONNECTION));
+            }
+        }
+    }
+}

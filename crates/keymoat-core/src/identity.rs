@@ -43,7 +43,8 @@ pub fn find(
         return Err(not_accepted(shape));
     };
     record.key_id = Some(Arc::clone(&key.id));
-    if key.revoked_at.is_some_and(|at| at <= now) {
+    // A clock that steps back must not bring a key back: that there is a time is enough.
+    if key.revoked_at.is_some() {
         return Err(Refusal::new(Code::CredentialRevoked, "this key was revoked: ask for a new one"));
     }
     if key.expires_at.is_some_and(|at| at <= now) {
@@ -58,6 +59,51 @@ fn not_accepted(shape: Shape) -> Refusal {
         Shape::NearMiss(miss) => credential::not_accepted(miss),
         Shape::Key | Shape::Token { .. } | Shape::Foreign => {
             Refusal::new(Code::CredentialInvalid, "the credential is not accepted")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::digest::Pepper;
+    use crate::format;
+    use crate::key::Scopes;
+    use crate::record::Protocol;
+    use crate::secret::Secret;
+
+    fn found(expires_at: Option<i64>, now: i64, text: &str) -> Result<Identity, Refusal> {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
+        let key = Key {
+            id: "key_1".into(),
+            name: "one".into(),
+            scopes: Scopes::All,
+            created_at: UnixMillis(0),
+            expires_at: expires_at.map(UnixMillis),
+            revoked_at: None,
+        };
+        let keys = HashMap::from([(pepper.digest(b"imported"), Arc::new(key))]);
+        let snapshot = Snapshot::new(pepper, keys);
+        let (credential, shape) = format::canonical(Secret::from(text));
+        let presented = Presented { credential, shape, carrier: Carrier::Subprotocol };
+        let mut record = Record::begin(UnixMillis(now), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
+        find(presented, &snapshot, UnixMillis(now), &mut record)
+    }
+
+    #[test]
+    fn a_key_expires_at_its_moment() {
+        assert!(found(None, 1000, "imported").is_ok());
+        assert!(found(Some(1000), 999, "imported").is_ok());
+        assert!(found(Some(1000), 1000, "imported").is_err());
+    }
+
+    #[test]
+    fn the_whole_text_must_be_right() {
+        for text in ["importe", "imported ", "Imported", ""] {
+            assert_eq!(found(None, 0, text).expect_err("unknown").code, Code::CredentialInvalid);
         }
     }
 }

@@ -248,3 +248,108 @@ const fn is_token(byte: u8) -> bool {
 fn invalid(detail: &'static str) -> Refusal {
     Refusal::new(Code::RequestInvalid, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(lines: &[&str]) -> Result<Offer, Refusal> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let line = HeaderValue::from_bytes(line.as_bytes()).expect("a test's line is well formed");
+            headers.append(SEC_WEBSOCKET_PROTOCOL, line);
+        }
+        Offer::read(&headers)
+    }
+
+    #[test]
+    fn separators_and_lines_as_clients_write_them() {
+        for lines in [&["a,b, c"][..], &["a, b", "c"], &["a", "b", "c"], &["a ,\tb , c "]] {
+            let offer = read(lines).expect("well formed");
+            assert_eq!(offer.labels().collect::<Vec<_>>(), ["a", "b", "c"], "{lines:?}");
+        }
+        assert!(read(&[]).expect("well formed").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list_of_distinct_tokens_is_refused() {
+        for lines in [
+            &[""][..],
+            &[" "],
+            &["a,,b"],
+            &["a,"],
+            &["a", ""],
+            &["a, a"],
+            &["a", "a"],
+            &["api-key.x, api-key.x"],
+            &["a b"],
+            &["a/b"],
+            &["auth_tokens/kmt_x"],
+            &["a=b"],
+            &["a:b"],
+            &["a@b"],
+            &["\"a\""],
+            &["ä"],
+        ] {
+            assert_eq!(read(lines).expect_err("refused").code, Code::RequestInvalid, "{lines:?}");
+        }
+        for fine in ["a+b", "a%2Fb", "sk-proj_A.b~c", "A, a"] {
+            assert!(read(&[fine]).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert!(read(&[&"a".repeat(4096)]).is_ok());
+        assert!(read(&[&"a".repeat(4097)]).is_err());
+        assert!(read(&[&"a".repeat(4096), &"b".repeat(4000)]).is_ok());
+        assert!(read(&[&"a".repeat(4096), &"b".repeat(4096)]).is_err());
+    }
+
+    #[test]
+    fn credentials_leave_in_all_four_forms() {
+        let mut offer = read(&[
+            "keymoat.v1, api-key.raw",
+            "keymoat.token.cmF3, openai-insecure-api-key.raw, base64url.bearer.authorization.k8s.io.cmF3, API-KEY.x",
+        ])
+        .expect("well formed");
+        let taken = offer.withdraw(LoneSubprotocol::Refuse);
+        assert_eq!(taken.len(), 4);
+        for value in taken {
+            assert!(value.expect("readable").matches(&Secret::from("raw")));
+        }
+        // Prefixes are compared exactly.
+        assert_eq!(offer.labels().collect::<Vec<_>>(), ["API-KEY.x"]);
+        assert!(offer.withdraw(LoneSubprotocol::Echo).is_empty());
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert!(!format!("{:?}", read(&["secret, api-key.secret"])).contains("secret"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_selected_was_offered_and_is_no_credential(
+            entries in proptest::collection::vec("(api-key\\.|keymoat\\.token\\.|keymoat\\.v|token\\.|)[a1]{0,3}", 0..5),
+            upstream in "(api-key\\.|)[a1]{0,3}", echo in any::<bool>(),
+        ) {
+            let line = entries.join(", ");
+            let lines = if entries.is_empty() { vec![] } else { vec![line.as_str()] };
+            let Ok(mut offer) = read(&lines) else { return Ok(()) };
+            let policy = if echo { LoneSubprotocol::Echo } else { LoneSubprotocol::Refuse };
+            let _ = offer.withdraw(policy);
+            if let Some(selected) = offer.select(Some(&upstream)) {
+                prop_assert!(entries.contains(&selected));
+                prop_assert!(!selected.starts_with("api-key.") && !selected.starts_with("keymoat.token."));
+                prop_assert!(offer.expose_lone_credential().is_none());
+            }
+            if let Some(lone) = offer.expose_lone_credential() {
+                prop_assert!(echo && entries.len() == 1 && lone.matches(&Secret::from(line.as_str())));
+            }
+        }
+    }
+}

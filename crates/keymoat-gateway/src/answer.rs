@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use keymoat_core::gate::GateError;
 use keymoat_core::record::Outcome;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::{Dialect, Route};
@@ -18,9 +19,13 @@ pub(crate) fn refusal(refusal: &Refusal, route: Option<&Route>, mut ledger: Ledg
     problem(refusal, route.map(|route| route.dialect))
 }
 
-/// The same for a request that the gate rejected: nothing that follows on the connection can be trusted.
-pub(crate) fn refusal_that_closes(refused: &Refusal, ledger: Ledger) -> Response<ToClient> {
-    let mut response = refusal(refused, None, ledger);
+/// What the gate found, as a refusal.
+pub(crate) fn of_gate(rejection: GateError) -> Refusal {
+    Refusal::new(rejection.code(), rejection.to_string())
+}
+
+/// The same answer as the last one on its connection: nothing that follows can be trusted, or read.
+pub(crate) fn closing(mut response: Response<ToClient>) -> Response<ToClient> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

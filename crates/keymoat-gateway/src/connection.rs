@@ -9,10 +9,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use keymoat_core::gate;
 use tokio::net::TcpStream;
 
 use crate::executor::LocalExecutor;
-use crate::gated::{GateSignal, Gated};
+use crate::gated::Gated;
 use crate::serve::{self, Peer};
 use crate::settings::Limits;
 use crate::stream::{ClientStream, MaybeTls, Unstalled};
@@ -20,6 +21,9 @@ use crate::worker::Worker;
 
 /// What hyper reads an HTTP/1 client through: the strict gate, over a socket that gives up on a peer that does not read.
 pub(crate) type GatedClient = Gated<Unstalled<ClientStream>>;
+
+/// hyper's buffer per connection; heads come whole from the gate, so it must hold the largest one.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
@@ -60,7 +64,8 @@ async fn first_bytes(stream: &TcpStream) -> Option<Version> {
 
 async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
     let limits = worker.shared.limits;
-    let (io, signal) = Gated::new(stream, limits.head);
+    let io = Gated::new(stream, Vec::new(), gate::Limits::default(), limits.head);
+    let signal = io.signal();
     let service = {
         let worker = worker.clone();
         service_fn(move |request: Request<Incoming>| {
@@ -72,6 +77,7 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         .timer(TokioTimer::new())
         .header_read_timeout(limits.keep_alive)
         .max_headers(100)
+        .max_buf_size(READ_BYTES_MAX)
         .pipeline_flush(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
@@ -134,4 +140,3 @@ fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
         .enable_connect_protocol();
     builder
 }
-

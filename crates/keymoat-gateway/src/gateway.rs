@@ -18,12 +18,12 @@ use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept::{self, Bound, Permits};
+use crate::clock;
 use crate::ledger::Records;
 use crate::session::Sessions;
 use crate::settings::Settings;
 use crate::upstream::{Target, TargetError};
 use crate::worker::{Phase, Shared, Worker};
-use crate::clock;
 
 /// How long refused and closing connections may take after the sessions were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -79,8 +79,11 @@ impl Gateway {
         records: Records,
     ) -> Result<Running, StartError> {
         let threads = settings.threads.max(1);
-        let targets =
-            settings.upstreams.into_iter().map(|upstream| Target::new(upstream).map(Arc::new)).collect::<Result<_, _>>()?;
+        let targets = settings
+            .upstreams
+            .into_iter()
+            .map(|upstream| Target::new(upstream).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared {
             targets,
             routes: settings.routes,
@@ -94,8 +97,8 @@ impl Gateway {
         check_routes(&shared)?;
         let mut bound = Vec::new();
         for listener in &settings.listeners {
-            let sockets = accept::bind(listener.address, threads)
-                .map_err(|error| StartError::Listen(listener.address, error))?;
+            let sockets =
+                accept::bind(listener.address, threads).map_err(|error| StartError::Listen(listener.address, error))?;
             bound.push((sockets, listener.tls.clone().map(TlsAcceptor::from)));
         }
         let addresses = bound.iter().map(|(bound, _)| bound.address).collect();
@@ -114,9 +117,7 @@ impl Gateway {
 fn check_routes(shared: &Shared) -> Result<(), StartError> {
     let known: HashSet<_> = shared.targets.iter().map(|target| target.name()).collect();
     match shared.routes.iter().find(|route| !known.contains(&route.upstream)) {
-        Some(route) => {
-            Err(StartError::UnknownUpstream { route: route.name.clone(), upstream: route.upstream.clone() })
-        }
+        Some(route) => Err(StartError::UnknownUpstream { route: route.name.clone(), upstream: route.upstream.clone() }),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ mod clock;
 mod connection;
 mod dialect;
 mod executor;
-mod gated;
+pub mod gated;
 mod gateway;
 mod ledger;
 mod own;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Opening, Transport};
@@ -19,7 +19,7 @@ use keymoat_core::{credential, identity, path, policy, route};
 use crate::accept::Permit;
 use crate::body::{ToClient, ToUpstream, Upload};
 use crate::clock;
-use crate::gated::GateSignal;
+use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
 use crate::relay::Switch;
 use crate::worker::Worker;
@@ -46,19 +46,22 @@ pub(crate) async fn serve_http1(
     mut request: Request<Incoming>,
 ) -> Response<ToClient> {
     let mut ledger = begin(worker, peer, Protocol::Http1, &request);
-    if let Some(rejection) = signal.next_request() {
-        ledger.record.method = "-";
-        ledger.record.path = String::from("-");
-        let refusal = Refusal::new(rejection.code(), rejection.to_string());
-        return answer::refusal_that_closes(&refusal, ledger);
-    }
-    let switch = Switch::http1(hyper::upgrade::on(&mut request), signal.clone());
+    let passed = match signal.next_request() {
+        Ok(passed) => passed,
+        Err(rejection) => {
+            // The request at hand is the gate's stand-in for one that must not be read.
+            ledger.record.method = "-";
+            ledger.record.path = String::from("-");
+            return answer::closing(answer::refusal(&answer::of_gate(rejection), None, ledger));
+        }
+    };
+    let switch = Switch::http1(hyper::upgrade::on(&mut request), signal.clone(), passed);
     let (parts, body) = request.into_parts();
     let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).await;
-    match signal.framing_error() {
-        Some(error) => answer::unless_started(answer, &error),
-        None => answer,
+    if passed == Passed::Upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return answer::closing(answer);
     }
+    answer
 }
 
 /// Serves one HTTP/2 request.
@@ -132,14 +135,19 @@ async fn travel(
         .and_then(|grant| Ok((grant, dialect::upstream_path(route, &mut head)?)));
     match std::mem::replace(&mut head.ask, Ask::Http) {
         Ask::Http => match admitted {
-            Ok((grant, path)) => Box::pin(http(worker, peer, head, path, body, route, grant, ledger)).await,
+            Ok((grant, path)) => Box::pin(http(worker, peer, head, &path, body, route, grant, &switch, ledger)).await,
             Err(refusal) => answer::refusal(&refusal, Some(route), ledger),
         },
+        Ask::WebSocket(_) if !switch.is_possible() => {
+            let refusal = Refusal::new(Code::RequestInvalid, "the upgrade cannot be told apart from a plain request");
+            answer::refusal(&refusal, Some(route), ledger)
+        }
         Ask::WebSocket(opening) => {
             ledger.record.protocol = Protocol::WebSocket;
             match admitted {
                 Ok((grant, path)) => {
-                    Box::pin(websocket_dial_first(worker, peer, head, opening, &path, route, grant, switch, ledger)).await
+                    Box::pin(websocket_dial_first(worker, peer, head, opening, &path, route, grant, switch, ledger))
+                        .await
                 }
                 Err(refusal) => relay::refuse_websocket(&refusal, &opening, route, switch, peer, worker, ledger),
             }
@@ -164,6 +172,7 @@ async fn http(
     body: Incoming,
     route: &Route,
     grant: Grant,
+    switch: &Switch,
     mut ledger: Ledger,
 ) -> Response<ToClient> {
     let (upload, uploaded) = Upload::new(body, worker.shared.limits.body_idle);
@@ -182,6 +191,9 @@ async fn http(
         }
         Err(failure) => {
             ledger.record.bytes_in = uploaded.get();
+            if let Some(rejection) = switch.body_error() {
+                return answer::closing(answer::refusal(&answer::of_gate(rejection), Some(route), ledger));
+            }
             answer::failure(&failure, Some(route), ledger)
         }
     }
@@ -224,5 +236,7 @@ async fn websocket_dial_first(
 }
 
 fn link<'a>(worker: &'a Worker, route: &Route) -> Result<&'a upstream::Link, Refusal> {
-    worker.link(&route.upstream).ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
+    worker
+        .link(&route.upstream)
+        .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
 }

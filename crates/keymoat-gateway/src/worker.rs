@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) records: Records,
     pub(crate) permits: Arc<Permits>,
-    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) sessions: Sessions,
     pub(crate) started_at: UnixMillis,
 }
 

@@ -11,7 +11,7 @@ use super::strip::Place;
 use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
 use crate::head::Head;
 use crate::refusal::{Code, Refusal};
-use crate::route::Route;
+use crate::route::{Dialect, Route};
 
 /// The carrier that a client of a route should use.
 pub(super) enum Advice {
@@ -23,9 +23,12 @@ pub(super) enum Advice {
 }
 
 impl Advice {
-    /// The route's first header, or the subprotocol for a browser, which can set no header on a WebSocket.
+    /// The header that the dialect's own SDKs send, or else the route's first one; the subprotocol for a browser, which
+    /// can set no header on a WebSocket.
     pub(super) fn of(route: &Route, browser: bool) -> Self {
-        match route.carriers.headers.first() {
+        let headers = &route.carriers.headers;
+        let own = headers.iter().find(|name| route.dialect == Dialect::Gemini && *name == "x-goog-api-key");
+        match own.or(headers.first()) {
             _ if browser && route.carriers.subprotocol => Self::Subprotocol,
             Some(name) if *name == AUTHORIZATION => Self::Authorization,
             Some(name) => Self::Header(name.clone()),

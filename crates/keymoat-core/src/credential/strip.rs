@@ -31,7 +31,7 @@ pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> V
     strip_headers(&mut head.headers, &eye, &mut strays);
     strip_cookies(&mut head.headers, &eye, &mut strays);
     head.query.retain(|pair| {
-        let stray = eye.sees(pair.raw()) || eye.sees(&pair.name()) || eye.knows_pair(pair);
+        let stray = eye.sees(pair.raw()) || eye.sees(pair.raw_value()) || eye.knows_pair(pair);
         if stray {
             strays.push(Place::Query(KNOWN_QUERY.into_iter().find(|name| pair.resembles(name))));
         }

@@ -98,18 +98,11 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "The head of the request took longer than 10 seconds to arrive.",
             "Send the whole head at once. If the network is that slow, raise `limits.head`.",
         ),
-        Code::BodyTooLarge => (
-            "The body is larger than the route takes.",
-            "Send less, or in parts.",
-        ),
-        Code::UrlTooLong => (
-            "The URL is longer than 8 KiB.",
-            "Move data from the query into the body.",
-        ),
-        Code::ExpectationFailed => (
-            "The request has an `Expect` header other than `100-continue`.",
-            "Leave the header out.",
-        ),
+        Code::BodyTooLarge => ("The body is larger than the route takes.", "Send less, or in parts."),
+        Code::UrlTooLong => ("The URL is longer than 8 KiB.", "Move data from the query into the body."),
+        Code::ExpectationFailed => {
+            ("The request has an `Expect` header other than `100-continue`.", "Leave the header out.")
+        }
         Code::HostMisdirected => (
             "The host of the request differs from the name that the TLS connection was opened for.",
             "Open a connection of its own for each host name.",

@@ -115,6 +115,12 @@ impl Flow {
         }
     }
 
+    /// Who sends.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
     /// Messages that have passed whole.
     #[must_use]
     pub const fn messages(&self) -> u64 {

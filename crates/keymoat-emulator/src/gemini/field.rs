@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn refuses_an_unknown_name_in_googles_words() {
-        let refused = object(&json!({"voice": 1}), "setup", &["model"]);
+        let value = json!({"voice": 1});
+        let refused = object(&value, "setup", &["model"]);
         let reason = "Invalid JSON payload received. Unknown name \"voice\" at 'setup': Cannot find field.";
         assert_eq!(refused, Err(End::Close(1007, reason.to_owned())));
     }

@@ -116,8 +116,7 @@ fn selection(opening: &Opening, upstream: Option<&str>, ledger: &mut Ledger) -> 
 /// Takes a session in, and decides once more: a revocation may have come between the decision and this moment.
 pub(crate) fn open_session(worker: &Worker, route: &Route, grant: &Grant) -> Result<SessionGuard, Refusal> {
     let key = &grant.identity.key;
-    let info =
-        SessionInfo { key_id: Some(key.id.clone()), route: route.name.clone(), opened_at: clock::now() };
+    let info = SessionInfo { key_id: Some(key.id.clone()), route: route.name.clone(), opened_at: clock::now() };
     let session = worker.shared.sessions.insert(info)?;
     if worker.shared.snapshots.load().is_revoked(&key.id) {
         return Err(Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"));

@@ -7,12 +7,13 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use keymoat_core::gate::GateError;
 use keymoat_core::head::Opening;
 
 use super::websocket::End;
 use crate::body::ToClient;
 use crate::connection::GatedClient;
-use crate::gated::GateSignal;
+use crate::gated::{GateSignal, Passed};
 use crate::stream::ClientStream;
 use crate::upstream::accept_value;
 
@@ -22,7 +23,7 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// A connection that can become a WebSocket's.
 pub(crate) struct Switch {
     taken: OnUpgrade,
-    signal: Option<GateSignal>,
+    gate: Option<(GateSignal, Passed)>,
 }
 
 /// The client's side of a WebSocket, by the HTTP version that it was opened with.
@@ -35,13 +36,24 @@ pub(crate) enum ClientEnd {
 
 impl Switch {
     /// Over HTTP/1.1; the gate is told what becomes of the connection.
-    pub(crate) const fn http1(taken: OnUpgrade, signal: GateSignal) -> Self {
-        Self { taken, signal: Some(signal) }
+    pub(crate) const fn http1(taken: OnUpgrade, signal: GateSignal, passed: Passed) -> Self {
+        Self { taken, gate: Some((signal, passed)) }
     }
 
     /// Over HTTP/2.
     pub(crate) const fn http2(taken: OnUpgrade) -> Self {
-        Self { taken, signal: None }
+        Self { taken, gate: None }
+    }
+
+    /// Whether the gate, too, took the request for an upgrade. Otherwise it has gone on to the next head, and the
+    /// connection cannot become a WebSocket's.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.gate.as_ref().is_none_or(|(_, passed)| *passed == Passed::Upgrade)
+    }
+
+    /// Why the body of the request broke, if the gate broke it.
+    pub(crate) fn body_error(&self) -> Option<GateError> {
+        self.gate.as_ref().and_then(|(signal, _)| signal.body_error())
     }
 
     /// Our answer to the opening: 101 over HTTP/1.1 (RFC 6455 section 4.2.2), 200 over HTTP/2 (RFC 8441 section 5).
@@ -62,7 +74,7 @@ impl Switch {
 
     /// The stream, once our answer is on its way; `None` when the client was gone by then.
     pub(crate) async fn take(self) -> Option<ClientEnd> {
-        if let Some(signal) = &self.signal {
+        if let Some((signal, _)) = &self.gate {
             signal.tunnel();
         }
         let upgraded = match tokio::time::timeout(HAND_OVER, self.taken).await {
@@ -87,4 +99,3 @@ fn concat(first: &[u8], second: &[u8]) -> Bytes {
     all.extend_from_slice(second);
     all.freeze()
 }
-

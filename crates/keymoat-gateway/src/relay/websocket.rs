@@ -1,12 +1,33 @@
-//! Relays one WebSocket between a client and an upstream.
+//! Relays one WebSocket between a client and an upstream, frame by frame, payloads untouched.
+//!
+//! ```text
+//!   open ──▶ closing ──▶ shutdown ──▶ RelayEnd
+//!            a close frame is out or due;      both streams are shut down and, where the peer may still be sending,
+//!            its answers are awaited           read until it ends, so that no reset destroys the close frame
+//! ```
+//! Pings are answered here, at the boundary of a frame; pings and pongs do not cross. Close frames cross intact. A
+//! peer that vanishes is told to the other side by a close frame, and to the record by code 1006.
+
+mod buffer;
+mod leg;
+mod pump;
+mod refuse;
+
+#[cfg(test)]
+mod tests;
+
+use std::pin::pin;
 
 use bytes::Bytes;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::{Code, Dialect};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep_until;
 
 use crate::session::SessionControl;
 use crate::settings::Limits;
+
+pub use refuse::close_refused;
 
 /// One end of a relay: the raw stream taken back after the 101, with what had been read of it by then.
 #[derive(Debug)]
@@ -28,7 +49,8 @@ pub struct RelayEnd {
     pub messages_in: u64,
     /// Messages to the client.
     pub messages_out: u64,
-    /// The close code that the client got or gave, 1005 for a close frame without one, 1006 when there was none.
+    /// The close code that the client got or gave, 1005 for a close frame without one; 1006 when a side vanished
+    /// without a close frame.
     pub close_code: Option<u16>,
     /// Who ended it.
     pub closed_by: Side,
@@ -40,43 +62,32 @@ pub struct RelayEnd {
     pub code: Option<Code>,
 }
 
-/// Relays until one side closes, fails, or `control` asks for the end; both streams are shut down afterwards.
-pub async fn relay<C, U>(
-    mut client: End<C>,
-    mut upstream: End<U>,
-    _limits: &Limits,
-    _control: &SessionControl,
-    _dialect: Dialect,
-) -> RelayEnd
+/// How closely the relay looks at what passes: the cheapest mode that holds the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Frame headers, control frames and close codes only.
+    Frames,
+}
+
+/// Relays until one side closes, fails or stalls, or `control` asks for the end; both streams are shut down afterwards.
+///
+/// The future is what an idle session costs: it is small, and buffers are lent by the thread.
+pub fn relay<'a, C, U>(
+    client: End<C>,
+    upstream: End<U>,
+    limits: &'a Limits,
+    control: &'a SessionControl,
+    dialect: Dialect,
+) -> impl Future<Output = RelayEnd> + use<'a, C, U>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let copied = tokio::io::copy_bidirectional(&mut client.stream, &mut upstream.stream).await;
-    let (bytes_in, bytes_out) = copied.unwrap_or_default();
-    RelayEnd {
-        bytes_in,
-        bytes_out,
-        messages_in: 0,
-        messages_out: 0,
-        close_code: None,
-        closed_by: Side::Client,
-        cause: None,
-        outcome: Outcome::Allowed,
-        code: None,
+    // Built outside of the async block, so that the two ends are not kept twice in the future.
+    let mut pump = pump::Pump::new(client, upstream, limits, control, dialect, Mode::Frames);
+    async move {
+        let mut timer = pin!(sleep_until(pump.deadline()));
+        std::future::poll_fn(|cx| pump.poll(cx, timer.as_mut())).await;
+        pump.end()
     }
-}
-
-/// Closes a client that was refused after its 101: one close frame with `code` and `reason`, then it is read (bounded)
-/// until it closes, so that it sees both even while it sends.
-pub async fn close_refused<C>(client: End<C>, code: u16, reason: &str)
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut frame = Vec::new();
-    let payload = keymoat_core::websocket::Close { code, reason }.payload();
-    keymoat_core::websocket::frame::write_control(&mut frame, keymoat_core::websocket::Opcode::Close, &payload, None);
-    let mut stream = client.stream;
-    let _ = stream.write_all(&frame).await;
-    let _ = stream.shutdown().await;
 }

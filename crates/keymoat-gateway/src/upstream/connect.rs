@@ -25,7 +25,11 @@ pub(super) enum Spoken {
 }
 
 /// Connects to `target` within `limits.connect`, TLS handshake included.
-pub(super) async fn dial(target: &Target, purpose: Purpose, limits: &Limits) -> Result<(UpstreamStream, Spoken), Failure> {
+pub(super) async fn dial(
+    target: &Target,
+    purpose: Purpose,
+    limits: &Limits,
+) -> Result<(UpstreamStream, Spoken), Failure> {
     let name = &target.upstream.name;
     match tokio::time::timeout(limits.connect, connect(target, purpose)).await {
         Ok(connected) => connected,

@@ -1,0 +1,7 @@
+//! What the core promises, driven from outside: whole heads go in, decisions come out.
+
+mod credential;
+mod promise;
+mod scenario;
+mod secret;
+mod subprotocol;

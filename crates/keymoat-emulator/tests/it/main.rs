@@ -1,0 +1,13 @@
+//! Drives the emulator over real sockets, as a client would.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod credentials;
+mod demo;
+mod events;
+mod live;
+mod music;
+mod record;
+mod rest;
+mod support;
+mod tokens;
+mod transport;

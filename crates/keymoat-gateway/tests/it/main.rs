@@ -1,0 +1,6 @@
+//! Drives the gateway and its parts through the doors that clients use.
+
+mod differential;
+mod gated;
+mod road;
+mod stand;

@@ -1,0 +1,100 @@
+// Opens WebSockets from a page in headless Chromium, as an application's own page does, straight to the gateway.
+//
+// Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment: SUITE_PLAIN and SUITE_TLS
+// (the gateway), SUITE_KEY_FILE (the client's key), SUITE_CHROMIUM, SUITE_FOLDER (a fresh one; HOME is in it and trusts the gateway's CA).
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { chromium } from 'playwright-core';
+
+const { SUITE_PLAIN, SUITE_TLS, SUITE_KEY_FILE, SUITE_WRONG_KEY: WRONG_KEY, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
+const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
+const LIMIT_MS = 15_000;
+const PAGE = '<!doctype html><meta charset="utf-8"><title>events</title><p>A page that listens to events.</p>';
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+const server = createServer((_, response) => response.setHeader('content-type', 'text/html').end(PAGE));
+await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+const browser = await chromium.launchPersistentContext(`${SUITE_FOLDER}/profile`, {
+  executablePath: SUITE_CHROMIUM,
+  headless: true,
+  chromiumSandbox: false,
+  args: FLAGS,
+});
+const page = await browser.newPage();
+await page.goto(`http://127.0.0.1:${server.address().port}/`);
+
+/** What the page sees of one WebSocket: everything until the first event, or until the end. */
+const listen = (base, protocols, query = '') =>
+  page.evaluate(
+    ({ url, protocols, limit }) =>
+      new Promise((resolve) => {
+        const seen = { opened: false, protocol: null, event: null, code: null, reason: null };
+        const socket = new WebSocket(url, protocols);
+        const done = () => (resolve(seen), socket.close());
+        const timer = setTimeout(done, limit);
+        socket.onopen = () => Object.assign(seen, { opened: true, protocol: socket.protocol });
+        socket.onmessage = ({ data }) => {
+          const message = JSON.parse(data);
+          if (message.type !== 'event') return;
+          seen.event = message.data;
+          clearTimeout(timer);
+          done();
+        };
+        socket.onclose = ({ code, reason }) => {
+          Object.assign(seen, { code, reason });
+          clearTimeout(timer);
+          done();
+        };
+      }),
+    { url: `${base.replace(/^http/, 'ws').replace(/\/$/, '')}/ws/events${query}`, protocols, limit: LIMIT_MS },
+  );
+
+const reads = async (base, protocols, selected, query) => {
+  const seen = await listen(base, protocols, query);
+  // The selected protocol may be the secret itself: compared, never shown.
+  assert.ok(seen.event, `no event; opened ${seen.opened}, closed ${seen.code} ${seen.reason}`);
+  assert.ok(seen.protocol === selected, 'another protocol was selected');
+  assert.ok(seen.event.id !== undefined && seen.event.risk_level, `not an event: ${JSON.stringify(seen.event)}`);
+};
+const refused = async (base, protocols, query, reason) => {
+  const seen = await listen(base, protocols, query);
+  assert.equal(seen.event, null, 'an event came through');
+  assert.equal(seen.code, 4001, `closed ${seen.code} ${seen.reason}`);
+  assert.match(seen.reason, reason);
+};
+
+const checks = {
+  'reads events with the marker and a key protocol': () => reads(SUITE_PLAIN, ['keymoat.v1', `api-key.${KEY}`], 'keymoat.v1'),
+  'reads events with a lone key protocol': () => reads(SUITE_PLAIN, [`api-key.${KEY}`], `api-key.${KEY}`),
+  'reads events over TLS with a trusted authority': () => reads(SUITE_TLS, ['keymoat.v1', `api-key.${KEY}`], 'keymoat.v1'),
+  'sees why a wrong key is refused': () =>
+    refused(SUITE_PLAIN, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
+  'sees why a lone wrong key is refused': () => refused(SUITE_PLAIN, [`api-key.${WRONG_KEY}`], '', /^credential_invalid/),
+  'sees why no key is refused': () => refused(SUITE_PLAIN, ['keymoat.v1'], '', /^credential_missing/),
+  'sees why a key in the URL is refused': () => refused(SUITE_PLAIN, [], `?api_key=${KEY}`, /^credential_in_query: \S/),
+  'sees over TLS why a wrong key is refused': () =>
+    refused(SUITE_TLS, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
+};
+
+let failed = 0;
+for (const [name, check] of Object.entries(checks)) {
+  try {
+    await check();
+    console.log(`ok ${name}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAIL ${name}: ${String(error?.message ?? error).replace(/\s+/g, ' ')}`);
+  }
+}
+await browser.close();
+server.close();
+process.exit(failed ? 1 : 0);

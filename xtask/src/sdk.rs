@@ -1,0 +1,144 @@
+//! The suites that drive the real binary with unmodified SDKs and a real browser; what they do is written in `tests/sdk`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::gateway::{Gateway, WRONG_KEY};
+use crate::machine;
+use crate::packages::Store;
+use crate::process::{self, Ended};
+use crate::report::{self, Check, Findings};
+use crate::suite::{self, Place};
+
+/// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
+const PYTHON_RELEASES: [&str; 3] = ["3.4.0", "2.8.0", "1.60.0"];
+/// How long the script of one release may take.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
+
+/// Google's Python SDK in every release that matters.
+pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
+    let scripts = place.root.join("tests/sdk/python");
+    let binary = suite::build(place)?;
+    let mut findings = Findings::clean();
+    for release in PYTHON_RELEASES {
+        let requirements = scripts.join(format!("requirements-{release}.txt"));
+        let python = packages(place).venv(release, &requirements)?;
+        let gateway = Gateway::configured(&binary)?;
+        let mut command = Command::new(python);
+        command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
+        client(place, gateway, &mut command, &format!("google-genai {release}"), &mut findings)?;
+    }
+    Ok(findings)
+}
+
+/// Google's JavaScript SDK: 2.x on the machine's Node, 3.x on Node 22.
+pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
+    let scripts = place.root.join("tests/sdk/node");
+    let binary = suite::build(place)?;
+    let mut findings = Findings::clean();
+    for (name, node) in [("node20", None), ("node22", Some("node_modules/node/bin/node"))] {
+        let folder = packages(place).npm(name, &scripts.join(name).join("package.json"))?;
+        let script = beside(&folder, &scripts.join("sdk.mjs"))?;
+        let node = node.map_or("node".into(), |path| folder.join(path));
+        let gateway = Gateway::configured(&binary)?;
+        let mut command = Command::new(node);
+        command.arg(script).env("NODE_EXTRA_CA_CERTS", &gateway.ca_file);
+        client(place, gateway, &mut command, &format!("@google/genai on {name}"), &mut findings)?;
+    }
+    Ok(findings)
+}
+
+/// A page in Chromium, in front of a gateway that is configured and of one that is not.
+pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
+    let scripts = place.root.join("tests/sdk/browser");
+    let chromium = machine::chromium().context("there is no Chromium")?;
+    let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
+    let script = beside(&folder, &scripts.join("page.mjs"))?;
+    let binary = suite::build(place)?;
+    let mut findings = Findings::clean();
+    for (gateway, name) in
+        [(Gateway::configured(&binary)?, "configured"), (Gateway::unconfigured(&binary)?, "built-in")]
+    {
+        // Apart from the gateway's own files: a browser may well remember where it was.
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let home = folder.path();
+        trust(home, &gateway.ca_file, place)?;
+        let mut command = Command::new("node");
+        command.arg(&script).env("SUITE_CHROMIUM", &chromium).env("SUITE_FOLDER", home).env("HOME", home);
+        client(place, gateway, &mut command, &format!("Chromium, {name}"), &mut findings)?;
+    }
+    Ok(findings)
+}
+
+/// Runs one client against `gateway`, ends the gateway, and adds what both showed to `findings`.
+fn client(
+    place: Place<'_>,
+    mut gateway: Gateway,
+    command: &mut Command,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<()> {
+    command.env("SUITE_PLAIN", &gateway.plain).env("SUITE_TLS", &gateway.tls);
+    command.env("SUITE_WATCHED_TLS", format!("{}/watched", gateway.tls.trim_end_matches('/')));
+    command.env("SUITE_KEY_FILE", &gateway.key_file).env("SUITE_WRONG_KEY", WRONG_KEY);
+    for variable in
+        ["GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"]
+    {
+        command.env_remove(variable).env_remove(variable.to_ascii_lowercase());
+    }
+    let log = place.log.with_extension("client");
+    let _ = fs::remove_file(&log);
+    let ended = process::run(command, &log, place.deadline.min(Instant::now() + SCRIPT_LIMIT));
+    let output = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    std::io::Write::write_all(&mut process::append(place.log)?, output.as_bytes()).context("cannot write the log")?;
+
+    let mut checks = report::checks(&output, name);
+    let failed = |checks: &[Check]| checks.iter().any(|check| check.failure.is_some());
+    let crash = match ended? {
+        Ended::Late => Some("did not end in time"),
+        Ended::Badly(_) if !failed(&checks) => Some("crashed"),
+        Ended::Well if checks.is_empty() => Some("tried nothing"),
+        Ended::Well | Ended::Badly(_) => None,
+    };
+    if let Some(how) = crash {
+        checks.push(Check { name: format!("{name}: the client runs to its end"), failure: Some(format!("it {how}")) });
+    }
+    checks.extend(gateway.end(&output, name)?);
+    if failed(&checks) {
+        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        gateway.keep(&place.log.with_file_name(slug));
+    }
+    findings.checks.append(&mut checks);
+    Ok(())
+}
+
+/// Makes Chromium, run with this `home`, trust the gateway's own authority, as a person's certificate store does.
+fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
+    let store = home.join(".pki/nssdb");
+    fs::create_dir_all(&store).context("cannot make a certificate store")?;
+    let store = format!("sql:{}", store.display());
+    let mut create = Command::new("certutil");
+    create.args(["-d", &store, "-N", "--empty-password"]);
+    let mut add = Command::new("certutil");
+    add.args(["-d", &store, "-A", "-t", "C,,", "-n", "keymoat", "-i"]).arg(ca_file);
+    for command in [&mut create, &mut add] {
+        let ended = process::run(command, place.log, place.deadline)?;
+        ensure!(ended == Ended::Well, "`certutil` could not make a certificate store");
+    }
+    Ok(())
+}
+
+/// Copies `script` into `folder`, because Node looks for packages beside a script.
+fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
+    let copy = folder.join(script.file_name().context("a script has a name")?);
+    fs::copy(script, &copy).with_context(|| format!("cannot copy `{}`", script.display()))?;
+    Ok(copy)
+}
+
+fn packages(place: Place<'_>) -> Store<'_> {
+    Store { folder: place.folder, log: place.log, deadline: place.deadline }
+}
