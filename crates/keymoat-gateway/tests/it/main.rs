@@ -1,0 +1,3 @@
+//! What the gateway does on real sockets.
+
+mod relay;
