@@ -57,6 +57,11 @@ impl Emulator {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Whether credentials in URLs are refused.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.credentials == Credentials::Strict
+    }
+
     /// Whether `value` is the one real key.
     pub(crate) fn is_key(&self, value: &str) -> bool {
         Secret::from(value).matches(&self.key)

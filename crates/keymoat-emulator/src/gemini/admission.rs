@@ -9,7 +9,7 @@ use super::token::Token;
 use super::{Method, invalid};
 use crate::emulator::Emulator;
 use crate::websocket::End;
-use crate::{Credentials, Found, credential};
+use crate::{Found, credential};
 
 /// What the provider says to a caller without a credential. A close reason holds its first 123 bytes.
 pub(crate) const UNREGISTERED: &str = "Method doesn't allow unregistered callers (callers without established \
@@ -79,7 +79,7 @@ fn constrained(emulator: &Emulator, found: &[Found]) -> Result<Caller, End> {
 }
 
 fn refuse_url(emulator: &Emulator, found: &[Found], uri: &Uri) -> Result<(), Refused> {
-    if emulator.credentials == Credentials::Provider {
+    if !emulator.is_strict() {
         return Ok(());
     }
     if let Some(place) = credential::in_url(found) {

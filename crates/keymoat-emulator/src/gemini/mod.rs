@@ -3,7 +3,9 @@
 pub(crate) mod admission;
 pub(crate) mod context;
 pub(crate) mod field;
+pub(crate) mod heard;
 pub(crate) mod live;
+pub(crate) mod mask;
 pub(crate) mod music;
 pub(crate) mod rest;
 pub(crate) mod resumption;
