@@ -101,6 +101,9 @@ async fn route(emulator: &Arc<Emulator>, request: Request<Incoming>, path: &str,
     };
     let body = body.to_bytes();
     entry.body(&body);
+    if let Some(call) = gemini::upload::call(path) {
+        return gemini::upload::answer(emulator, &head, &body, &call);
+    }
     if let Some(call) = gemini::rest::call(path) {
         return gemini::rest::answer(emulator, &head, &body, call);
     }

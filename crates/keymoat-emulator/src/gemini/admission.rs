@@ -78,7 +78,8 @@ fn constrained(emulator: &Emulator, found: &[Found]) -> Result<Caller, End> {
     token.map(Caller::Token).ok_or_else(|| invalid(BAD_TOKEN))
 }
 
-fn refuse_url(emulator: &Emulator, found: &[Found], uri: &Uri) -> Result<(), Refused> {
+/// Refuses a credential in the URL where the emulator is strict.
+pub(crate) fn refuse_url(emulator: &Emulator, found: &[Found], uri: &Uri) -> Result<(), Refused> {
     if !emulator.is_strict() {
         return Ok(());
     }

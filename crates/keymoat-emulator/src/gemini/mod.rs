@@ -12,6 +12,7 @@ pub(crate) mod resumption;
 pub(crate) mod session;
 pub(crate) mod setup;
 pub(crate) mod token;
+pub(crate) mod upload;
 
 use std::sync::Arc;
 

@@ -207,11 +207,13 @@ fn described(model: &str) -> Value {
     })
 }
 
-fn invalid_argument(message: &str) -> Response<Body> {
+/// A 400 with this message.
+pub(crate) fn invalid_argument(message: &str) -> Response<Body> {
     error(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
 }
 
-fn refused_request(end: End) -> Response<Body> {
+/// What a body that cannot be read is answered with.
+pub(crate) fn refused_request(end: End) -> Response<Body> {
     match end {
         End::Close(1008, message) => error(StatusCode::NOT_FOUND, "NOT_FOUND", &message),
         End::Close(_, message) => invalid_argument(&message),
@@ -219,7 +221,8 @@ fn refused_request(end: End) -> Response<Body> {
     }
 }
 
-fn refusal(refused: &Refused) -> Response<Body> {
+/// What a refused caller is answered with.
+pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
     let (code, status, reason) = match refused {
         Refused::Unregistered => return error(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &refused.message()),
         Refused::BadKey => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "API_KEY_INVALID"),
