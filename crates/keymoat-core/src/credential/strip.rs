@@ -2,6 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, COOKIE, Entry, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
 use super::gather::Found;
 use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
@@ -80,7 +81,7 @@ impl Eye<'_> {
         if self.snapshot.keys.is_empty() {
             return false;
         }
-        let mut reading = value.trim_ascii().to_vec();
+        let mut reading = Zeroizing::new(value.trim_ascii().to_vec());
         for _ in 0..=LEVELS {
             let plausible = (NEEDLE_MIN..=super::CREDENTIAL_BYTES_MAX).contains(&reading.len());
             if plausible && self.snapshot.keys.contains_key(&self.snapshot.pepper.digest(&reading)) {
@@ -89,7 +90,7 @@ impl Eye<'_> {
             if !reading.contains(&b'%') {
                 return false;
             }
-            reading = percent_decode(&reading).collect();
+            reading = Zeroizing::new(percent_decode(&reading).collect());
         }
         false
     }
