@@ -108,6 +108,21 @@ fn c38_a_hint_depends_on_the_syntax_and_not_on_the_store() {
     };
     assert_eq!(told(KEY), told(OTHER));
     assert_eq!(told(IMPORTED), told("c2VjcmV0/LWtl+eXN="));
+    // The same where no place is well known.
+    for target in ["/a", "/a?key=x"] {
+        let told = |value: &str| {
+            Scenario::http(target)
+                .carriers(&["header:x-api-key"])
+                .header("x-secret-of-mine", value)
+                .header("cookie", format!("token={value}"))
+                .run()
+                .detail()
+        };
+        assert_eq!(told(IMPORTED), told("c2VjcmV0/LWtl+eXN="));
+    }
+    let query =
+        |value: &str| Scenario::http(&format!("/a?my_token={value}")).carriers(&["header:x-api-key"]).run().detail();
+    assert_eq!(query("c2VjcmV0%2FLWtl%2BeXM%3D"), query("c2VjcmV0%2FLWtl%2BeXN%3D"));
     assert_eq!(told(KEY), "no credential: header `api-key` is not read here: send it in header `x-api-key`");
 }
 
