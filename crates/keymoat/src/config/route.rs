@@ -67,6 +67,15 @@ where
     }
 }
 
+/// Whether some request would be taken by both, with nothing that tells which is the closer.
+pub(crate) fn same_requests(one: &Paths, two: &Paths) -> bool {
+    match (one, two) {
+        (Paths::Dialect { prefix: one }, Paths::Dialect { prefix: two }) => one == two,
+        (Paths::Patterns(one), Paths::Patterns(two)) => one.iter().any(|pattern| two.contains(pattern)),
+        _ => false,
+    }
+}
+
 fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dialect: Dialect) -> Option<Paths> {
     match (&file.paths, &file.prefix) {
         (Some(paths), Some(_)) => {

@@ -84,6 +84,11 @@ impl Keymoat {
     pub(crate) fn in_folder(folder: Arc<Folder>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = folder.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         command.args(arguments).envs(variables.iter().copied());
+        Self::spawn(folder, command)
+    }
+
+    /// Starts any command that prints one JSON object when it is ready and then runs on.
+    pub(crate) fn spawn(folder: Arc<Folder>, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let (end, ended) = mpsc::channel();

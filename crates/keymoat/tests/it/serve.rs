@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keymoat_gateway::tls::client;
 use rustix::process::Signal;
 
 use crate::harness::{Folder, Keymoat, PATIENCE, request, told};
@@ -200,6 +201,53 @@ fn a_configuration_is_served_with_a_key_from_the_store() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let unknown = request(keymoat.address(), "GET", "/demo/echo", &[("X-API-Key", stdout.trim())]);
     assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+}
+
+#[test]
+fn an_upstream_that_is_down_is_told_and_survived() {
+    // A port that was free a moment ago, with nobody behind it.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let text = format!(
+        "[upstream.x]\nurl = \"http://{nobody}\"\n[route.x]\nupstream = \"x\"\npaths = [\"/*\"]\n[log]\nlevel = \"trace\"\n"
+    );
+    let keymoat = Keymoat::configured(&text);
+    let (_, stdout, _) = told(&keymoat.folder.run(&["key", "create", "client"]));
+    until_answered(&keymoat, stdout.trim(), "503");
+    let record = keymoat.wait_for_line("\"status\":503");
+    assert!(record.contains("\"outcome\":\"failed\""), "{record}");
+    assert!(!keymoat.output().contains(stdout.trim()), "even at trace no key is written");
+}
+
+#[test]
+fn the_tls_port_presents_a_certificate_of_the_authority_that_is_told() {
+    let keymoat = Keymoat::first_run();
+    let ca_file = std::path::PathBuf::from(keymoat.ready["ca_file"].as_str().expect("a file"));
+    let config = client::config(Some(&ca_file), client::Alpn::Http1).expect("it is an authority");
+    for name in ["127.0.0.1", "localhost"] {
+        let session = rustls::ClientConnection::new(Arc::clone(&config), name.try_into().expect("a name"));
+        let socket = TcpStream::connect(keymoat.address_tls()).expect("it listens");
+        let mut stream = rustls::StreamOwned::new(session.expect("a session"), socket);
+        let head = format!("GET /keymoat/livez HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("the certificate is trusted");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("it answers");
+        assert_eq!(answer, "HTTP/1.1 200 OK\r\n");
+    }
+}
+
+#[test]
+fn a_preset_takes_its_secret_from_standard_input() {
+    let folder: Arc<Folder> = Folder::new().into();
+    let secret = folder.write("secret", "canary-of-the-provider\n");
+    let mut command =
+        folder.command(&["serve", "--json", "--listen", "127.0.0.1:0", "--preset", "gemini", "--secret-file", "-"]);
+    command.stdin(std::fs::File::open(secret).expect("it is there"));
+    let mut keymoat = Keymoat::spawn(folder, command);
+    let answer = request(keymoat.address(), "GET", "/v1beta/models", &[]);
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    keymoat.signal(Signal::TERM);
+    assert!(keymoat.wait().success());
+    assert!(!keymoat.output().contains("canary"));
 }
 
 #[test]
