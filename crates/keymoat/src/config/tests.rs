@@ -148,7 +148,7 @@ fn variables_lie_over_the_file_and_are_named_in_errors() {
     assert!(
         matches!(&config.routes[0].paths, Paths::Patterns(patterns) if patterns[..] == [Pattern::Exact("/only".into())])
     );
-    assert_eq!(config.log.level.as_deref(), Some("debug"));
+    assert_eq!(config.log.level, Some(tracing::Level::DEBUG));
     let error = |name, value| read_with("", &[(name, value)]).expect_err("refused").to_string();
     assert!(error("KEYMOAT__LISTEN__DATA", "x").starts_with("environment variable KEYMOAT__LISTEN__DATA: `x` is no"));
     assert!(error("KEYMOAT__LISTN__DATA", "x").contains("did you mean `listen`?"));

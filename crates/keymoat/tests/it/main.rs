@@ -1,0 +1,7 @@
+//! The real binary, as its users run it.
+
+mod check;
+mod harness;
+mod help;
+mod keys;
+mod serve;
