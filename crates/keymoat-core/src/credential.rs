@@ -65,8 +65,9 @@ impl Presented {
 pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
     let advice = hint::Advice::of(route, head.is_from_browser());
     let Gathered { mut found, slips, unread } = gather::all(head, route);
+    let well_known = if found.is_empty() { hint::well_known(head) } else { None };
     let strays = strip::strays(head, &found, snapshot);
-    let elsewhere = if found.is_empty() { hint::elsewhere(head, &strays) } else { None };
+    let elsewhere = strays.iter().flatten().next().copied().or(well_known);
     if route.dialect == Dialect::Gemini {
         strip::withhold_from_gemini(head);
     }

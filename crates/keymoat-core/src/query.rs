@@ -139,13 +139,13 @@ impl<'a> Pair<'a> {
 }
 
 fn reads_as(written: &str, name: &str) -> bool {
-    let mut reading = written.as_bytes().to_vec();
+    let mut reading = Zeroizing::new(written.as_bytes().to_vec());
     for _ in 0..=LEVELS {
         let bare = reading.split(|byte| matches!(byte, b'[' | b'=')).next().unwrap_or_default();
         if bare.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
             return true;
         }
-        reading = form_decode(&reading);
+        reading = Zeroizing::new(form_decode(&reading));
     }
     false
 }

@@ -2,5 +2,6 @@
 
 mod differential;
 mod gated;
+mod relay;
 mod road;
 mod stand;
