@@ -28,7 +28,7 @@ pub(super) enum Place {
 /// Removes what is recognised from headers, cookies, query and offer, and says where it was: `None` for what only the
 /// snapshot knew, since the client must not learn that.
 pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> Vec<Option<Place>> {
-    let eye = Eye { found, snapshot };
+    let eye = Eye { found: found.get(..super::COPIES_MAX).unwrap_or(found), snapshot };
     let mut strays = Vec::new();
     strip_headers(&mut head.headers, &eye, &mut strays);
     strip_cookies(&mut head.headers, &eye, &mut strays);

@@ -195,6 +195,15 @@ fn c39_where_keys_may_sit_in_urls_a_header_beats_a_stale_copy_there() {
 }
 
 #[test]
+fn c39_a_flood_of_copies_is_refused() {
+    let copies = |count: usize| Scenario::http(&format!("/a?{}", vec![format!("api_key={KEY}"); count].join("&")));
+    assert_eq!(copies(8).query(QueryPolicy::Warn).run().word(), "known");
+    let flooded = copies(9).query(QueryPolicy::Warn).run();
+    assert_eq!(flooded.word(), "credential_ambiguous");
+    assert!(flooded.head.query.is_empty());
+}
+
+#[test]
 fn c40_a_key_in_the_query_needs_a_route_that_takes_it() {
     for (policy, value, word) in [
         (QueryPolicy::Refuse, KEY, "credential_in_query"),
