@@ -2,5 +2,7 @@
 
 mod differential;
 mod gated;
+mod negotiation;
 mod road;
+mod scripted;
 mod stand;
