@@ -120,6 +120,8 @@ async fn travel(
         Ok(head) => head,
         Err(refusal) => return answer::refusal(&refusal, None, ledger),
     };
+    let mut ledger = ledger;
+    ledger.record.path = path::shown(&head.path, None);
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
     }
@@ -127,7 +129,6 @@ async fn travel(
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
     };
-    let mut ledger = ledger;
     ledger.record.route = Some(route.name.clone());
     ledger.record.upstream = Some(route.upstream.clone());
     ledger.record.dialect = Some(route.dialect);
