@@ -3,5 +3,7 @@
 mod differential;
 mod gated;
 mod relay;
+mod negotiation;
 mod road;
+mod scripted;
 mod stand;

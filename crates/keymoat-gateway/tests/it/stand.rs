@@ -198,7 +198,7 @@ impl Stand {
 }
 
 /// Runs an emulator on a thread of its own until the sender is dropped.
-fn emulate(options: Options) -> (SocketAddr, Recorder, oneshot::Sender<()>) {
+pub(crate) fn emulate(options: Options) -> (SocketAddr, Recorder, oneshot::Sender<()>) {
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, started) = mpsc::channel();
     std::thread::spawn(move || {

@@ -125,7 +125,18 @@ mod tests {
         let emulators = "127.0.0.1:40000".parse().ok();
         let text = ready().text(emulators, true);
         let until_trust = text.split("\nTrust").next().unwrap_or_default();
-        insta::assert_snapshot!(until_trust, @"");
+        insta::assert_snapshot!(until_trust, @r#"
+        Keymoat is ready: http://127.0.0.1:8787 and https://127.0.0.1:8789
+        There is no configuration, so it runs offline: emulated APIs on http://127.0.0.1:40000 take the place of the real ones,
+        and the demo key in /tmp/a b/demo.key may use every route.
+
+        Try it in another terminal. A key in a header works:
+          curl -H "X-API-Key: $(cat '/tmp/a b/demo.key')" http://127.0.0.1:8787/api/events
+        Google's SDK (pip install google-genai) works with nothing but its address changed:
+          GEMINI_API_KEY="$(cat '/tmp/a b/demo.key')" GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8787 python3 -c 'from google import genai; print(genai.Client().models.generate_content(model="gemini-2.5-flash", contents="hello").text)'
+        A key in a URL is refused, and the answer says what to do:
+          curl "http://127.0.0.1:8787/api/events?api_key=$(cat '/tmp/a b/demo.key')"
+        "#);
         let configured = Ready { demo_key_file: None, ..ready() };
         assert!(configured.text(None, false).contains("keymoat key create"));
         assert!(!configured.text(None, true).contains("keymoat key create"));

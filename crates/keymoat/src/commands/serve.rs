@@ -191,7 +191,7 @@ fn until_asked_to_end(
         match asked {
             Asked::End => break,
             Asked::Reload => {
-                tracing::warn!("SIGHUP does nothing in this version: restart to read the configuration anew")
+                tracing::warn!("SIGHUP does nothing in this version: restart to read the configuration anew");
             }
         }
     }

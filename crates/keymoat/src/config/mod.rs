@@ -204,7 +204,18 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
             upstreams.push(named.upstream);
         }
     }
-    let routes = file.route.iter().filter_map(|(name, written)| route::route(read, name, written, &dialects)).collect();
+    let mut routes: Vec<Route> = Vec::new();
+    for (name, written) in &file.route {
+        let Some(route) = route::route(read, name, written, &dialects) else { continue };
+        if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
+            let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
+            read.report(name.span(), message);
+        }
+        routes.push(route);
+    }
+    for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
+        read.warn(format!("no route leads to upstream `{}`", idle.name));
+    }
     Config {
         data,
         tls: tls(read, file, data),

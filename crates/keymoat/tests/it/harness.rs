@@ -58,7 +58,7 @@ impl Folder {
 
 /// A running `keymoat serve`.
 pub(crate) struct Keymoat {
-    pub(crate) folder: Folder,
+    pub(crate) folder: Arc<Folder>,
     /// The ready object.
     pub(crate) ready: Value,
     child: Child,
@@ -70,20 +70,25 @@ pub(crate) struct Keymoat {
 impl Keymoat {
     /// Starts it without any configuration: the offline first run.
     pub(crate) fn first_run() -> Self {
-        Self::in_folder(Folder::new(), &[], &[])
+        Self::in_folder(Folder::new().into(), &[], &[])
     }
 
     /// Starts it with this text as `keymoat.toml`.
     pub(crate) fn configured(text: &str) -> Self {
         let folder = Folder::new();
         folder.write("keymoat.toml", text);
-        Self::in_folder(folder, &[], &[])
+        Self::in_folder(folder.into(), &[], &[])
     }
 
     /// Starts it in a prepared folder, with further arguments and variables.
-    pub(crate) fn in_folder(folder: Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn in_folder(folder: Arc<Folder>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = folder.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         command.args(arguments).envs(variables.iter().copied());
+        Self::spawn(folder, command)
+    }
+
+    /// Starts any command that prints one JSON object when it is ready and then runs on.
+    pub(crate) fn spawn(folder: Arc<Folder>, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let (end, ended) = mpsc::channel();
