@@ -11,6 +11,7 @@ use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::{Dialect, Route};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tracing::Instrument;
 
 use super::switch::{ClientEnd, Switch};
 use super::websocket::{End, close_refused, relay};
@@ -49,7 +50,8 @@ pub(crate) fn websocket(
     ledger.record.status = Some(answer.status().as_u16());
     let (limits, dialect) = (worker.shared.limits, route.dialect);
     let peer = peer.clone();
-    tokio::task::spawn_local(async move {
+    let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
+    let relaying = async move {
         let _peer = peer;
         let Some(client) = Box::pin(switch.take()).await else { return };
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
@@ -66,7 +68,8 @@ pub(crate) fn websocket(
         record.closed_by = Some(end.closed_by);
         (record.bytes_in, record.bytes_out) = (end.bytes_in, end.bytes_out);
         (record.messages_in, record.messages_out) = (end.messages_in, end.messages_out);
-    });
+    };
+    tokio::task::spawn_local(relaying.instrument(span));
     answer
 }
 

@@ -2,8 +2,8 @@
 
 mod differential;
 mod gated;
-mod relay;
 mod negotiation;
+mod relay;
 mod road;
 mod scripted;
 mod stand;
