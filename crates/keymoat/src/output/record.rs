@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_record_is_one_json_object_a_line() {
-        insta::assert_snapshot!(line(&refused(), LogFormat::Json).trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"request","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
+        insta::assert_snapshot!(line(&refused(), LogFormat::Json).trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","id":"evt_00000000000000000000000000","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
     }
 
     #[test]
