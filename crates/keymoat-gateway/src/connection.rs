@@ -78,7 +78,6 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         .header_read_timeout(limits.keep_alive)
         .max_headers(100)
         .max_buf_size(READ_BYTES_MAX)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

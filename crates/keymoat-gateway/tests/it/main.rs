@@ -2,6 +2,8 @@
 
 mod differential;
 mod gated;
+mod group_a_http;
+mod group_c_credentials;
 mod negotiation;
 mod relay;
 mod road;
