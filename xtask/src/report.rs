@@ -79,15 +79,14 @@ pub(crate) fn ended(name: &str, findings: &Findings, took: Duration, log: &Path)
     }
     if let Some(why) = &findings.failure {
         println!("        {why}");
-    }
-    if !findings.passed() {
         let text = fs::read(log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        let shown = lines.len().saturating_sub(TAIL_LINES);
-        for line in lines.iter().skip(shown) {
+        for line in lines.iter().skip(lines.len().saturating_sub(TAIL_LINES)) {
             println!("        | {line}");
         }
+    }
+    if !findings.passed() {
         println!("        the whole log: {}", log.display());
     }
 }

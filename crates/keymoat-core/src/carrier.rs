@@ -25,11 +25,11 @@ pub(crate) const KNOWN_QUERY: [&str; 10] = [
     "api-key",
     "apikey",
     "access_token",
-    "accesstoken",
+    "accessToken",
     "token",
     "single_use_token",
     "jwt",
-    "authorization",
+    "Authorization",
 ];
 
 /// The place a credential came in by. The names come from the configuration, so the set is bounded: it is safe as a

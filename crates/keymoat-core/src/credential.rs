@@ -4,8 +4,6 @@ mod gather;
 mod hint;
 mod strip;
 
-use std::fmt;
-
 use crate::carrier::Carrier;
 use crate::format::{self, NearMiss, Shape};
 use crate::head::{Ask, Head};
@@ -19,6 +17,9 @@ use gather::{Found, Gathered};
 
 /// A longer credential is refused before it is digested.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+
+/// A request with more copies than this is refused; each one costs a search through the whole head.
+const COPIES_MAX: usize = 8;
 
 /// A credential that was taken out of a request, in the form that is digested. [`crate::identity::find`] consumes it.
 #[derive(Debug)]
@@ -50,10 +51,10 @@ impl Presented {
 
 /// Takes the credential out of `head`.
 ///
-/// Whatever it answers, afterwards no carrier that the route lists holds anything, and neither does any other header,
-/// cookie, query parameter or subprotocol hold a credential that was presented, something of Keymoat's shape, or a
-/// secret that the snapshot knows. The record then has the carrier, the number of further copies, and a path in which
-/// the credential is masked.
+/// Whatever it answers, afterwards no carrier that the route lists holds anything. In a head that goes on, neither does
+/// any other header, cookie, query parameter or subprotocol hold the credential, something of Keymoat's shape, or,
+/// under a name that speaks of keys or tokens, a secret that the snapshot knows. The record then has the carrier, the
+/// number of further copies, and a path in which the credential is masked.
 ///
 /// A header goes before a subprotocol, that before the query. Equal copies are one credential. Empty values,
 /// `undefined` and `null`, which SDKs send for want of a key, are none.
@@ -65,8 +66,9 @@ impl Presented {
 pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
     let advice = hint::Advice::of(route, head.is_from_browser());
     let Gathered { mut found, slips, unread } = gather::all(head, route);
+    let well_known = if found.is_empty() { hint::well_known(head) } else { None };
     let strays = strip::strays(head, &found, snapshot);
-    let elsewhere = if found.is_empty() { hint::elsewhere(head, &strays) } else { None };
+    let elsewhere = strays.iter().flatten().next().copied().or(well_known);
     if route.dialect == Dialect::Gemini {
         strip::withhold_from_gemini(head);
     }
@@ -94,7 +96,7 @@ pub(crate) fn is_absent(value: &Secret) -> bool {
 }
 
 fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::Advice) -> Result<(), Refusal> {
-    let in_path = found.iter().find(|found| path::holds(&head.path, &found.credential));
+    let in_path = found.iter().take(COPIES_MAX).find(|found| path::holds(&head.path, &found.credential));
     if let Some(found) = in_path {
         record.path = path::shown(&head.path, Some(&found.credential));
     } else if !format::is_whole_in(head.path.as_bytes()) {
@@ -106,6 +108,9 @@ fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::
 /// Two different credentials are refused, save that on a route that takes keys in its URLs a stale copy there gives
 /// way: that is what lets clients move to a header one by one.
 fn check_alike(first: &Found, others: &[Found], route: &Route, advice: &hint::Advice) -> Result<(), Refusal> {
+    if others.len() >= COPIES_MAX {
+        return Err(Refusal::new(Code::CredentialAmbiguous, format!("more than 8 credentials: {advice}")));
+    }
     let stale_may_differ = matches!(route.query, QueryPolicy::Warn | QueryPolicy::Allow) && !first.is_in_query();
     for other in others {
         if !(other.credential.matches(&first.credential) || stale_may_differ && other.is_in_query()) {
@@ -152,10 +157,4 @@ fn check_selectable(head: &Head, first: &Found) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(Code::CredentialInvalid, "the credential is the only subprotocol: offer `keymoat.v1` beside it"))
-}
-
-impl fmt::Debug for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Found({})", self.carrier)
-    }
 }

@@ -1,7 +1,5 @@
 //! The disguises in which text can hold a credential: percent-encoded up to three times, and base64 in both alphabets.
 
-use std::borrow::Cow;
-
 use memchr::memmem;
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
@@ -17,21 +15,19 @@ pub(crate) const NEEDLE_MIN: usize = 8;
 
 /// Whether `test` holds for `text`, or for what it says once its disguises are taken off.
 pub(crate) fn any_reading(text: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-    let mut reading = Cow::Borrowed(text);
-    for level in 0..=LEVELS {
-        if test(&reading) || base64_runs(&reading, test) {
-            return true;
-        }
-        if level == LEVELS || !reading.contains(&b'%') {
-            return false;
-        }
-        let decoded: Vec<u8> = percent_decode(&reading).collect();
-        if decoded.len() == reading.len() {
-            return false;
-        }
-        reading = Cow::Owned(decoded);
+    any_reading_below(text, LEVELS, test)
+}
+
+fn any_reading_below(text: &[u8], levels: usize, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    if test(text) || base64_runs(text, test) {
+        return true;
     }
-    false
+    if levels == 0 || !text.contains(&b'%') {
+        return false;
+    }
+    let decoded = Zeroizing::new(percent_decode(text).collect::<Vec<u8>>());
+    // As long as before: there was no escape in it.
+    decoded.len() < text.len() && any_reading_below(&decoded, levels - 1, test)
 }
 
 /// Whether `needle` is in `text`; a short one must be all of it.

@@ -17,6 +17,9 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const BODY: usize = 43;
 const CHECK: usize = 6;
 
+/// The length of a token, the longer of the two.
+const WHOLE_MAX: usize = 4 + BODY + CHECK;
+
 /// So many base62 characters after a prefix look enough like a credential to be masked and stripped.
 const LOOKALIKE_MIN: usize = 16;
 
@@ -185,7 +188,8 @@ pub fn is_in(text: &[u8]) -> bool {
 pub fn is_whole_in(text: &[u8]) -> bool {
     crate::disguise::any_reading(text, &mut |reading| {
         memmem::find_iter(reading, b"km").any(|at| {
-            let rest = reading.get(at..).unwrap_or_default();
+            // No longer than it can be, so that a hostile text costs no more than its length.
+            let rest = reading.get(at..(at + WHOLE_MAX + 1).min(reading.len())).unwrap_or_default();
             let end =
                 rest.iter().skip(4).position(|byte| !byte.is_ascii_alphanumeric()).map_or(rest.len(), |end| end + 4);
             matches!(shape_of(rest.get(..end).unwrap_or_default()), Shape::Key | Shape::Token { .. })
@@ -334,6 +338,21 @@ mod tests {
         assert!(is_in(b"km km_ kma_0123456789abcdefghi"));
         assert!(!is_in(b"km_0123456789abcde"));
         assert!(!is_in(b"kmx_0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_whole_credential_inside_text_is_told_from_a_lookalike() {
+        let key = format!("km_{}1NLtxW", "0".repeat(43));
+        let token = format!("kmt_{}23nMur", "0".repeat(43));
+        for text in [key.clone(), format!("/a/{key}/b"), format!("/{token}"), format!("/auth_tokens%2F{token}%20x")] {
+            assert!(is_whole_in(text.as_bytes()), "{text}");
+        }
+        for text in
+            [format!("/{key}0"), format!("/{token}0"), key.replace("1N", "1M"), format!("/km_{}", "0".repeat(30))]
+        {
+            assert!(!is_whole_in(text.as_bytes()), "{text}");
+        }
+        assert!(!is_whole_in("km".repeat(4096).as_bytes()));
     }
 
     #[test]

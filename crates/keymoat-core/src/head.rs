@@ -76,7 +76,7 @@ impl Head {
         let http::request::Parts { method, uri, version, mut headers, .. } = parts;
         let method = taken_method(method, transport)?;
         check_size(&uri, &headers)?;
-        let host = one_host(&uri, &headers)?;
+        let host = one_host(&uri, &headers, transport)?;
         check_tls_name(&host, tls_name)?;
         check_expectation(&headers)?;
         let path = path::canonical(uri.path())?;
@@ -131,12 +131,15 @@ fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The one host (RFC 9112 section 3.2, RFC 9113 section 8.3.1): what names it, in the target or in `Host`, must agree.
-fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Refusal> {
+fn one_host(uri: &Uri, headers: &HeaderMap, transport: Transport) -> Result<String, Refusal> {
     let mut host: Option<String> = uri.authority().map(|authority| read_host(authority.as_str())).transpose()?;
     let mut lines = headers.get_all(HOST).iter();
     let line = lines.next();
     if lines.next().is_some() {
         return Err(invalid("more than one `Host`"));
+    }
+    if line.is_none() && transport == Transport::Http1 {
+        return Err(invalid("no `Host`"));
     }
     if let Some(line) = line {
         let named = read_host(line.to_str().map_err(|_| invalid("`Host` is not a host"))?)?;
@@ -281,7 +284,6 @@ mod tests {
         assert_eq!(host("/", &["GW.example:8787"]).as_deref(), Some("gw.example:8787"));
         assert_eq!(host("/", &["[::1]:80"]).as_deref(), Some("[::1]:80"));
         assert_eq!(host("http://gw.example/x", &["gw.example"]).as_deref(), Some("gw.example"));
-        assert_eq!(host("https://gw.example/x", &[]).as_deref(), Some("gw.example"));
         for (target, hosts) in [
             ("/", &[][..]),
             ("/", &["a", "a"]),
@@ -295,6 +297,7 @@ mod tests {
             ("/", &[":80"]),
             ("/", &["[::1"]),
             ("/", &["[zz]"]),
+            ("http://a/", &[]),
             ("http://a/", &["b"]),
             ("http://a:80/", &["a"]),
             ("http://user@a/", &["a"]),
@@ -406,6 +409,8 @@ mod tests {
         assert_eq!(head.method, Method::GET);
         assert!(matches!(&head.ask, Ask::WebSocket(opening) if opening.key.is_none()));
         assert_eq!(code(Head::read(parts, Transport::Http2, None)), "method_not_allowed");
+        let doubled = request("GET", "https://gw.example/ws", &[("host", "other.example")]);
+        assert_eq!(code(Head::read(doubled, Transport::Http2, None)), "request_invalid");
         let plain = request("GET", "https://gw.example/ws", &[("te", "trailers")]);
         let head = Head::read(plain, Transport::Http2, None).expect("read");
         assert!(matches!(head.ask, Ask::Http));
@@ -418,7 +423,7 @@ mod tests {
             "POST",
             "/",
             &[
-                ("connection", "close, x-mine, content-length, cookie"),
+                ("connection", "close, x-mine, content-length, cookie, x-forwarded-for"),
                 ("keep-alive", "timeout=5"),
                 ("proxy-authorization", "Basic x"),
                 ("proxy-connection", "keep-alive"),
@@ -426,6 +431,7 @@ mod tests {
                 ("trailer", "x-sum"),
                 ("transfer-encoding", "chunked"),
                 ("x-mine", "1"),
+                ("x-forwarded-for", "10.0.0.1"),
                 ("content-length", "3"),
                 ("cookie", "a=1"),
                 ("cookie", "b=2"),
@@ -433,7 +439,7 @@ mod tests {
             ],
         )
         .expect("read");
-        assert_eq!(names(&head), ["accept", "content-length", "cookie"]);
+        assert_eq!(names(&head), ["accept", "content-length", "cookie", "x-forwarded-for"]);
         assert_eq!(head.headers["cookie"], "a=1; b=2");
     }
 

@@ -86,7 +86,7 @@ mod tests {
             revoked_at: None,
         };
         let keys = HashMap::from([(pepper.digest(b"imported"), Arc::new(key))]);
-        let snapshot = Snapshot { pepper, keys };
+        let snapshot = Snapshot::new(pepper, keys);
         let (credential, shape) = format::canonical(Secret::from(text));
         let presented = Presented { credential, shape, carrier: Carrier::Subprotocol };
         let mut record = Record::begin(UnixMillis(now), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);

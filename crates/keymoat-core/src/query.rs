@@ -120,7 +120,7 @@ impl<'a> Pair<'a> {
 
     /// Whether the name, decoded once, is exactly `name`.
     pub(crate) fn is_called(self, name: &str) -> bool {
-        self.raw_name() == name || self.name() == name.as_bytes()
+        self.raw_name() == name || is_encoded(self.raw_name().as_bytes()) && self.name() == name.as_bytes()
     }
 
     /// Whether some server might read the name as `name`.
@@ -139,15 +139,22 @@ impl<'a> Pair<'a> {
 }
 
 fn reads_as(written: &str, name: &str) -> bool {
-    let mut reading = written.as_bytes().to_vec();
+    let mut reading = Zeroizing::new(written.as_bytes().to_vec());
     for _ in 0..=LEVELS {
         let bare = reading.split(|byte| matches!(byte, b'[' | b'=')).next().unwrap_or_default();
         if bare.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
             return true;
         }
-        reading = form_decode(&reading);
+        if !is_encoded(&reading) {
+            return false;
+        }
+        reading = Zeroizing::new(form_decode(&reading));
     }
     false
+}
+
+fn is_encoded(raw: &[u8]) -> bool {
+    raw.iter().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 /// Decodes `application/x-www-form-urlencoded` text once; broken escapes stay as they are.

@@ -191,6 +191,7 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::Transport;
 
     #[test]
     fn patterns_match_whole_segments() {
@@ -213,6 +214,56 @@ mod tests {
         let closeness = |text: &str| Pattern::parse(text).expect("well formed").matches(path);
         assert!(closeness("/a/b") > closeness("/a/*"));
         assert!(closeness("/a/*") > closeness("/*"));
+    }
+
+    fn route(name: &str, dialect: Dialect, paths: Paths) -> Route {
+        Route {
+            name: name.into(),
+            upstream: name.into(),
+            dialect,
+            paths,
+            carriers: Carriers::default(),
+            query: QueryPolicy::Tokens,
+            lone_subprotocol: LoneSubprotocol::Refuse,
+        }
+    }
+
+    fn found(routes: &[Route], target: &str) -> Option<String> {
+        let request = http::Request::builder().uri(target).header("host", "gw.example").body(()).expect("well formed");
+        let head = Head::read(request.into_parts().0, Transport::Http1, None).expect("well formed");
+        find(routes, &head).map(|route| route.name.to_string())
+    }
+
+    #[test]
+    fn the_closest_route_is_found_whatever_the_order_and_the_spelling() {
+        let patterns = |list: &[&str]| {
+            Paths::Patterns(list.iter().map(|text| Pattern::parse(text).expect("well formed")).collect())
+        };
+        let mut routes = vec![
+            route("all", Dialect::Generic, patterns(&["/*"])),
+            route("admin", Dialect::Generic, patterns(&["/api/admin:reset", "/api/admin/*"])),
+            route("api", Dialect::Generic, patterns(&["/x", "/api/*"])),
+            route("gemini", Dialect::Gemini, Paths::Dialect { prefix: String::new() }),
+            route("below", Dialect::Generic, Paths::Dialect { prefix: String::from("/gw") }),
+        ];
+        for _ in 0..routes.len() {
+            routes.rotate_left(1);
+            for (target, name) in [
+                ("/", "all"),
+                ("/api/x", "api"),
+                ("//api//x", "api"),
+                ("/api/%61dmin/x", "admin"),
+                ("/api/admin%3Areset", "admin"),
+                ("/v1beta/models", "gemini"),
+                ("//ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent", "gemini"),
+                ("/v2/models", "all"),
+                ("/gw/x", "below"),
+            ] {
+                assert_eq!(found(&routes, target).as_deref(), Some(name), "{target}");
+            }
+        }
+        let only_api: Vec<_> = routes.into_iter().filter(|route| &*route.name == "api").collect();
+        assert_eq!(found(&only_api, "/apix"), None);
     }
 
     #[test]

@@ -327,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_looks_like_a_credential_is_never_selected() {
+        // Also before the credential was taken, as for a refusal by an earlier stage.
+        for private in ["km_0123456789abcdef", "x.kmt_0123456789abcdef", "a21fMDEyMzQ1Njc4OWFiY2RlZg", "bearer.x"] {
+            assert_eq!(read(&[private]).expect("well formed").select(Some(private)), None);
+            let offer = read(&[private, "app"]).expect("well formed");
+            assert_eq!(offer.select(Some(private)).as_deref(), Some("app"));
+        }
+    }
+
+    #[test]
     fn debug_shows_nothing() {
         assert!(!format!("{:?}", read(&["secret, api-key.secret"])).contains("secret"));
     }

@@ -40,6 +40,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         options.credentials = credentials;
         options.record_endpoint = true;
         options.gemini.speed = 10;
+        if options.tls.is_some() {
+            options.gemini.upload_origin = Some(format!("https://localhost:{port}"));
+        }
         let running = start(options).await?;
         println!("listening on {}", running.address());
         emulators.push(running);

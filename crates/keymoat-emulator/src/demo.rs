@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -12,7 +13,6 @@ use crate::answer::{self, Body};
 use crate::credential;
 use crate::emulator::Emulator;
 use crate::recorder::Entry;
-use crate::serve;
 use crate::websocket::{self, Received, Socket};
 
 /// How many events one `/demo/sse` stream holds unless `?count=` says otherwise.
@@ -22,8 +22,8 @@ const EVENTS_MAX: u64 = 100_000;
 
 /// Answers with what came: method, path, query, the names of the headers, the body, and whether a credential in a
 /// header was the real key. Header values stay out, so that the answer shows no credential.
-pub(crate) async fn echo(emulator: &Emulator, request: Request<Incoming>, entry: &Entry) -> Response<Body> {
-    let found = credential::find(request.headers(), request.uri().query());
+pub(crate) fn echo(emulator: &Emulator, head: &Parts, body: &[u8]) -> Response<Body> {
+    let found = credential::find(&head.headers, head.uri.query());
     let in_header = found.iter().filter(|found| found.place.starts_with("header:"));
     let value = |value: &str| value.split_once(' ').map_or(value, |(_, bare)| bare).to_owned();
     let verdicts: Vec<_> = in_header.map(|found| emulator.is_key(&value(&found.value))).collect();
@@ -32,21 +32,18 @@ pub(crate) async fn echo(emulator: &Emulator, request: Request<Incoming>, entry:
         false if verdicts.is_empty() => "none",
         false => "invalid",
     };
-    let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+    let mut names: Vec<_> = head.headers.keys().map(ToString::to_string).collect();
     names.sort_unstable();
     let mut told = json!({
-        "method": request.method().as_str(),
-        "path": request.uri().path(),
-        "query": request.uri().query(),
+        "method": head.method.as_str(),
+        "path": head.uri.path(),
+        "query": head.uri.query(),
         "headers": names,
         "credential": credential,
     });
-    let Some(body) = serve::body(request, entry).await else {
-        return answer::json(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "body too long or broken off"}));
-    };
-    let (field, text) = match String::from_utf8(body) {
-        Ok(text) => ("body", text),
-        Err(error) => ("body_base64", STANDARD.encode(error.as_bytes())),
+    let (field, text) = match std::str::from_utf8(body) {
+        Ok(text) => ("body", text.to_owned()),
+        Err(_) => ("body_base64", STANDARD.encode(body)),
     };
     if let Some(told) = told.as_object_mut() {
         told.insert(field.to_owned(), text.into());
@@ -55,13 +52,13 @@ pub(crate) async fn echo(emulator: &Emulator, request: Request<Incoming>, entry:
 }
 
 /// Streams counted events; `Last-Event-ID` goes on after the one that it names.
-pub(crate) fn sse(emulator: &Emulator, request: &Request<Incoming>) -> Response<Body> {
-    if request.method() != Method::GET {
+pub(crate) fn sse(emulator: &Emulator, head: &Parts) -> Response<Body> {
+    if head.method != Method::GET {
         return answer::json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "only GET is served here"}));
     }
-    let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let last = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let first = u64::saturating_add(last.unwrap_or(0), 1);
-    let asked = credential::parameters(request.uri().query()).find(|(name, _)| name == "count");
+    let asked = credential::parameters(head.uri.query()).find(|(name, _)| name == "count");
     let count = asked.and_then(|(_, value)| value.parse().ok()).unwrap_or(EVENTS).min(EVENTS_MAX);
     answer::streamed("text/event-stream", first, emulator.sse_pause, move |n| {
         (n <= count).then(|| format!("id: {n}\nevent: tick\ndata: {}\n\n", json!({ "n": n })))

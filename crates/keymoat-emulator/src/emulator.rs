@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::gemini::resumption::Resumptions;
 use crate::gemini::token::Tokens;
+use crate::gemini::upload::Uploads;
 use crate::{Credentials, EventsOptions, GeminiOptions, Options, Recorder};
 
 /// How many connections and WebSocket sessions there may be at once.
@@ -28,13 +30,17 @@ pub(crate) struct Emulator {
     pub(crate) recorder: Recorder,
     pub(crate) resumptions: Resumptions,
     pub(crate) tokens: Tokens,
+    pub(crate) uploads: Uploads,
+    pub(crate) upload_origin: String,
     pub(crate) permits: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
     counter: AtomicU64,
 }
 
 impl Emulator {
-    pub(crate) fn new(options: Options, stopped: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(options: Options, address: SocketAddr, stopped: watch::Receiver<bool>) -> Self {
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let upload_origin = options.gemini.upload_origin.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
         Self {
             key: options.key,
             credentials: options.credentials,
@@ -46,6 +52,8 @@ impl Emulator {
             recorder: Recorder::default(),
             resumptions: Resumptions::default(),
             tokens: Tokens::default(),
+            uploads: Uploads::default(),
+            upload_origin,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
             stopped,
             counter: AtomicU64::new(1),
@@ -55,6 +63,11 @@ impl Emulator {
     /// The next number of a counter that makes every id.
     pub(crate) fn next_id(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether credentials in URLs are refused.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.credentials == Credentials::Strict
     }
 
     /// Whether `value` is the one real key.

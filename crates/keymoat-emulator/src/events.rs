@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use http::header::CACHE_CONTROL;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -28,14 +29,14 @@ const SUMMARIES: [&str; 4] =
     ["A person walks by", "A parcel is left at the door", "A cat crosses the lawn", "An unknown person tries the door"];
 
 /// Lists recent events, newest first.
-pub(crate) fn list(emulator: &Emulator, request: &Request<Incoming>) -> Response<Body> {
-    if request.method() != Method::GET {
+pub(crate) fn list(emulator: &Emulator, head: &Parts) -> Response<Body> {
+    if head.method != Method::GET {
         return answer::json(StatusCode::METHOD_NOT_ALLOWED, &json!({"detail": "Method Not Allowed"}));
     }
-    if let Err(refused) = admit(emulator, request) {
+    if let Err(refused) = admit(emulator, &head.headers, &head.uri) {
         return answer::json(StatusCode::UNAUTHORIZED, &json!({"detail": refused.detail()}));
     }
-    let asked = credential::parameters(request.uri().query()).find(|(name, _)| name == "limit");
+    let asked = credential::parameters(head.uri.query()).find(|(name, _)| name == "limit");
     let limit = asked.and_then(|(_, value)| value.parse().ok()).unwrap_or(LISTED).min(LISTED);
     let events: Vec<_> = (1..=LISTED).rev().take(usize::try_from(limit).unwrap_or_default()).map(event).collect();
     let mut response = answer::json(StatusCode::OK, &Value::Array(events));
@@ -45,7 +46,7 @@ pub(crate) fn list(emulator: &Emulator, request: &Request<Incoming>) -> Response
 
 /// Accepts an event stream; a bad credential is refused after the 101, so that a browser can read why.
 pub(crate) fn socket(emulator: &Arc<Emulator>, request: Request<Incoming>, entry: &Entry) -> Response<Body> {
-    let admitted = admit(emulator, &request);
+    let admitted = admit(emulator, request.headers(), request.uri());
     // The backend echoes the credential's own entry, right or wrong, because a browser fails without a selection.
     let offered = credential::subprotocols(request.headers());
     let with_key = offered.iter().find(|entry| entry.strip_prefix("api-key.").is_some_and(|key| !key.is_empty()));
@@ -88,8 +89,8 @@ impl Refused {
     }
 }
 
-fn admit(emulator: &Emulator, request: &Request<Incoming>) -> Result<(), Refused> {
-    let found = credential::find(request.headers(), request.uri().query());
+fn admit(emulator: &Emulator, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
+    let found = credential::find(headers, uri.query());
     let mut carriers = vec!["header:x-api-key"];
     match emulator.credentials {
         Credentials::Provider => carriers.extend(["subprotocol:api-key", "query:api_key"]),
@@ -97,7 +98,7 @@ fn admit(emulator: &Emulator, request: &Request<Incoming>) -> Result<(), Refused
             if let Some(place) = credential::in_url(&found) {
                 return Err(Refused::InUrl(place.to_owned()));
             }
-            if emulator.holds_key(&request.uri().to_string()) {
+            if emulator.holds_key(&uri.to_string()) {
                 return Err(Refused::InUrl("path or query".to_owned()));
             }
         }

@@ -5,7 +5,7 @@
 //! | surface | paths |
 //! |---|---|
 //! | Gemini Live and Live Music | `/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}` |
-//! | Gemini REST | `/{version}/models…`, `/{version}/auth_tokens` |
+//! | Gemini REST | `/{version}/models…`, `/{version}/auth_tokens`, `/upload/{version}/files`, `/{version}/files/…` |
 //! | home-security events | `/api/events`, `/ws/events` |
 //! | demo | `/demo/echo`, `/demo/sse`, `/demo/ws` |
 //!
@@ -52,7 +52,7 @@ pub async fn start(options: Options) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let tls = options.tls.clone();
-    let emulator = Arc::new(Emulator::new(options, stopped));
+    let emulator = Arc::new(Emulator::new(options, address, stopped));
     let accepting = tokio::spawn(serve::accept(listener, tls, Arc::clone(&emulator)));
     Ok(Running { address, emulator, stop, accepting })
 }

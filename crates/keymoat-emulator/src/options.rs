@@ -86,6 +86,8 @@ pub struct GeminiOptions {
     pub text_pause: Duration,
     /// How many times faster than real time sound and text are sent; 1 is real time.
     pub speed: u32,
+    /// The origin of the URL that a resumable upload is told to go on at; its own address without.
+    pub upload_origin: Option<String>,
     /// A token that locks the whole setup also hides the client's resumption handle, as Google's does.
     pub lock_hides_handle: bool,
 }
@@ -101,6 +103,7 @@ impl Default for GeminiOptions {
             music_chunk: Duration::from_secs(1),
             text_pause: Duration::from_millis(100),
             speed: 1,
+            upload_origin: None,
             lock_hides_handle: true,
         }
     }

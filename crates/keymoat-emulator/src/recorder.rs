@@ -14,6 +14,8 @@ use crate::credential;
 const REQUESTS_MAX: usize = 512;
 /// How many bytes of a body or of a WebSocket message are kept.
 const BYTES_MAX: usize = 64 * 1024;
+/// How many bytes of bodies and messages are kept in all; over it the oldest requests are forgotten.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many messages of one WebSocket are kept.
 const MESSAGES_MAX: usize = 256;
 
@@ -24,7 +26,16 @@ pub struct Recorder(Arc<Mutex<Ring>>);
 #[derive(Default)]
 struct Ring {
     next: u64,
+    kept_bytes: usize,
     requests: VecDeque<Recorded>,
+}
+
+impl Ring {
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.requests.pop_front() {
+            self.kept_bytes = self.kept_bytes.saturating_sub(oldest.kept_bytes());
+        }
+    }
 }
 
 /// One request as it came.
@@ -96,7 +107,9 @@ impl Recorder {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.ring().requests.clear();
+        let mut ring = self.ring();
+        ring.requests.clear();
+        ring.kept_bytes = 0;
     }
 
     /// Every place of every request that holds `needle`; see [`Recorded::places_of`].
@@ -128,7 +141,7 @@ impl Recorder {
             client_close: None,
         };
         if ring.requests.len() >= REQUESTS_MAX {
-            ring.requests.pop_front();
+            ring.forget_oldest();
         }
         ring.requests.push_back(recorded);
         drop(ring);
@@ -170,6 +183,10 @@ impl Recorded {
         let in_messages = self.messages.iter().enumerate().filter(|(_, message)| message.text.contains(needle));
         places.extend(in_messages.map(|(n, _)| format!("message:{n}")));
         places
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.body.len() + self.messages.iter().map(|message| message.text.len()).sum::<usize>()
     }
 
     /// The first value of a header, its name in lower case.
@@ -223,7 +240,13 @@ impl Entry {
     fn update(&self, change: impl FnOnce(&mut Recorded)) {
         let mut ring = self.recorder.ring();
         if let Some(recorded) = ring.requests.iter_mut().rev().find(|recorded| recorded.id == self.id) {
+            let before = recorded.kept_bytes();
             change(recorded);
+            let grown = recorded.kept_bytes().saturating_sub(before);
+            ring.kept_bytes = ring.kept_bytes.saturating_add(grown);
+        }
+        while ring.kept_bytes > KEPT_BYTES_MAX {
+            ring.forget_oldest();
         }
     }
 }
@@ -261,6 +284,20 @@ mod tests {
         let kept = recorder.requests();
         assert_eq!(kept.len(), REQUESTS_MAX);
         assert_eq!(kept.first().map(|recorded| recorded.id), Some(2));
+    }
+
+    #[test]
+    fn forgets_the_oldest_requests_when_they_are_too_large_together() {
+        let recorder = Recorder::default();
+        for _ in 0..5 {
+            let entry = recorder.open(&request("/"));
+            for _ in 0..MESSAGES_MAX {
+                entry.message(true, &vec![b'x'; BYTES_MAX]);
+            }
+        }
+        // Each holds 16 MiB, so four fit into 64 MiB.
+        let ids: Vec<_> = recorder.requests().iter().map(|recorded| recorded.id).collect();
+        assert_eq!(ids, [2, 3, 4, 5]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{self, Body};
 use crate::emulator::Emulator;
 use crate::recorder::Entry;
-use crate::{Credentials, demo, events, gemini};
+use crate::{demo, events, gemini};
 
 /// How long a TLS handshake or the head of a request may take.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
@@ -85,18 +85,32 @@ async fn route(emulator: &Arc<Emulator>, request: Request<Incoming>, path: &str,
     if let Some(socket) = gemini::socket_path(path) {
         return gemini::socket(emulator, request, entry, socket);
     }
+    if path == "/ws/events" {
+        return events::socket(emulator, request, entry);
+    }
+    if path.starts_with("/demo/") && emulator.is_strict() && emulator.holds_key(&request.uri().to_string()) {
+        return answer::json(StatusCode::UNAUTHORIZED, &json!({"error": "the real key came in the URL"}));
+    }
+    if path == "/demo/ws" {
+        return demo::socket(emulator, request, entry);
+    }
+    let (head, body) = request.into_parts();
+    // Read before anything is decided, so that the record also holds the bodies of refused calls.
+    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+        return answer::json(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "body too long or broken off"}));
+    };
+    let body = body.to_bytes();
+    entry.body(&body);
+    if let Some(call) = gemini::upload::call(path) {
+        return gemini::upload::answer(emulator, &head, &body, &call);
+    }
     if let Some(call) = gemini::rest::call(path) {
-        return gemini::rest::answer(emulator, request, entry, call).await;
+        return gemini::rest::answer(emulator, &head, &body, call);
     }
     match path {
-        "/api/events" => events::list(emulator, &request),
-        "/ws/events" => events::socket(emulator, request, entry),
-        _ if emulator.credentials == Credentials::Strict && emulator.holds_key(&request.uri().to_string()) => {
-            answer::json(StatusCode::UNAUTHORIZED, &json!({"error": "the real key came in the URL"}))
-        }
-        "/demo/echo" => demo::echo(emulator, request, entry).await,
-        "/demo/sse" => demo::sse(emulator, &request),
-        "/demo/ws" => demo::socket(emulator, request, entry),
+        "/api/events" => events::list(emulator, &head),
+        "/demo/echo" => demo::echo(emulator, &head, &body),
+        "/demo/sse" => demo::sse(emulator, &head),
         _ => answer::json(StatusCode::NOT_FOUND, &json!({"error": "nothing is emulated at this path"})),
     }
 }
@@ -113,14 +127,6 @@ fn record(emulator: &Emulator, method: &Method) -> Response<Body> {
         }
         _ => answer::json(StatusCode::METHOD_NOT_ALLOWED, &Value::Null),
     }
-}
-
-/// Reads and records a whole body, unless it is too long or breaks off.
-pub(crate) async fn body(request: Request<Incoming>, entry: &Entry) -> Option<Vec<u8>> {
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
-    let bytes = limited.collect().await.ok()?.to_bytes();
-    entry.body(&bytes);
-    Some(bytes.to_vec())
 }
 
 /// Joins doubled slashes: Google's own JavaScript SDK asks for `//ws/…`.

@@ -10,15 +10,19 @@
 //!
 //! The parser behind it needs a buffer of at least 25 KiB (`max_buf_size`), because heads come whole.
 
+mod signal;
+
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use keymoat_core::gate::{Gate, GateError, Limits, Step};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+pub use signal::{GateSignal, Passed};
 
 /// What hyper parses in place of a refused head. It is never served: the service asks the signal first.
 const REPLACEMENT: &[u8] = b"GET / HTTP/1.1\r\nhost: gate.invalid\r\nconnection: close\r\n\r\n";
@@ -34,7 +38,6 @@ const LINGER_BYTES_MAX: usize = 256 << 10;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's stream behind a gate.
-#[derive(Debug)]
 pub struct Gated<S> {
     io: S,
     gate: Gate,
@@ -106,21 +109,21 @@ impl<S> Gated<S> {
                     break;
                 }
                 Step::Abort(error) => {
-                    self.signal.lock().broken = Some((self.gate.heads(), error));
+                    self.signal.set_broken(self.gate.heads(), error);
                     self.phase = Phase::Broken(error);
                     break;
                 }
             }
         }
         if self.gate.is_waiting() {
-            self.signal.lock().upgrade = Some(self.gate.heads());
+            self.signal.set_upgrade(self.gate.heads());
         }
         self.set_deadline();
         passed
     }
 
     fn reject(&mut self, error: GateError) {
-        self.signal.lock().rejected = Some((self.gate.heads() + 1, error));
+        self.signal.set_rejected(self.gate.heads() + 1, error);
         self.phase = Phase::Replaced(0);
     }
 
@@ -294,80 +297,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gated<S> {
     }
 }
 
-/// What kind of request went through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passed {
-    /// Anything but an upgrade. It must not be answered with 101: the gate has gone on to the next head.
-    Request,
-    /// A WebSocket upgrade. Nothing more is read before [`GateSignal::tunnel`]; every answer but 101 must say
-    /// `Connection: close`, because the next request is never read.
-    Upgrade,
-}
-
-/// By this the service of one connection hears what its gate decided, and tells it of a 101.
-#[derive(Clone, Debug, Default)]
-pub struct GateSignal(Arc<Mutex<Signal>>);
-
-#[derive(Debug, Default)]
-struct Signal {
-    /// How many requests the service has asked about.
-    asked: u64,
-    rejected: Option<(u64, GateError)>,
-    broken: Option<(u64, GateError)>,
-    upgrade: Option<u64>,
-    tunnel: bool,
-    reader: Option<Waker>,
-}
-
-impl GateSignal {
-    /// Says what the next request is; the service asks once for each request, before anything else.
-    ///
-    /// # Errors
-    ///
-    /// The request that hyper gave the service is not the client's: the client's was refused, for this reason. The
-    /// answer must say `Connection: close`.
-    pub fn next_request(&self) -> Result<Passed, GateError> {
-        let mut signal = self.lock();
-        signal.asked += 1;
-        let asked = signal.asked;
-        match (signal.rejected, signal.upgrade) {
-            (Some((number, error)), _) if number <= asked => Err(error),
-            (_, Some(number)) if number == asked => Ok(Passed::Upgrade),
-            _ => Ok(Passed::Request),
-        }
-    }
-
-    /// Says why the body of the request that was last asked about broke, if the gate broke it. hyper's error carries
-    /// the same [`GateError`] as its innermost source.
-    #[must_use]
-    pub fn body_error(&self) -> Option<GateError> {
-        let signal = self.lock();
-        signal.broken.filter(|(number, _)| *number == signal.asked).map(|(_, error)| error)
-    }
-
-    /// Opens the gate for good, because the upgrade was answered with 101.
-    pub fn tunnel(&self) {
-        let reader = {
-            let mut signal = self.lock();
-            signal.tunnel = true;
-            signal.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
-    fn poll_tunnel(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut signal = self.lock();
-        if signal.tunnel {
-            return Poll::Ready(());
-        }
-        signal.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Signal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S: fmt::Debug> fmt::Debug for Gated<S> {
+    /// Shows how much is held but not what: the beginning of a head can hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gated")
+            .field("io", &self.io)
+            .field("gate", &self.gate)
+            .field("phase", &self.phase)
+            .field("held_bytes", &self.held.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -411,6 +349,18 @@ mod tests {
         assert_eq!(now(&mut gated).await, None);
         drop(client);
         assert_eq!(now(&mut gated).await.unwrap(), b"", "half a head and the end is an end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shows_nothing_of_what_it_holds() {
+        let (mut client, mut gated) = pair();
+        client.write_all(b"GET / HTTP/1.1\r\nX-Api-Key: hunter2").await.unwrap();
+        assert_eq!(now(&mut gated).await, None);
+        // The test's own stream shows its buffer, which is empty.
+        let hidden = format!("{:?}", b"hunter2".to_vec());
+        let shown = format!("{gated:?}");
+        assert!(shown.contains("held_bytes: 34"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains(hidden.trim_matches(['[', ']'])), "{shown}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub enum StartError {
 /// [`Running::join`].
 pub struct Running {
     addresses: Vec<SocketAddr>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
 }
@@ -111,7 +111,7 @@ impl Gateway {
             })
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
-        Ok(Running { addresses, threads, phase, shared })
+        Ok(Running { addresses, threads: Mutex::new(threads), phase, shared })
     }
 }
 
@@ -201,9 +201,10 @@ impl Running {
         self.shared.sessions.end_where(|_, info| info.key_id.as_deref() == Some(key_id), &refusal)
     }
 
-    /// Waits until all threads have ended.
-    pub fn join(self) {
-        for thread in self.threads {
+    /// Waits until all threads have ended. Others may go on using this value meanwhile; a second call returns at once.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a serving thread panicked");
             }

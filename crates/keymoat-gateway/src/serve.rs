@@ -16,6 +16,8 @@ use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
 use keymoat_core::{credential, identity, path, policy, route};
 
+use tracing::Instrument;
+
 use crate::accept::Permit;
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
@@ -57,7 +59,8 @@ pub(crate) async fn serve_http1(
     };
     let switch = Switch::http1(hyper::upgrade::on(&mut request), signal.clone(), passed);
     let (parts, body) = request.into_parts();
-    let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).await;
+    let span = span(&ledger);
+    let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
     if passed == Passed::Upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return answer::closing(answer);
     }
@@ -76,14 +79,23 @@ pub(crate) async fn serve_http2(
     let transport = if websocket { Transport::Http2WebSocket } else { Transport::Http2 };
     let switch = Switch::http2(hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    travel(worker, peer, parts, body, transport, switch, ledger).await
+    let span = span(&ledger);
+    travel(worker, peer, parts, body, transport, switch, ledger).instrument(span).await
 }
 
 fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Incoming>) -> Ledger {
-    let mut record = Record::begin(clock::now(), peer.client, protocol);
+    let now = clock::now();
+    let mut record = Record::begin(now, peer.client, protocol);
+    record.id = worker.record_id(now);
     record.method = known_method(request.method());
     record.path = path::shown(request.uri().path(), None);
     Ledger::begin(record, worker.shared.records.clone())
+}
+
+/// What diagnostics of this request are found by; they name the record and nothing that a client could have chosen.
+fn span(ledger: &Ledger) -> tracing::Span {
+    let record = &ledger.record;
+    tracing::debug_span!("request", id = %record.id, protocol = record.protocol.word(), method = record.method)
 }
 
 /// The method as a word from a closed list, because a client's own could carry anything.
@@ -120,6 +132,8 @@ async fn travel(
         Ok(head) => head,
         Err(refusal) => return answer::refusal(&refusal, None, ledger),
     };
+    let mut ledger = ledger;
+    ledger.record.path = path::shown(&head.path, None);
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
     }
@@ -127,7 +141,6 @@ async fn travel(
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
     };
-    let mut ledger = ledger;
     ledger.record.route = Some(route.name.clone());
     ledger.record.upstream = Some(route.upstream.clone());
     ledger.record.dialect = Some(route.dialect);

@@ -174,3 +174,77 @@ impl SessionControl {
         self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn info(key_id: &str) -> SessionInfo {
+        SessionInfo { key_id: Some(key_id.into()), route: "voice".into(), opened_at: UnixMillis(0) }
+    }
+
+    fn revoked() -> Refusal {
+        Refusal::new(Code::CredentialRevoked, "the key was revoked")
+    }
+
+    #[test]
+    fn a_session_is_live_until_its_guard_is_dropped() {
+        let sessions = Sessions::new(10);
+        let one = sessions.insert(info("a")).expect("room");
+        let two = sessions.insert(info("a")).expect("room");
+        assert_ne!(one.id(), two.id());
+        assert_eq!(sessions.count(), 2);
+        drop(one);
+        assert_eq!(sessions.count(), 1);
+        drop(two);
+        assert_eq!(sessions.count(), 0);
+    }
+
+    #[test]
+    fn a_full_registry_refuses() {
+        let sessions = Sessions::new(1);
+        let guard = sessions.insert(info("a")).expect("room");
+        assert_eq!(sessions.insert(info("b")).expect_err("no room").code, Code::Unavailable);
+        drop(guard);
+        assert!(sessions.insert(info("b")).is_ok());
+    }
+
+    #[test]
+    fn only_the_sessions_of_the_revoked_key_are_asked_to_end() {
+        let sessions = Sessions::new(10);
+        let of_a = sessions.insert(info("a")).expect("room");
+        let of_b = sessions.insert(info("b")).expect("room");
+        let asked = sessions.end_where(|_, info| info.key_id.as_deref() == Some("a"), &revoked());
+        assert_eq!(asked, 1);
+        assert!(of_a.control().is_asked());
+        assert!(!of_b.control().is_asked());
+    }
+
+    #[test]
+    fn the_first_reason_stands() {
+        let control = SessionControl::default();
+        control.end(revoked());
+        control.end(Refusal::new(Code::Draining, "restart"));
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(control.poll_asked(&cx), Poll::Ready(revoked()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_session_is_woken_from_another_thread() {
+        let sessions = Sessions::new(10);
+        let guard = sessions.insert(info("a")).expect("room");
+        let control = guard.control().clone();
+        let waiting = tokio::spawn(async move { control.asked().await });
+        tokio::task::yield_now().await;
+        std::thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.end_where(|_, _| true, &revoked())
+        })
+        .join()
+        .expect("no panic");
+        let refusal = tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("woken").expect("no panic");
+        assert_eq!(refusal, revoked());
+    }
+}

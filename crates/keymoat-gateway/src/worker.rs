@@ -1,10 +1,12 @@
 //! One serving thread: its links to the upstreams, and what it shares with the others.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use keymoat_core::record::RecordId;
 use keymoat_core::{Route, Snapshot, UnixMillis};
 use tokio::sync::watch;
 
@@ -44,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     links: HashMap<Arc<str>, Link>,
     phase: watch::Receiver<Phase>,
+    /// The rest of the next record's id: 48 bits drawn at the start, then a count.
+    next_record: Cell<u128>,
 }
 
 impl Worker {
@@ -54,12 +58,22 @@ impl Worker {
             limits: shared.limits,
         };
         let links = shared.targets.iter().map(|target| (target.name().clone(), link(target))).collect();
-        Self { shared, links, phase }
+        let mut drawn = [0; 6];
+        aws_lc_rs::rand::fill(&mut drawn).expect("the system gives random bytes");
+        let drawn = drawn.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+        Self { shared, links, phase, next_record: Cell::new(drawn << 32) }
     }
 
     /// The link to the upstream of that name; the start has checked that every route's upstream exists.
     pub(crate) fn link(&self, upstream: &str) -> Option<&Link> {
         self.links.get(upstream)
+    }
+
+    /// An id that no other record has.
+    pub(crate) fn record_id(&self, at: UnixMillis) -> RecordId {
+        let rest = self.next_record.get();
+        self.next_record.set(rest + 1);
+        RecordId::new(at, rest)
     }
 
     /// Whether the shutdown has begun.

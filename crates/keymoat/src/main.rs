@@ -1,5 +1,16 @@
-//! The `keymoat` command.
+//! The `keymoat` command: reads the configuration, starts what it says, and keeps the keys.
+//!
+//! Exit codes: 0 well, 1 found or refused, 2 could not run.
+
+mod commands;
 mod config;
+mod demo;
 mod output;
 mod process;
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    output::panic::install_hook();
+    commands::run()
+}

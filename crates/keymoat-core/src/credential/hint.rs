@@ -50,12 +50,9 @@ impl fmt::Display for Advice {
     }
 }
 
-/// Where a credential may have been put that the route does not read, when it came nowhere else: where one was
-/// stripped, or else any of the well-known places that holds something.
-pub(super) fn elsewhere(head: &Head, strays: &[Place]) -> Option<Place> {
-    if let Some(place) = strays.first() {
-        return Some(*place);
-    }
+/// One of the well-known places of credentials that holds something, though the route does not read it. Looked for
+/// before anything is stripped: what the store knows must not show in the answer.
+pub(super) fn well_known(head: &Head) -> Option<Place> {
     if let Some(name) = KNOWN_HEADERS.into_iter().find(|name| head.headers.contains_key(*name)) {
         return Some(Place::Header(Some(name)));
     }

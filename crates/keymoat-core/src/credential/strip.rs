@@ -2,6 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, COOKIE, Entry, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
 use super::gather::Found;
 use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
@@ -24,22 +25,27 @@ pub(super) enum Place {
     Subprotocol,
 }
 
-/// Removes what is recognised from headers, cookies, query and offer, and says where it was.
-pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> Vec<Place> {
-    let eye = Eye { found, snapshot };
+/// Removes what is recognised from headers, cookies, query and offer, and says where it was: `None` for what only the
+/// snapshot knew, since the client must not learn that.
+pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> Vec<Option<Place>> {
+    let eye = Eye { found: found.get(..super::COPIES_MAX).unwrap_or(found), snapshot };
     let mut strays = Vec::new();
     strip_headers(&mut head.headers, &eye, &mut strays);
     strip_cookies(&mut head.headers, &eye, &mut strays);
     head.query.retain(|pair| {
-        let stray = eye.sees(pair.raw()) || eye.sees(pair.raw_value()) || eye.knows_pair(pair);
+        let seen = eye.sees(pair.raw()) || eye.sees(pair.raw_value());
+        let stray = seen || eye.knows_pair(pair);
         if stray {
-            strays.push(Place::Query(KNOWN_QUERY.into_iter().find(|name| pair.resembles(name))));
+            let name = KNOWN_QUERY.into_iter().find(|name| pair.resembles(name));
+            strays.push(seen.then_some(Place::Query(name)));
         }
         !stray
     });
     if let Ask::WebSocket(opening) = &mut head.ask {
-        let dropped = opening.offer.drop_labels(|label| eye.sees(label) || eye.knows(label));
-        strays.extend(std::iter::repeat_n(Place::Subprotocol, dropped));
+        let seen = opening.offer.drop_labels(|label| eye.sees(label));
+        let known = opening.offer.drop_labels(|label| eye.knows(label));
+        strays.extend(std::iter::repeat_n(Some(Place::Subprotocol), seen));
+        strays.extend(std::iter::repeat_n(None, known));
     }
     strays
 }
@@ -80,7 +86,7 @@ impl Eye<'_> {
         if self.snapshot.keys.is_empty() {
             return false;
         }
-        let mut reading = value.trim_ascii().to_vec();
+        let mut reading = Zeroizing::new(value.trim_ascii().to_vec());
         for _ in 0..=LEVELS {
             let plausible = (NEEDLE_MIN..=super::CREDENTIAL_BYTES_MAX).contains(&reading.len());
             if plausible && self.snapshot.keys.contains_key(&self.snapshot.pepper.digest(&reading)) {
@@ -89,7 +95,7 @@ impl Eye<'_> {
             if !reading.contains(&b'%') {
                 return false;
             }
-            reading = percent_decode(&reading).collect();
+            reading = Zeroizing::new(percent_decode(&reading).collect());
         }
         false
     }
@@ -113,20 +119,24 @@ fn is_telling(name: &str) -> bool {
     TELLING.iter().any(|word| name.contains(word))
 }
 
-fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>) {
-    let stray = |name: &HeaderName, value: &HeaderValue| {
-        let exempt = *name == CONTENT_LENGTH || *name == COOKIE;
-        !exempt && (eye.sees(value.as_bytes()) || eye.knows_named(name.as_str(), value.as_bytes()))
-    };
-    let mut names: Vec<HeaderName> =
-        headers.iter().filter(|(name, value)| stray(name, value)).map(|(name, _)| name.clone()).collect();
+fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
+    let seen = |value: &HeaderValue| eye.sees(value.as_bytes());
+    let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str(), value.as_bytes());
+    let mut names: Vec<HeaderName> = headers
+        .iter()
+        .filter(|(name, _)| **name != CONTENT_LENGTH && **name != COOKIE)
+        .filter(|(name, value)| seen(value) || known(name, value))
+        .map(|(name, _)| name.clone())
+        .collect();
     names.dedup();
     for name in names {
         let Entry::Occupied(entry) = headers.entry(&name) else { continue };
         let values: Vec<HeaderValue> = entry.remove_entry_mult().1.collect();
         for value in values {
-            if stray(&name, &value) {
-                strays.push(Place::Header(KNOWN_HEADERS.into_iter().find(|known| name == *known)));
+            if seen(&value) {
+                strays.push(Some(Place::Header(KNOWN_HEADERS.into_iter().find(|known| name == *known))));
+            } else if known(&name, &value) {
+                strays.push(None);
             } else {
                 headers.append(&name, value);
             }
@@ -135,7 +145,7 @@ fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>
 }
 
 /// Cookies are looked at one by one; the others stay as they were written.
-fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>) {
+fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
     let Some(cookies) = headers.get(COOKIE) else { return };
     let before = strays.len();
     let kept: Vec<&[u8]> = cookies
@@ -145,9 +155,10 @@ fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Place>
             let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, value) = pair.split_at(equals);
             let value = value.get(1..).unwrap_or_default();
-            let stray = eye.sees(pair) || eye.sees(value) || eye.knows_named(&String::from_utf8_lossy(name), value);
+            let seen = eye.sees(pair) || eye.sees(value);
+            let stray = seen || eye.knows_named(&String::from_utf8_lossy(name), value);
             if stray {
-                strays.push(Place::Cookie);
+                strays.push(seen.then_some(Place::Cookie));
             }
             !stray
         })

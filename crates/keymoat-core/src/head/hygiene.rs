@@ -10,7 +10,7 @@ use crate::carrier::KNOWN_HEADERS;
 use crate::refusal::Refusal;
 
 /// Headers that `Connection` may not remove: they are meant for the far end (RFC 9110 section 7.6.1), and a client
-/// that could remove them could hide a credential, a body or a page from the stages below.
+/// that could remove them could hide a credential, a body, a page or an address from the stages below.
 const ESSENTIAL: [&str; 8] =
     ["cache-control", "content-encoding", "content-length", "content-type", "cookie", "forwarded", "origin", "referer"];
 
@@ -54,8 +54,12 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|entry| HeaderName::from_bytes(entry.trim_ascii()).ok())
-        .filter(|name| !ESSENTIAL.contains(&name.as_str()) && !KNOWN_HEADERS.contains(&name.as_str()))
+        .filter(|name| !is_essential(name.as_str()))
         .collect()
+}
+
+fn is_essential(name: &str) -> bool {
+    ESSENTIAL.contains(&name) || KNOWN_HEADERS.contains(&name) || name.starts_with("x-forwarded-")
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {

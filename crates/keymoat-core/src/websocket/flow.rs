@@ -259,3 +259,143 @@ fn take_control(header: Header, length: usize, bytes: &[u8]) -> Step {
     }
     Step::Control { bytes: length + payload_bytes, control }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAPS: Caps = Caps { frame_bytes_max: 1000, message_bytes_max: 1500 };
+
+    fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Header { fin, opcode, mask: None, payload_bytes: payload.len() as u64 }.write(&mut bytes);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn upstream() -> Flow {
+        Flow::new(Direction::FromUpstream, CAPS)
+    }
+
+    #[test]
+    fn forwards_a_whole_read_of_data_frames_at_once() {
+        let bytes = [
+            frame(false, Opcode::Text, b"a"),
+            frame(true, Opcode::Continuation, b"b"),
+            frame(true, Opcode::Binary, b""),
+        ];
+        let bytes = bytes.concat();
+        let mut flow = upstream();
+        let step = flow.advance(&bytes);
+        assert_eq!(step, Ok(Step::Forward { bytes: bytes.len(), boundary: Some(bytes.len()) }));
+        assert_eq!((flow.messages(), flow.payload_bytes()), (2, 2));
+        assert_eq!(flow.advance(&[]), Ok(Step::Incomplete));
+    }
+
+    #[test]
+    fn a_read_inside_a_frame_has_no_boundary_until_the_frame_ends() {
+        let bytes = frame(true, Opcode::Binary, &[7; 10]);
+        let mut flow = upstream();
+        assert_eq!(flow.advance(&bytes[..4]), Ok(Step::Forward { bytes: 4, boundary: Some(0) }));
+        assert!(!flow.at_boundary());
+        assert_eq!(flow.advance(&bytes[4..6]), Ok(Step::Forward { bytes: 2, boundary: None }));
+        let next = [&bytes[6..], &bytes[..5]].concat();
+        assert_eq!(flow.advance(&next), Ok(Step::Forward { bytes: 11, boundary: Some(6) }));
+        assert_eq!(flow.messages(), 1);
+    }
+
+    #[test]
+    fn a_control_frame_is_taken_out_whole_and_unmasked() {
+        let mut bytes = Vec::new();
+        frame::write_control(&mut bytes, Opcode::Ping, b"hello", Some([1, 2, 3, 4]));
+        let mut flow = Flow::new(Direction::FromClient, CAPS);
+        for cut in 0..bytes.len() {
+            assert_eq!(flow.advance(&bytes[..cut]), Ok(Step::Incomplete));
+        }
+        let Ok(Step::Control { bytes: 11, control }) = flow.advance(&bytes) else { panic!("a ping") };
+        assert_eq!((control.opcode(), control.payload()), (Opcode::Ping, &b"hello"[..]));
+        assert_eq!(flow.messages(), 0);
+    }
+
+    #[test]
+    fn refuses_wrong_masks_and_wrong_order() {
+        let masked = [0x81, 0x80, 1, 2, 3, 4];
+        assert_eq!(upstream().advance(&masked), Err(FrameError::MaskUnexpected));
+        let plain = frame(true, Opcode::Ping, b"");
+        assert_eq!(Flow::new(Direction::FromClient, CAPS).advance(&plain), Err(FrameError::MaskMissing));
+        let continuation = frame(true, Opcode::Continuation, b"");
+        assert_eq!(upstream().advance(&continuation), Err(FrameError::ContinuationUnexpected));
+        let mut flow = upstream();
+        let twice = frame(false, Opcode::Text, b"a").repeat(2);
+        assert_eq!(flow.advance(&twice), Ok(Step::Forward { bytes: 3, boundary: Some(3) }));
+        assert_eq!(flow.advance(&twice[3..]), Err(FrameError::ContinuationExpected));
+    }
+
+    #[test]
+    fn caps_frames_messages_and_fragments() {
+        assert_eq!(upstream().advance(&frame(true, Opcode::Text, &[0; 1001])), Err(FrameError::FrameTooLarge(1000)));
+        let mut flow = upstream();
+        let first = frame(false, Opcode::Text, &[0; 1000]);
+        assert_eq!(flow.advance(&first), Ok(Step::Forward { bytes: 1004, boundary: Some(1004) }));
+        let second = frame(true, Opcode::Continuation, &[0; 501]);
+        assert_eq!(flow.advance(&second), Err(FrameError::MessageTooLarge(1500)));
+        assert!(flow.advance(&second[..0]).is_ok());
+        let mut flow = upstream();
+        assert!(flow.advance(&frame(false, Opcode::Text, b"")).is_ok());
+        let empties = frame(false, Opcode::Continuation, b"").repeat(EMPTY_FRAGMENTS_MAX as usize);
+        let passed = empties.len() - 2;
+        assert_eq!(flow.advance(&empties), Ok(Step::Forward { bytes: passed, boundary: Some(passed) }));
+        assert_eq!(flow.advance(&empties[passed..]), Err(FrameError::TooManyFragments));
+    }
+
+    /// All steps over `bytes` cut at `cuts`: the bytes forwarded, the control frames, the error.
+    fn run(bytes: &[u8], chunk_bytes: usize) -> (Vec<u8>, Vec<Control>, Option<FrameError>) {
+        let (mut forwarded, mut controls) = (Vec::new(), Vec::new());
+        let mut flow = upstream();
+        let mut carry: Vec<u8> = Vec::new();
+        for chunk in bytes.chunks(chunk_bytes) {
+            let read = [&carry[..], chunk].concat();
+            let mut rest = &read[..];
+            loop {
+                let taken = match flow.advance(rest) {
+                    Ok(Step::Forward { bytes, boundary }) => {
+                        assert!(bytes > 0 && boundary.is_none_or(|boundary| boundary <= bytes));
+                        forwarded.extend_from_slice(&rest[..bytes]);
+                        bytes
+                    }
+                    Ok(Step::Control { bytes, control }) => {
+                        controls.push(control);
+                        bytes
+                    }
+                    Ok(Step::Incomplete) => break,
+                    Err(error) => return (forwarded, controls, Some(error)),
+                };
+                rest = &rest[taken..];
+            }
+            assert!(rest.len() < frame::HEADER_BYTES_MAX + CONTROL_BYTES_MAX);
+            carry = rest.to_vec();
+        }
+        (forwarded, controls, None)
+    }
+
+    proptest! {
+        #[test]
+        fn how_bytes_are_cut_changes_nothing(
+            frames in prop::collection::vec((any::<bool>(), 0_u8..16, prop::collection::vec(any::<u8>(), 0..200)), 0..20),
+            chunk_bytes in 1_usize..300,
+        ) {
+            let mut bytes = Vec::new();
+            for (fin, bits, payload) in &frames {
+                bytes.push(u8::from(*fin) << 7 | bits);
+                match u8::try_from(payload.len()) {
+                    Ok(short @ 0..=125) => bytes.push(short),
+                    _ => bytes.extend([126, 0, payload.len() as u8]),
+                }
+                bytes.extend_from_slice(payload);
+            }
+            prop_assert_eq!(run(&bytes, chunk_bytes), run(&bytes, usize::MAX));
+        }
+    }
+}

@@ -18,7 +18,7 @@ fn reads_every_listed_carrier() {
         (Scenario::http("/a").header("authorization", format!("Bearer {KEY}")), "header:authorization"),
         (Scenario::http("/a").header("authorization", format!("bEARER   {KEY} ")), "header:authorization"),
         (Scenario::http("/a").header("authorization", format!("Token {KEY}")), "header:authorization"),
-        (Scenario::http("/a?x=1&api_key=".to_owned().as_str()).header("x-api-key", KEY), "header:x-api-key"),
+        (Scenario::http("/a?x=1&api_key=").header("x-api-key", KEY), "header:x-api-key"),
         (Scenario::http(&format!("/a?api_key={KEY}")).query(QueryPolicy::Warn), "query:api_key"),
         (Scenario::http(&format!("/a?api%5Fkey={KEY}")).query(QueryPolicy::Allow), "query:api_key"),
         (
@@ -108,6 +108,21 @@ fn c38_a_hint_depends_on_the_syntax_and_not_on_the_store() {
     };
     assert_eq!(told(KEY), told(OTHER));
     assert_eq!(told(IMPORTED), told("c2VjcmV0/LWtl+eXN="));
+    // The same where no place is well known.
+    for target in ["/a", "/a?key=x"] {
+        let told = |value: &str| {
+            Scenario::http(target)
+                .carriers(&["header:x-api-key"])
+                .header("x-secret-of-mine", value)
+                .header("cookie", format!("token={value}"))
+                .run()
+                .detail()
+        };
+        assert_eq!(told(IMPORTED), told("c2VjcmV0/LWtl+eXN="));
+    }
+    let query =
+        |value: &str| Scenario::http(&format!("/a?my_token={value}")).carriers(&["header:x-api-key"]).run().detail();
+    assert_eq!(query("c2VjcmV0%2FLWtl%2BeXM%3D"), query("c2VjcmV0%2FLWtl%2BeXN%3D"));
     assert_eq!(told(KEY), "no credential: header `api-key` is not read here: send it in header `x-api-key`");
 }
 
@@ -177,6 +192,15 @@ fn c39_where_keys_may_sit_in_urls_a_header_beats_a_stale_copy_there() {
             .run();
         assert_eq!((outcome.word().as_str(), outcome.carrier().as_str()), ("known", "subprotocol"));
     }
+}
+
+#[test]
+fn c39_a_flood_of_copies_is_refused() {
+    let copies = |count: usize| Scenario::http(&format!("/a?{}", vec![format!("api_key={KEY}"); count].join("&")));
+    assert_eq!(copies(8).query(QueryPolicy::Warn).run().word(), "known");
+    let flooded = copies(9).query(QueryPolicy::Warn).run();
+    assert_eq!(flooded.word(), "credential_ambiguous");
+    assert!(flooded.head.query.is_empty());
 }
 
 #[test]
@@ -321,7 +345,7 @@ fn c46_an_admin_credential_is_not_taken_with_data() {
 #[test]
 fn c47_gemini_sees_no_credential_and_no_page_of_the_client() {
     let outcome =
-        Scenario::http(&format!("/v1beta/models/m:generateContent?key=undefined&alt=sse&API%255FKEY=x&jwt=y"))
+        Scenario::http("/v1beta/models/m:generateContent?key=undefined&alt=sse&API%255FKEY=x&jwt=y&accessToken=z")
             .gemini()
             .method(Method::POST)
             .header("x-goog-api-key", KEY)

@@ -171,7 +171,7 @@ fn key(id: &str) -> Key {
 
 fn snapshot() -> Snapshot {
     let master = Secret::from("a master key of thirty-two bytes");
-    Snapshot { pepper: Arc::new(Pepper::derive(&master)), keys: HashMap::new() }
+    Snapshot::new(Arc::new(Pepper::derive(&master)), HashMap::new())
 }
 
 fn route() -> Route {

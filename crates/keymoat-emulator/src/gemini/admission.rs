@@ -9,7 +9,7 @@ use super::token::Token;
 use super::{Method, invalid};
 use crate::emulator::Emulator;
 use crate::websocket::End;
-use crate::{Credentials, Found, credential};
+use crate::{Found, credential};
 
 /// What the provider says to a caller without a credential. A close reason holds its first 123 bytes.
 pub(crate) const UNREGISTERED: &str = "Method doesn't allow unregistered callers (callers without established \
@@ -78,8 +78,9 @@ fn constrained(emulator: &Emulator, found: &[Found]) -> Result<Caller, End> {
     token.map(Caller::Token).ok_or_else(|| invalid(BAD_TOKEN))
 }
 
-fn refuse_url(emulator: &Emulator, found: &[Found], uri: &Uri) -> Result<(), Refused> {
-    if emulator.credentials == Credentials::Provider {
+/// Refuses a credential in the URL where the emulator is strict.
+pub(crate) fn refuse_url(emulator: &Emulator, found: &[Found], uri: &Uri) -> Result<(), Refused> {
+    if !emulator.is_strict() {
         return Ok(());
     }
     if let Some(place) = credential::in_url(found) {

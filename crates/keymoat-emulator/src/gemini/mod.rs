@@ -3,13 +3,16 @@
 pub(crate) mod admission;
 pub(crate) mod context;
 pub(crate) mod field;
+pub(crate) mod heard;
 pub(crate) mod live;
+pub(crate) mod mask;
 pub(crate) mod music;
 pub(crate) mod rest;
 pub(crate) mod resumption;
 pub(crate) mod session;
 pub(crate) mod setup;
 pub(crate) mod token;
+pub(crate) mod upload;
 
 use std::sync::Arc;
 

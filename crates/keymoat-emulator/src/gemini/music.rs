@@ -20,6 +20,8 @@ use crate::websocket::{End, Received, Socket};
 pub const FILTERED_WORD: &str = "forbidden-prompt";
 /// How many prompts are mixed at most.
 const PROMPTS_MAX: usize = 16;
+/// The longest chunk: its message stays below the 1 MiB that the Python SDK takes.
+const CHUNK_MILLIS_MAX: u64 = 4000;
 const MESSAGES: [&str; 4] = ["setup", "clientContent", "musicGenerationConfig", "playbackControl"];
 const CONFIG_MEMBERS: [&str; 12] = [
     "temperature",
@@ -62,7 +64,7 @@ async fn serve(emulator: &Emulator, socket: &mut Socket, version: &str) -> Resul
     socket.send(&json!({"setupComplete": {}}), options.answers).await?;
     let mut player = Player::default();
     let mut next_at = Instant::now();
-    let frames = (options.music_chunk.as_millis() as u64).clamp(1, 10_000) * u64::from(MUSIC_RATE) / 1000;
+    let frames = (options.music_chunk.as_millis() as u64).clamp(1, CHUNK_MILLIS_MAX) * u64::from(MUSIC_RATE) / 1000;
     loop {
         tokio::select! {
             biased;

@@ -1,17 +1,16 @@
 //! Gemini over HTTP: models, generate, stream, count tokens and mint, with Google's errors.
 
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::admission::{self, Refused};
 use super::context::{self, Context};
 use super::{VERSIONS, error, field, setup, token};
 use crate::answer::{self, Body};
+use crate::credential;
 use crate::emulator::Emulator;
-use crate::recorder::Entry;
 use crate::websocket::End;
-use crate::{credential, serve};
 
 /// The models that are listed; others of the same shape work too.
 const MODELS: [&str; 4] = ["gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-native-audio", "lyria-realtime-exp"];
@@ -66,39 +65,29 @@ pub(crate) fn call(path: &str) -> Option<Call> {
 }
 
 /// Answers a call.
-pub(crate) async fn answer(
-    emulator: &Emulator,
-    request: Request<Incoming>,
-    entry: &Entry,
-    call: Call,
-) -> Response<Body> {
+pub(crate) fn answer(emulator: &Emulator, head: &Parts, body: &[u8], call: Call) -> Response<Body> {
     let expected = match call.kind {
         Kind::Models | Kind::Model(_) => Method::GET,
         _ => Method::POST,
     };
     let minting = call.kind == Kind::Mint;
-    if call.kind == Kind::Unknown
-        || request.method() != expected
-        || (minting && call.version == "v1" && !emulator.gemini.v1)
+    if call.kind == Kind::Unknown || head.method != expected || (minting && call.version == "v1" && !emulator.gemini.v1)
     {
         return error(StatusCode::NOT_FOUND, "NOT_FOUND", "Requested entity was not found.");
     }
-    let found = credential::find(request.headers(), request.uri().query());
-    if let Err(refused) = admission::key(emulator, &found, request.uri()) {
+    let found = credential::find(&head.headers, head.uri.query());
+    if let Err(refused) = admission::key(emulator, &found, &head.uri) {
         return refusal(&refused);
     }
-    let as_events = credential::parameters(request.uri().query()).any(|(name, value)| name == "alt" && value == "sse");
-    let Some(body) = serve::body(request, entry).await else {
-        return invalid_argument("The request is too large or broke off.");
-    };
+    let as_events = credential::parameters(head.uri.query()).any(|(name, value)| name == "alt" && value == "sse");
     match call.kind {
         Kind::Models => answer::json(StatusCode::OK, &json!({"models": MODELS.map(described)})),
         Kind::Model(model) if MODELS.contains(&model.as_str()) => answer::json(StatusCode::OK, &described(&model)),
-        Kind::Mint => mint(emulator, &body),
-        Kind::Generate(model) => generate(emulator, &model, call.version, &body, Form::Whole),
-        Kind::Stream(model) if as_events => generate(emulator, &model, call.version, &body, Form::Events),
-        Kind::Stream(model) => generate(emulator, &model, call.version, &body, Form::List),
-        Kind::CountTokens(model) => count_tokens(&model, call.version, &body),
+        Kind::Mint => mint(emulator, body),
+        Kind::Generate(model) => generate(emulator, &model, call.version, body, Form::Whole),
+        Kind::Stream(model) if as_events => generate(emulator, &model, call.version, body, Form::Events),
+        Kind::Stream(model) => generate(emulator, &model, call.version, body, Form::List),
+        Kind::CountTokens(model) => count_tokens(&model, call.version, body),
         Kind::Model(_) | Kind::Unknown => error(StatusCode::NOT_FOUND, "NOT_FOUND", "Requested entity was not found."),
     }
 }
@@ -218,11 +207,13 @@ fn described(model: &str) -> Value {
     })
 }
 
-fn invalid_argument(message: &str) -> Response<Body> {
+/// A 400 with this message.
+pub(crate) fn invalid_argument(message: &str) -> Response<Body> {
     error(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
 }
 
-fn refused_request(end: End) -> Response<Body> {
+/// What a body that cannot be read is answered with.
+pub(crate) fn refused_request(end: End) -> Response<Body> {
     match end {
         End::Close(1008, message) => error(StatusCode::NOT_FOUND, "NOT_FOUND", &message),
         End::Close(_, message) => invalid_argument(&message),
@@ -230,7 +221,8 @@ fn refused_request(end: End) -> Response<Body> {
     }
 }
 
-fn refusal(refused: &Refused) -> Response<Body> {
+/// What a refused caller is answered with.
+pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
     let (code, status, reason) = match refused {
         Refused::Unregistered => return error(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &refused.message()),
         Refused::BadKey => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "API_KEY_INVALID"),

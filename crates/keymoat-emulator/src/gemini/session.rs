@@ -10,12 +10,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
 use super::context::{self, Context};
+use super::heard::{Change, Heard};
 use super::setup::{self, Modality, Setup};
 use super::{field, invalid};
 use crate::GeminiOptions;
@@ -24,16 +23,10 @@ use crate::websocket::End;
 
 /// The members that a client's message may have; exactly one at a time.
 pub(crate) const MESSAGES: [&str; 5] = ["setup", "clientContent", "realtimeInput", "toolResponse", "contextUpdate"];
-/// So much silence after speech ends the user's turn.
-const SILENCE_MILLIS: u64 = 500;
 /// How many function calls may be open at once.
 const CALLS_MAX: usize = 16;
 /// How many bytes of text the user's unfinished turn may have.
 const UNFINISHED_BYTES_MAX: usize = 1024 * 1024;
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
-const PLAIN: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,16 +57,6 @@ pub(crate) struct Session {
 struct Call {
     id: String,
     name: String,
-}
-
-/// The user's speech in this turn.
-#[derive(Debug, Default)]
-struct Heard {
-    bytes: u64,
-    rate: u64,
-    frames: u64,
-    speaking: bool,
-    silent_millis: u64,
 }
 
 impl Session {
@@ -176,11 +159,7 @@ impl Session {
             self.hear(blob)?;
         }
         if let Some(video) = fields.get("video") {
-            let (kind, _) = blob(video, "realtime_input.video")?;
-            if !kind.starts_with("image/") {
-                return Err(invalid(format!("Unsupported MIME type for video: {}", cut(&kind))));
-            }
-            self.heard.frames = self.heard.frames.saturating_add(1);
+            self.heard.picture(video)?;
         }
         if let Some(text) = field::string(&fields, "text", at)? {
             self.activity();
@@ -232,46 +211,27 @@ impl Session {
 
     /// Hears a piece of audio; automatic detection notices where speech begins and ends.
     fn hear(&mut self, audio: &Value) -> Result<(), End> {
-        let (kind, pcm) = blob(audio, "realtime_input.audio")?;
-        let Some(parameters) = kind.strip_prefix("audio/pcm") else {
-            return Err(invalid(format!("Unsupported MIME type for audio: {}", cut(&kind))));
-        };
-        let rate = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("rate="));
-        let rate = rate.and_then(|rate| rate.parse().ok()).unwrap_or(16_000_u64).clamp(8_000, 192_000);
-        let bytes = pcm.len() as u64;
-        self.heard.bytes = self.heard.bytes.saturating_add(bytes);
-        self.heard.rate = rate;
-        if self.setup.manual_activity {
-            return Ok(());
-        }
-        if sound::is_loud(&pcm) {
-            if !self.heard.speaking {
-                self.activity();
-            }
-            self.heard.speaking = true;
-            self.heard.silent_millis = 0;
-        } else if self.heard.speaking {
-            self.heard.silent_millis = self.heard.silent_millis.saturating_add(millis(bytes, rate));
-            if self.heard.silent_millis >= SILENCE_MILLIS {
-                self.end_speech();
-            }
+        let change = self.heard.audio(audio)?;
+        match change {
+            Change::Began if !self.setup.manual_activity => self.activity(),
+            Change::Ended if !self.setup.manual_activity => self.end_speech(),
+            Change::Began | Change::Ended | Change::None => {}
         }
         Ok(())
     }
 
     fn end_speech(&mut self) {
         let heard = std::mem::take(&mut self.heard);
-        if heard.bytes == 0 {
+        if heard.is_empty() {
             return;
         }
-        let millis = millis(heard.bytes, heard.rate);
+        let (millis, rate) = (heard.millis(), heard.rate());
         if self.setup.transcribe_input {
             let transcription = json!({"inputTranscription": {"text": format!("({millis} ms of audio)")}});
             self.send(json!({ "serverContent": transcription }));
         }
-        // Google counts 25 tokens for a second of audio and 258 for a picture.
-        self.prompt_tokens = usize::try_from(millis / 40 + heard.frames * 258).unwrap_or(usize::MAX);
-        let reply = self.context.reply_to_speech(millis, heard.rate);
+        self.prompt_tokens = heard.tokens();
+        let reply = self.context.reply_to_speech(millis, rate);
         self.say(&reply);
     }
 
@@ -389,21 +349,6 @@ pub(crate) fn member(message: &Value) -> Result<(&'static str, &Value), End> {
             Err(invalid(reason))
         }
     }
-}
-
-/// Reads a `Blob`: its MIME type and its bytes.
-fn blob(value: &Value, at: &str) -> Result<(String, Vec<u8>), End> {
-    let fields = field::object(value, at, &["data", "mimeType", "displayName"])?;
-    let kind = field::string(&fields, "mimeType", at)?.unwrap_or_default().to_ascii_lowercase();
-    let data = field::string(&fields, "data", at)?.unwrap_or_default();
-    let bytes = PLAIN.decode(data).or_else(|_| URL_SAFE.decode(data));
-    let bytes =
-        bytes.map_err(|_| invalid(format!("Invalid value at '{at}.data' (TYPE_BYTES), Base64 decoding failed")))?;
-    Ok((kind, bytes))
-}
-
-fn millis(bytes: u64, rate: u64) -> u64 {
-    bytes.saturating_mul(1000) / rate.max(1).saturating_mul(2)
 }
 
 fn cut(text: &str) -> String {

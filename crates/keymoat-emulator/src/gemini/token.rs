@@ -9,8 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{field, setup};
-use crate::sound;
+use super::{field, mask, setup};
 use crate::websocket::End;
 
 /// How many tokens are kept; the oldest is forgotten first.
@@ -110,7 +109,7 @@ impl Token {
             (locked, false) => {
                 let mut merged = client;
                 for path in &self.mask {
-                    overwrite(&mut merged, path, locked.as_ref());
+                    mask::overwrite(&mut merged, path, locked.as_ref());
                 }
                 merged
             }
@@ -147,10 +146,10 @@ fn read(body: &Value, name: String, now: Timestamp) -> Result<Token, String> {
     let setup = fields.get("bidiGenerateContentSetup");
     let setup = setup.map(|value| setup::canonical(value, "auth_token.bidi_generate_content_setup"));
     let setup = setup.transpose().map_err(text)?;
-    let mask = mask(field::string(&fields, "fieldMask", "auth_token").map_err(text)?.unwrap_or_default())?;
+    let mask = mask::read(field::string(&fields, "fieldMask", "auth_token").map_err(text)?.unwrap_or_default())?;
     if let (Some(setup), false) = (&setup, mask.is_empty()) {
-        for path in paths(setup) {
-            if !mask.iter().any(|masked| covers(masked, &path)) {
+        for path in mask::paths(setup) {
+            if !mask.iter().any(|masked| mask::covers(masked, &path)) {
                 return Err(format!("setup contains fields not in the mask: {path}"));
             }
         }
@@ -161,76 +160,16 @@ fn read(body: &Value, name: String, now: Timestamp) -> Result<Token, String> {
 
 /// `auth_tokens/` and 64 hexadecimal digits that depend on `id` only.
 fn name(id: u64) -> String {
-    let words: Vec<_> = (0..4).map(|n| format!("{:016x}", sound::hash(&format!("{id}.{n}")))).collect();
+    let words: Vec<_> = (0..4).map(|n| format!("{:016x}", mixed(id.wrapping_mul(4).wrapping_add(n)))).collect();
     format!("auth_tokens/{}", words.concat())
 }
 
-/// Reads a field mask as the SDKs write it: either spelling, generation fields with or without their parent, at most
-/// two levels, duplicates.
-fn mask(written: &str) -> Result<Vec<String>, String> {
-    let mut mask = Vec::new();
-    for path in written.split(',').map(str::trim).filter(|path| !path.is_empty()) {
-        let segments: Vec<_> = path.split('.').map(field::camel_case).collect();
-        let mut segments: Vec<_> = segments.iter().map(String::as_str).collect();
-        if let Some(index) = segments.iter().position(|segment| segment.bytes().all(|byte| byte.is_ascii_digit())) {
-            segments.truncate(index);
-        }
-        if let Some(first) = segments.first()
-            && !setup::MEMBERS.contains(first)
-            && setup::GENERATION_MEMBERS.contains(first)
-        {
-            segments.insert(0, "generationConfig");
-        }
-        segments.truncate(2);
-        if segments.first().is_none_or(|first| !setup::MEMBERS.contains(first)) {
-            return Err(format!("field_mask: no field `{path}`"));
-        }
-        let path = segments.join(".");
-        if !mask.contains(&path) {
-            mask.push(path);
-        }
-    }
-    Ok(mask)
-}
-
-/// The paths that an SDK's mask would list for a setup.
-fn paths(setup: &Map<String, Value>) -> Vec<String> {
-    let mut paths = Vec::new();
-    for (name, value) in setup {
-        match value {
-            Value::Object(members) if !members.is_empty() => {
-                paths.extend(members.keys().map(|member| format!("{name}.{member}")));
-            }
-            _ => paths.push(name.clone()),
-        }
-    }
-    paths
-}
-
-fn covers(masked: &str, path: &str) -> bool {
-    path.strip_prefix(masked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Sets one path of `setup` to what `locked` has there, and unsets it when that is nothing.
-fn overwrite(setup: &mut Map<String, Value>, path: &str, locked: Option<&Map<String, Value>>) {
-    let Some((parent, member)) = path.split_once('.') else {
-        match locked.and_then(|locked| locked.get(path)) {
-            Some(value) => setup.insert(path.to_owned(), value.clone()),
-            None => setup.remove(path),
-        };
-        return;
-    };
-    let value = locked.and_then(|locked| locked.get(parent)).and_then(|parent| parent.get(member)).cloned();
-    let parent = setup.entry(parent).or_insert_with(|| Value::Object(Map::new()));
-    if !parent.is_object() {
-        *parent = Value::Object(Map::new());
-    }
-    if let Value::Object(parent) = parent {
-        match value {
-            Some(value) => parent.insert(member.to_owned(), value),
-            None => parent.remove(member),
-        };
-    }
+/// Spreads a counter over all bits (the finaliser of SplitMix64).
+fn mixed(n: u64) -> u64 {
+    let n = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
 }
 
 #[cfg(test)]

@@ -11,3 +11,4 @@ mod rest;
 mod support;
 mod tokens;
 mod transport;
+mod upload;

@@ -37,6 +37,14 @@ async fn keeps_messages_and_both_sides_of_a_close() {
 }
 
 #[tokio::test]
+async fn keeps_the_body_of_a_refused_call() {
+    let bench = Bench::start().await;
+    bench.call("POST", "/v1beta/models/gemini-x:generateContent", &[], &format!("{{\"k\":\"{KEY}\"}}")).await;
+    assert_eq!(bench.last().status, Some(403));
+    assert_eq!(bench.running.recorder().places_of(KEY), ["body"]);
+}
+
+#[tokio::test]
 async fn every_copy_of_a_header_is_kept() {
     let bench = Bench::start().await;
     bench.call("GET", "/demo/echo", &[WITH_KEY[0], ("x-goog-api-key", "second")], "").await;

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -72,6 +72,23 @@ async fn a_message_that_is_too_long_is_closed_with_1009() {
     let mut client = bench.websocket("/demo/ws", &[]).await.unwrap();
     let _ = client.stream.send(Message::binary(vec![0; 9 * 1024 * 1024])).await;
     assert_eq!(client.closed().await.0, 1009);
+}
+
+#[tokio::test]
+async fn a_compressed_frame_is_a_protocol_error() {
+    let bench = Bench::start().await;
+    let mut socket = bench.tcp().await;
+    let head = "GET /demo/ws HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-extensions: permessage-deflate\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // A masked text frame of one byte with RSV1 set.
+    socket.write_all(&[0xc1, 0x81, 0, 0, 0, 0, b'x']).await.unwrap();
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).await.unwrap();
+    let text = String::from_utf8_lossy(&received).to_lowercase();
+    assert!(text.starts_with("http/1.1 101") && !text.contains("sec-websocket-extensions"), "{text}");
+    assert_eq!(bench.last().close.map(|close| close.code), Some(1002));
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
 //! Starts the relay of a WebSocket, or closes one that was refused so that its client can read why.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderValue, Response};
 use keymoat_core::head::Opening;
 use keymoat_core::policy::Grant;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::Route;
+use keymoat_core::route::{Dialect, Route};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tracing::Instrument;
 
 use super::switch::{ClientEnd, Switch};
 use super::websocket::{End, close_refused, relay};
@@ -19,6 +23,11 @@ use crate::serve::Peer;
 use crate::session::{SessionGuard, SessionInfo};
 use crate::upstream::Opened;
 use crate::worker::Worker;
+
+/// How long a refused Gemini client may take to begin its first message.
+const FIRST_MESSAGE: Duration = Duration::from_millis(500);
+/// How much of it is read before the refusal.
+const FIRST_BYTES: usize = 2048;
 
 /// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
 #[expect(clippy::too_many_arguments, reason = "the stages' values, each used once")]
@@ -41,7 +50,8 @@ pub(crate) fn websocket(
     ledger.record.status = Some(answer.status().as_u16());
     let (limits, dialect) = (worker.shared.limits, route.dialect);
     let peer = peer.clone();
-    tokio::task::spawn_local(async move {
+    let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
+    let relaying = async move {
         let _peer = peer;
         let Some(client) = Box::pin(switch.take()).await else { return };
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
@@ -58,7 +68,8 @@ pub(crate) fn websocket(
         record.closed_by = Some(end.closed_by);
         (record.bytes_in, record.bytes_out) = (end.bytes_in, end.bytes_out);
         (record.messages_in, record.messages_out) = (end.messages_in, end.messages_out);
-    });
+    };
+    tokio::task::spawn_local(relaying.instrument(span));
     answer
 }
 
@@ -81,14 +92,14 @@ pub(crate) fn refuse_websocket(
     ledger.refused(refusal, outcome, answer.status().as_u16());
     let close = refusal.code.close_code(route.dialect);
     ledger.record.close_code = Some(close);
-    ledger.record.closed_by = Some(keymoat_core::record::Side::Keymoat);
-    let (peer, worker, reason) = (peer.clone(), worker.clone(), refusal.reason());
+    ledger.record.closed_by = Some(Side::Keymoat);
+    let (peer, worker, reason, dialect) = (peer.clone(), worker.clone(), refusal.reason(), route.dialect);
     tokio::task::spawn_local(async move {
         let _peer = peer;
         let closing = async {
             match switch.take().await {
-                Some(ClientEnd::Http1(client)) => close_refused(client, close, &reason).await,
-                Some(ClientEnd::Http2(client)) => close_refused(client, close, &reason).await,
+                Some(ClientEnd::Http1(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
+                Some(ClientEnd::Http2(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
                 None => {}
             }
         };
@@ -98,6 +109,19 @@ pub(crate) fn refuse_websocket(
         }
     });
     answer
+}
+
+/// Waits a moment for the beginning of a Gemini client's first message. Google's Python SDK sends its setup before it
+/// reads: closed any earlier, it shows a failed send and not the refusal.
+async fn hear<C: AsyncRead + Unpin>(mut client: End<C>, dialect: Dialect) -> End<C> {
+    if dialect != Dialect::Gemini || !client.already_read.is_empty() {
+        return client;
+    }
+    let mut beginning = BytesMut::with_capacity(FIRST_BYTES);
+    // A silent client, and one that has gone, are refused like any other.
+    let _ = tokio::time::timeout(FIRST_MESSAGE, client.stream.read_buf(&mut beginning)).await;
+    client.already_read = beginning.freeze();
+    client
 }
 
 /// The subprotocol that the client is told. A lone credential is echoed where the route demands it: that is recorded.

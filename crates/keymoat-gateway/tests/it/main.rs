@@ -7,6 +7,7 @@ mod group_a_http;
 mod group_c_credentials;
 mod limits;
 mod negotiation;
+mod relay;
 mod road;
 mod scripted;
 mod stand;

@@ -1,6 +1,7 @@
 //! What people write in `keymoat.toml`, field by field, with the place where each value stands.
 //!
-//! Nothing is judged here but names and types; `mod.rs` decides what the values mean.
+//! Nothing is judged here but names and types; `mod.rs` decides what the values mean. Nothing here has `Debug`, because a
+//! secret may have been written where it does not belong.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use toml::Spanned;
 pub(crate) type At<T> = Spanned<T>;
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
     pub(crate) listen: Listen,
@@ -27,7 +28,7 @@ pub(crate) struct File {
 }
 
 /// `[listen]`: addresses.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
     pub(crate) data: Option<At<String>>,
@@ -37,7 +38,7 @@ pub(crate) struct Listen {
 }
 
 /// `[tls]`: certificates.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tls {
     pub(crate) mode: Option<At<String>>,
@@ -46,7 +47,7 @@ pub(crate) struct Tls {
 }
 
 /// `[store]`: where keys are kept.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     pub(crate) dir: Option<At<String>>,
@@ -54,14 +55,14 @@ pub(crate) struct Store {
 }
 
 /// `[admin]`: the admin listener.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
     pub(crate) enabled: Option<At<bool>>,
 }
 
 /// `[upstream.NAME]`: one API behind.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Upstream {
     pub(crate) preset: Option<At<String>>,
@@ -73,7 +74,7 @@ pub(crate) struct Upstream {
 }
 
 /// `[route.NAME]`: which requests go where, under which policy.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Route {
     pub(crate) upstream: Option<At<String>>,
@@ -89,7 +90,7 @@ pub(crate) struct Route {
 }
 
 /// `[limits]`: limits and deadlines; the names are those of the gateway's own `Limits`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     pub(crate) connections_max: Option<At<i64>>,
@@ -109,7 +110,7 @@ pub(crate) struct Limits {
 }
 
 /// A number of seconds or bytes, or a text with a unit.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Quantity {
     /// `30`
@@ -119,7 +120,7 @@ pub(crate) enum Quantity {
 }
 
 /// `[log]`: what is written, and how.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     pub(crate) format: Option<At<String>>,

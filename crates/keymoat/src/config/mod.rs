@@ -29,7 +29,7 @@ use self::source::Source;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
-pub(crate) use self::secret::{SecretError, from_file as secret_from_file, from_stdin as secret_from_stdin};
+pub(crate) use self::secret::{from_file as secret_from_file, from_stdin as secret_from_stdin};
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "keymoat.toml";
@@ -80,7 +80,7 @@ pub(crate) struct Log {
     /// JSON or human; `None` decides by whether the output is a terminal.
     pub(crate) format: Option<LogFormat>,
     /// How much is told of Keymoat's own doings.
-    pub(crate) level: Option<String>,
+    pub(crate) level: Option<tracing::Level>,
 }
 
 /// The form of a line.
@@ -107,18 +107,7 @@ pub(crate) fn environment() -> Environment {
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub(crate) fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => {
-                ": name another one with `--config FILE`, or leave it out to try Keymoat offline"
-            }
-            _ => "",
-        };
-        Problems(vec![Problem::overall(format!("cannot read {name}: {error}{hint}"))])
-    })?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let config = read(name, text, base, environment)?;
+    let config = read(path.display().to_string(), text_of(path)?, folder_of(path), environment)?;
     if config.routes.is_empty() {
         let message = format!(
             "{}: no route, so nothing can be served: write an [upstream.NAME] and a [route.NAME]",
@@ -137,6 +126,61 @@ pub(crate) fn without_file(environment: &Environment) -> Result<Config, Problems
     read(DEFAULT_FILE.to_owned(), String::new(), Path::new("."), environment)
 }
 
+/// A provider with the real key from a file, or from standard input when it is `-`; no configuration file is read.
+///
+/// # Errors
+/// An unknown preset, or a secret that cannot be read.
+pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environment) -> anyhow::Result<Config> {
+    let words: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.word).collect();
+    anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
+    let text = format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n");
+    let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
+    let (secret, warning) = match secret_file == Path::new("-") {
+        true => (secret_from_stdin()?, None),
+        false => secret_from_file(secret_file)?,
+    };
+    config.warnings.extend(warning);
+    if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
+        upstream.secret = Some(secret);
+    }
+    Ok(config)
+}
+
+/// The folder of the store that a configuration names, without reading anything else of it.
+///
+/// Without a `path` it is `keymoat.toml`, if there is one.
+///
+/// # Errors
+/// What is wrong with the file's form.
+pub(crate) fn store_dir(path: Option<&Path>, environment: &Environment) -> Result<PathBuf, Problems> {
+    let default = Path::new(DEFAULT_FILE);
+    let path = path.or_else(|| default.exists().then_some(default));
+    let (text, base) = match path {
+        Some(path) => (text_of(path)?, folder_of(path)),
+        None => (String::new(), Path::new(".")),
+    };
+    let name = path.unwrap_or(default).display().to_string();
+    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let file = source.read().map_err(|problem| Problems(vec![problem]))?;
+    Ok(base.join(file.store.dir.map_or_else(|| DEFAULT_STORE_DIR.to_owned(), Spanned::into_inner)))
+}
+
+fn text_of(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => {
+                ": name another one with `--config FILE`, or leave it out to try Keymoat offline"
+            }
+            _ => "",
+        };
+        Problems(vec![Problem::overall(format!("cannot read {}: {error}{hint}", path.display()))])
+    })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<Config, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     let file = source.read().map_err(|problem| Problems(vec![problem]))?;
@@ -148,14 +192,8 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     refuse_what_comes_later(read, file);
-    let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
-    if let Some(written) = &file.listen.data
-        && !data.ip().is_loopback()
-    {
-        let message = "plain text beyond loopback would show every credential to the network: set `data` to 127.0.0.1 \
-                       and serve others with `data_tls` and a [tls] mode";
-        read.report(written.span(), message.to_owned());
-    }
+    let data =
+        read.judge(file.listen.data.as_ref(), |text| address(text).and_then(in_plain_text)).unwrap_or(DEFAULT_DATA);
     let mut upstreams = Vec::new();
     let mut dialects: BTreeMap<&str, Dialect> = BTreeMap::new();
     for (name, written) in &file.upstream {
@@ -166,7 +204,18 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
             upstreams.push(named.upstream);
         }
     }
-    let routes = file.route.iter().filter_map(|(name, written)| route::route(read, name, written, &dialects)).collect();
+    let mut routes: Vec<Route> = Vec::new();
+    for (name, written) in &file.route {
+        let Some(route) = route::route(read, name, written, &dialects) else { continue };
+        if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
+            let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
+            read.report(name.span(), message);
+        }
+        routes.push(route);
+    }
+    for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
+        read.warn(format!("no route leads to upstream `{}`", idle.name));
+    }
     Config {
         data,
         tls: tls(read, file, data),
@@ -233,10 +282,8 @@ fn log(read: &mut Reader<'_>, file: &file::Log) -> Log {
         "human" => Ok(LogFormat::Human),
         other => Err(unknown("format", other, &["json", "human"])),
     });
-    let known = ["error", "warn", "info", "debug", "trace"];
-    let level = read.judge(file.level.as_ref(), |word| match known.contains(&word.as_str()) {
-        true => Ok(word.clone()),
-        false => Err(unknown("level", word, &known)),
+    let level = read.judge(file.level.as_ref(), |word| {
+        word.parse().map_err(|_| unknown("level", word, &["error", "warn", "info", "debug", "trace"]))
     });
     Log { format, level }
 }
@@ -256,9 +303,34 @@ fn refuse_what_comes_later(read: &mut Reader<'_>, file: &File) {
 
 /// Where TLS is served when only the plain address is known: two ports further, as 8787 and 8789; a free port beside a
 /// free port.
-pub(crate) fn tls_address_beside(data: SocketAddr) -> SocketAddr {
+fn tls_address_beside(data: SocketAddr) -> SocketAddr {
     let port = if data.port() == 0 { 0 } else { data.port().checked_add(2).unwrap_or(0) };
     SocketAddr::new(data.ip(), port)
+}
+
+impl Config {
+    /// Listens on `data` in plain text and, if TLS is served, beside it with TLS.
+    ///
+    /// # Errors
+    /// The address is not on loopback.
+    pub(crate) fn listen_on(&mut self, data: SocketAddr) -> anyhow::Result<()> {
+        self.data = in_plain_text(data).map_err(|message| anyhow::anyhow!("--listen: {message}"))?;
+        match &mut self.tls {
+            Tls::Disabled => {}
+            Tls::SelfSigned { listen } | Tls::Provided { listen, .. } => *listen = tls_address_beside(data),
+        }
+        Ok(())
+    }
+}
+
+/// Lets an address pass where plain text may be served.
+fn in_plain_text(address: SocketAddr) -> Result<SocketAddr, String> {
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("plain text beyond loopback would show every credential to the network: write 127.0.0.1 here, and serve others \
+         with `data_tls` in [listen] and a mode in [tls]"
+        .to_owned())
 }
 
 /// Reads `127.0.0.1:8787`.

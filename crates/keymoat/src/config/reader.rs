@@ -8,8 +8,7 @@ use super::file::At;
 use super::problem::Problem;
 use super::source::Source;
 
-/// What is gathered on the way.
-#[derive(Debug)]
+/// What is gathered on the way. There is no `Debug`: the environment may hold secrets.
 pub(crate) struct Reader<'a> {
     source: &'a Source,
     base: &'a Path,

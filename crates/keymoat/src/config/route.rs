@@ -1,9 +1,10 @@
 //! One `[route.NAME]`: which requests it takes, and under which policy.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use keymoat_core::carrier::Carriers;
-use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
+use keymoat_core::route::{LoneSubprotocol, Paths, Pattern, UnknownWord};
 use keymoat_core::{Dialect, QueryPolicy, Route};
 use toml::Spanned;
 
@@ -39,25 +40,40 @@ pub(crate) fn route(
         Some(word) => read.judge(Some(word), |word| parse_dialect(word))?,
         None => upstream_dialect,
     };
+    // Everything is read before giving up, so that every mistake is told at once.
+    let paths = paths(read, name, file, dialect);
+    let carriers = carriers(read, file.carriers.as_deref(), dialect);
+    let query = word_or_default::<QueryPolicy>(read, file.query.as_ref());
+    let lone_subprotocol = word_or_default::<LoneSubprotocol>(read, file.lone_subprotocol.as_ref());
     Some(Route {
         name: name.get_ref().as_str().into(),
         upstream: upstream_name.get_ref().as_str().into(),
         dialect,
-        paths: paths(read, name, file, dialect)?,
-        carriers: carriers(read, file.carriers.as_deref(), dialect)?,
-        query: match &file.query {
-            Some(word) => {
-                read.judge(Some(word), |word| word.parse::<QueryPolicy>().map_err(|error| error.to_string()))?
-            }
-            None => QueryPolicy::default(),
-        },
-        lone_subprotocol: match &file.lone_subprotocol {
-            Some(word) => {
-                read.judge(Some(word), |word| word.parse::<LoneSubprotocol>().map_err(|error| error.to_string()))?
-            }
-            None => LoneSubprotocol::default(),
-        },
+        paths: paths?,
+        carriers: carriers?,
+        query: query?,
+        lone_subprotocol: lone_subprotocol?,
     })
+}
+
+/// The value that a word names, or the default where none is written.
+fn word_or_default<T>(read: &mut Reader<'_>, written: Option<&At<String>>) -> Option<T>
+where
+    T: Default + FromStr<Err = UnknownWord>,
+{
+    match written {
+        Some(word) => read.judge(Some(word), |word| word.parse().map_err(|error: UnknownWord| error.to_string())),
+        None => Some(T::default()),
+    }
+}
+
+/// Whether some request would be taken by both, with nothing that tells which is the closer.
+pub(crate) fn same_requests(one: &Paths, two: &Paths) -> bool {
+    match (one, two) {
+        (Paths::Dialect { prefix: one }, Paths::Dialect { prefix: two }) => one == two,
+        (Paths::Patterns(one), Paths::Patterns(two)) => one.iter().any(|pattern| two.contains(pattern)),
+        _ => false,
+    }
 }
 
 fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dialect: Dialect) -> Option<Paths> {
@@ -76,7 +92,6 @@ fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dial
                 .get_ref()
                 .iter()
                 .map(|text| read.judge(Some(text), |text| Pattern::parse(text).map_err(|error| error.to_string())));
-            // All are read before giving up, so that every mistake is told at once.
             let patterns: Vec<Option<Pattern>> = patterns.collect();
             patterns.into_iter().collect::<Option<Vec<Pattern>>>().map(Paths::Patterns)
         }

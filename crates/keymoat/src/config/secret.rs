@@ -81,8 +81,7 @@ pub(crate) fn from_file(path: &Path) -> Result<(Secret, Option<String>), SecretE
     let unreadable = |error| SecretError::Unreadable { path: path.to_owned(), error };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    let secret = from_reader(file, &path.display().to_string())
-        .map_err(|error| error.unwrap_or_else(|error| unreadable(error)))?;
+    let secret = from_reader(file, &path.display().to_string()).map_err(|error| error.unwrap_or_else(unreadable))?;
     let warning = (mode & 0o077 != 0).then(|| {
         let path = path.display();
         format!("{path} can be read by others (mode {:03o}): run `chmod 600 {path}`", mode & 0o777)

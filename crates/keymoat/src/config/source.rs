@@ -16,8 +16,7 @@ use super::problem::{Problem, nearest};
 /// What the variables that overlay a file start with.
 pub(crate) const VARIABLE_PREFIX: &str = "KEYMOAT__";
 
-/// A file's text with its name, and the variables over it.
-#[derive(Debug)]
+/// A file's text with its name, and the variables over it. There is no `Debug`: a secret may stand in the wrong place.
 pub(crate) struct Source {
     name: String,
     text: String,
@@ -25,7 +24,6 @@ pub(crate) struct Source {
 }
 
 /// One `KEYMOAT__SECTION__KEY` variable.
-#[derive(Debug)]
 struct Variable {
     name: String,
     value: String,

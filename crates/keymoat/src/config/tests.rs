@@ -148,7 +148,7 @@ fn variables_lie_over_the_file_and_are_named_in_errors() {
     assert!(
         matches!(&config.routes[0].paths, Paths::Patterns(patterns) if patterns[..] == [Pattern::Exact("/only".into())])
     );
-    assert_eq!(config.log.level.as_deref(), Some("debug"));
+    assert_eq!(config.log.level, Some(tracing::Level::DEBUG));
     let error = |name, value| read_with("", &[(name, value)]).expect_err("refused").to_string();
     assert!(error("KEYMOAT__LISTEN__DATA", "x").starts_with("environment variable KEYMOAT__LISTEN__DATA: `x` is no"));
     assert!(error("KEYMOAT__LISTN__DATA", "x").contains("did you mean `listen`?"));
@@ -166,4 +166,69 @@ fn a_generic_route_needs_paths_and_a_prefix_a_dialect() {
     let gemini = format!("{upstream}dialect = \"gemini\"\nprefix = \"/gw/gemini/\"\n");
     let config = read_with(&gemini, &[]).unwrap();
     assert!(matches!(&config.routes[0].paths, Paths::Dialect { prefix } if prefix == "/gw/gemini"));
+}
+
+#[test]
+fn two_routes_for_the_same_requests_are_refused() {
+    let upstream = "[upstream.x]\nurl = \"https://x\"\n";
+    let route = |name: &str, rest: &str| format!("[route.{name}]\nupstream = \"x\"\n{rest}\n");
+    let text = [upstream, &route("a", "paths = [\"/a\", \"/b/*\"]"), &route("b", "paths = [\"/b/*\"]")].concat();
+    assert_eq!(problem(&text), "keymoat.toml:6:8: route `b` takes requests that route `a` takes already");
+    let text = [upstream, &route("a", "dialect = \"gemini\""), &route("b", "dialect = \"gemini\"")].concat();
+    assert!(problem(&text).contains("already"));
+    let text = [upstream, &route("a", "paths = [\"/b\"]"), &route("b", "paths = [\"/b/*\"]")].concat();
+    assert!(read_with(&text, &[]).is_ok());
+}
+
+#[test]
+fn an_upstream_without_a_route_is_warned_of() {
+    let config = read_with("[upstream.x]\nurl = \"https://x\"\n", &[]).unwrap();
+    assert_eq!(config.warnings, ["no route leads to upstream `x`"]);
+}
+
+/// The plan's two examples: whatever is refused in them is refused because it comes later, never as unknown.
+#[test]
+fn nothing_in_the_planned_configurations_is_unknown() {
+    let voice = r#"
+[listen]
+data = "127.0.0.1:8080"
+trusted_proxies = ["10.0.0.0/8"]
+[tls]
+mode = "behind_proxy"
+[admin]
+enabled = false
+[upstream.gemini]
+preset = "gemini"
+secret = "${env:S}"
+[key.backend]
+secret = "${file:/run/secrets/backend_key}"
+scopes = ["voice", "mint"]
+[route.voice]
+upstream = "gemini"
+origins = ["https://app.example"]
+tokens = { uses_max = 10, live_max = "30m" }
+"#;
+    let events = r#"
+[tls]
+mode = "provided"
+cert = "/tls/crt"
+key = "/tls/key"
+[store]
+url = "${file:/run/secrets/database_url}"
+[upstream.events]
+url = "https://events.internal"
+secret = "${env:S}"
+inject = "header:X-API-Key"
+[route.events]
+upstream = "events"
+paths = ["/api/*", "/ws/*"]
+carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
+query = "warn"
+sunset = 2027-03-01
+"#;
+    for (text, later) in [(voice, 5), (events, 2)] {
+        let problems = read_with(text, &[("S", "abc")]).expect_err("some settings come later").0;
+        assert_eq!(problems.len(), later, "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.to_string().contains("in this version")), "{problems:?}");
+    }
 }

@@ -90,6 +90,6 @@ mod tests {
                 assert!(!filter.would_enable(talkative, &Level::INFO), "{talkative}");
             }
         }
-        assert!(!super::filter(Level::ERROR).would_enable("h2", &Level::WARN));
+        assert!(!filter(Level::ERROR).would_enable("h2", &Level::WARN));
     }
 }

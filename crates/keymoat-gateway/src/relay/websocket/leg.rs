@@ -61,8 +61,10 @@ pub(super) struct Leg<S> {
     pub(super) answer: Option<Vec<u8>>,
     pub(super) close_sent: bool,
     shut: bool,
-    /// How much of it was read only to be thrown away.
+    /// How much of it was read only to be thrown away, and the messages and payload bytes in that.
     pub(super) discarded: usize,
+    discarded_messages: u64,
+    discarded_payload_bytes: u64,
     controls: u32,
     controls_since: Instant,
     /// When something of it was read last.
@@ -94,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             close_sent: false,
             shut: false,
             discarded: 0,
+            discarded_messages: 0,
+            discarded_payload_bytes: 0,
             controls: 0,
             controls_since: now,
             heard: now,
@@ -220,6 +224,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             self.heard = now;
             self.pinged = None;
         }
+    }
+
+    /// Whether messages still go to it.
+    pub(super) const fn takes_messages(&self) -> bool {
+        !self.close_sent && self.failed.is_none()
+    }
+
+    /// Notes that of what it sent, everything counted since `before` went nowhere. Nothing is read of it any more when
+    /// it goes on like that for too long.
+    pub(super) fn discard(&mut self, bytes: usize, before: (u64, u64)) {
+        self.discarded += bytes;
+        self.discarded_messages += self.flow.messages() - before.0;
+        self.discarded_payload_bytes += self.flow.payload_bytes() - before.1;
+        if self.discarded >= DISCARDED_BYTES_MAX {
+            self.reading = Reading::Deaf;
+        }
+    }
+
+    /// Messages and payload bytes of it that were passed on.
+    pub(super) const fn passed(&self) -> (u64, u64) {
+        let (messages, payload_bytes) = (self.flow.messages(), self.flow.payload_bytes());
+        (messages - self.discarded_messages, payload_bytes - self.discarded_payload_bytes)
     }
 
     /// Counts a control frame of it; false when there are too many.

@@ -122,14 +122,15 @@ where
 
     /// What the record wants to know.
     pub(super) fn end(self) -> RelayEnd {
-        let (client, upstream) = (&self.client.flow, &self.upstream.flow);
+        let (messages_in, bytes_in) = self.client.passed();
+        let (messages_out, bytes_out) = self.upstream.passed();
         let ending = self.session.ending.map(|ending| *ending);
         let ending = ending.unwrap_or_else(|| Ending::new(Side::Keymoat, ABNORMAL, Outcome::Aborted));
         RelayEnd {
-            bytes_in: client.payload_bytes(),
-            bytes_out: upstream.payload_bytes(),
-            messages_in: client.messages(),
-            messages_out: upstream.messages(),
+            bytes_in,
+            bytes_out,
+            messages_in,
+            messages_out,
             close_code: Some(ending.close_code),
             closed_by: ending.closed_by,
             cause: ending.cause,
@@ -431,7 +432,12 @@ fn pass<A: Io, B: Io>(
 ) {
     let mut rest = bytes;
     while from.reading == Reading::Open {
+        let before = (from.flow.messages(), from.flow.payload_bytes());
         let taken = match from.flow.advance(rest) {
+            Ok(Step::Forward { bytes, .. }) if !to.takes_messages() => {
+                from.discard(bytes, before);
+                bytes
+            }
             Ok(Step::Forward { bytes, boundary }) => {
                 session.traffic = session.now;
                 deliver(to, session.now, cx, rest.get(..bytes).unwrap_or_default(), boundary);
@@ -450,9 +456,6 @@ fn pass<A: Io, B: Io>(
 
 /// Sends frames, with those of our own at the last boundary among them.
 fn deliver<B: Io>(to: &mut Leg<B>, now: Instant, cx: &mut Context<'_>, frames: &[u8], boundary: Option<usize>) {
-    if to.close_sent {
-        return;
-    }
     let Some((before, behind)) = boundary.filter(|_| to.has_own()).and_then(|at| frames.split_at_checked(at)) else {
         return to.send(cx, now, frames);
     };

@@ -1,0 +1,123 @@
+//! The command line: what can be asked for, and how each ends.
+
+mod check;
+mod completion;
+mod emulate;
+mod key;
+mod ready;
+mod serve;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use keymoat_store::StoreError;
+
+/// The exit code of something that was found or refused.
+const FOUND_OR_REFUSED: u8 = 1;
+
+/// The exit code of something that could not run.
+const COULD_NOT_RUN: u8 = 2;
+
+/// Keeps API keys out of URLs, logs and clients.
+///
+/// Keymoat stands between clients and HTTP, SSE and WebSocket APIs. Clients prove who they are with a Keymoat key in a
+/// header or a subprotocol; Keymoat takes it out and opens the API with the real key.
+///
+/// Start with `keymoat serve`: without a configuration it runs offline, with an emulated API and a demo key.
+#[derive(Debug, Parser)]
+#[command(name = "keymoat", version = version(), arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 well, 1 found or refused, 2 could not run.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Check(check::Arguments),
+    Key(key::Arguments),
+    Emulate(emulate::Arguments),
+    Completion(completion::Arguments),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let done = match CommandLine::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Key(arguments) => key::run(&arguments),
+        Command::Emulate(arguments) => emulate::run(&arguments),
+        Command::Completion(arguments) => completion::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; the exit code still tells.
+            let _ = writeln!(anstream::stderr(), "{}", told(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// Each line of an error says by itself whose it is.
+fn told(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().map(|line| format!("keymoat: {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<StoreError>() {
+        Some(
+            StoreError::KeyUnknown
+            | StoreError::NameTaken { .. }
+            | StoreError::NameInvalid
+            | StoreError::ScopesInvalid
+            | StoreError::ExpiryPassed { .. },
+        ) => FOUND_OR_REFUSED,
+        _ => COULD_NOT_RUN,
+    }
+}
+
+/// The version, with the commit when the build was told it.
+const fn version() -> &'static str {
+    match option_env!("KEYMOAT_VERSION_WITH_COMMIT") {
+        Some(version) => version,
+        None => env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// Writes a result to standard output. A reader that went away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a remark to standard error, where it does not get into a result.
+fn remark(text: &str) {
+    // Standard error may be closed; a remark is not worth failing for.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn what_was_refused_is_told_from_what_could_not_run() {
+        assert_eq!(exit_code(&StoreError::KeyUnknown.into()), 1);
+        assert_eq!(exit_code(&anyhow::Error::from(StoreError::KeyUnknown).context("revoking")), 1);
+        assert_eq!(exit_code(&StoreError::Random.into()), 2);
+        assert_eq!(exit_code(&anyhow::anyhow!("x")), 2);
+    }
+}

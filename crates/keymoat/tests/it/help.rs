@@ -1,0 +1,35 @@
+//! The help texts, as a person reads them.
+
+use crate::harness::{Folder, told};
+
+fn help(arguments: &[&str]) -> String {
+    let output = Folder::new().command(arguments).env("COLUMNS", "100").output().expect("it runs");
+    let (code, stdout, stderr) = told(&output);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    stdout
+}
+
+#[test]
+fn the_help_of_every_command_is_reviewed() {
+    insta::assert_snapshot!("help", help(&["--help"]));
+    for command in ["serve", "check", "key", "emulate", "completion"] {
+        insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
+    }
+    insta::assert_snapshot!("help_key_create", help(&["key", "create", "--help"]));
+}
+
+#[test]
+fn completion_scripts_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = help(&["completion", shell]);
+        assert!(script.contains("emulate") && script.contains("secret-file"), "{shell}");
+    }
+}
+
+#[test]
+fn secrets_are_no_arguments() {
+    for arguments in [["serve", "--secret", "canary"].as_slice(), &["emulate", "gemini", "--key", "canary"]] {
+        let (code, _, stderr) = told(&Folder::new().run(arguments));
+        assert_eq!(code, Some(2), "{stderr}");
+    }
+}

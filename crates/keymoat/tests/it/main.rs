@@ -1,0 +1,8 @@
+//! The real binary, as its users run it.
+
+mod check;
+mod emulate;
+mod harness;
+mod help;
+mod keys;
+mod serve;
