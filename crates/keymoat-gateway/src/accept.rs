@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -21,7 +21,11 @@ use crate::worker::Worker;
 const BACKLOG: i32 = 1024;
 /// How long to leave the listener alone after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The body of the answer when all permits are taken. Nothing of the request is read.
+/// Connections that may be told at once that there are too many; the others are closed without a word.
+pub(crate) const TURNED_AWAY_MAX: usize = 256;
+/// How often something is read, and thrown away, of a connection that was turned away.
+const TURNED_AWAY_READS_MAX: usize = 32;
+/// The body of the answer when all permits are taken. It is sent before anything of the request is read.
 const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
     \"status\":503,\"code\":\"unavailable\",\"detail\":\"too many connections, try again\"}";
 
@@ -73,8 +77,11 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<T
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&TlsAcceptor>) {
     let Some(permit) = worker.shared.permits.take() else {
-        if tls.is_none() {
-            tokio::task::spawn_local(turn_away(stream));
+        // Under TLS an answer would cost a handshake.
+        if tls.is_none()
+            && let Some(place) = worker.shared.turned_away.take()
+        {
+            tokio::task::spawn_local(turn_away(stream, place));
         }
         return;
     };
@@ -107,7 +114,8 @@ async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, perm
     }
 }
 
-async fn turn_away(mut stream: TcpStream) {
+/// Answers before anything is read; then throws away what the client sends, so that no reset destroys the answer.
+async fn turn_away(mut stream: TcpStream, _place: Permit) {
     let answer = async {
         let head = format!(
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
@@ -116,7 +124,14 @@ async fn turn_away(mut stream: TcpStream) {
         );
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(OVERLOADED.as_bytes()).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        let mut scratch = [0; 2048];
+        for _ in 0..TURNED_AWAY_READS_MAX {
+            if stream.read(&mut scratch).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, io::Error>(())
     };
     if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), answer).await {
         tracing::debug!(%error, "cannot turn a connection away");

@@ -92,6 +92,7 @@ impl Gateway {
             snapshots,
             records,
             permits: Permits::new(settings.limits.connections_max),
+            turned_away: Permits::new(accept::TURNED_AWAY_MAX),
             sessions: Sessions::new(settings.limits.connections_max.saturating_mul(2)),
             started_at: clock::now(),
         });

@@ -16,7 +16,7 @@ use keymoat_core::{credential, identity, path, policy, route};
 
 use tracing::Instrument;
 
-use crate::body::{ToClient, ToUpstream, Upload};
+use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
@@ -188,11 +188,18 @@ async fn http(
             relay::http(worker, response, lent, uploaded, route, grant, ledger)
         }
         Err(failure) => {
-            ledger.record.bytes_in = uploaded.get();
+            ledger.record.bytes_in = uploaded.bytes();
             if let Some(rejection) = switch.body_error() {
                 return answer::closing(answer::refusal(&answer::of_gate(rejection), Some(route), ledger));
             }
-            answer::failure(&failure, Some(route), ledger)
+            match uploaded.cut() {
+                None => answer::failure(&failure, Some(route), ledger),
+                Some(Cut::Paused) => {
+                    let refusal = Refusal::new(Code::RequestTimeout, "the body paused for too long: send it at once");
+                    answer::closing(answer::refusal(&refusal, Some(route), ledger))
+                }
+                Some(Cut::Broken) => answer::closing(answer::cut_short(Some(route), ledger)),
+            }
         }
     }
 }

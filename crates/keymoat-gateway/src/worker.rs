@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) records: Records,
     pub(crate) permits: Arc<Permits>,
+    pub(crate) turned_away: Arc<Permits>,
     pub(crate) sessions: Sessions,
     pub(crate) started_at: UnixMillis,
 }
