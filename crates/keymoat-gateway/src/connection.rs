@@ -11,10 +11,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keymoat_core::gate;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::executor::LocalExecutor;
 use crate::gated::Gated;
-use crate::serve::{self, Peer};
+use crate::peer::Peer;
+use crate::serve;
 use crate::settings::Limits;
 use crate::stream::{ClientStream, MaybeTls, Unstalled};
 use crate::worker::Worker;
@@ -31,9 +33,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) 
     let version = match &stream {
         MaybeTls::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Version::HTTP_2,
         MaybeTls::Tls(_) => Version::HTTP_11,
-        MaybeTls::Plain(stream) => match tokio::time::timeout(limits.head, first_bytes(stream)).await {
-            Ok(Some(version)) => version,
-            Ok(None) | Err(_) => return,
+        MaybeTls::Plain(stream) => match first_bytes(stream, limits.head).await {
+            Some(version) => version,
+            None => return,
         },
     };
     let stream = Unstalled::new(stream, limits.write_stall);
@@ -45,18 +47,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) 
     }
 }
 
-/// HTTP/2 in plain text begins with `PRI * HTTP/2.0` (RFC 9113 section 3.4); no HTTP/1 method that we take does.
-async fn first_bytes(stream: &TcpStream) -> Option<Version> {
+/// HTTP/2 in plain text begins with `PRI * HTTP/2.0` (RFC 9113 section 3.4); no HTTP/1 method that we take does. `None`
+/// if nothing came in time.
+async fn first_bytes(stream: &TcpStream, limit: Duration) -> Option<Version> {
     const PREFACE: &[u8] = b"PRI ";
     let mut seen = [0; PREFACE.len()];
+    let deadline = Instant::now() + limit;
     loop {
-        let read = stream.peek(&mut seen).await.ok().filter(|read| *read > 0)?;
+        let read =
+            tokio::time::timeout_at(deadline, stream.peek(&mut seen)).await.ok()?.ok().filter(|read| *read > 0)?;
         let (seen, expected) = (seen.get(..read)?, PREFACE.get(..read)?);
         if seen != expected {
             return Some(Version::HTTP_11);
         }
         if read == PREFACE.len() {
             return Some(Version::HTTP_2);
+        }
+        if Instant::now() >= deadline {
+            // The gate answers a head that does not end.
+            return Some(Version::HTTP_11);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

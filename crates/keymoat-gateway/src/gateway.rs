@@ -17,9 +17,10 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::{self, Bound, Permits};
+use crate::accept::{self, Bound};
 use crate::clock;
 use crate::ledger::Records;
+use crate::permits::Permits;
 use crate::session::Sessions;
 use crate::settings::Settings;
 use crate::upstream::{Target, TargetError};
@@ -91,6 +92,7 @@ impl Gateway {
             snapshots,
             records,
             permits: Permits::new(settings.limits.connections_max),
+            turned_away: Permits::new(accept::TURNED_AWAY_MAX),
             sessions: Sessions::new(settings.limits.connections_max.saturating_mul(2)),
             started_at: clock::now(),
         });

@@ -10,8 +10,8 @@ use keymoat_core::record::RecordId;
 use keymoat_core::{Route, Snapshot, UnixMillis};
 use tokio::sync::watch;
 
-use crate::accept::Permits;
 use crate::ledger::Records;
+use crate::permits::Permits;
 use crate::session::Sessions;
 use crate::settings::Limits;
 use crate::upstream::{Link, Pool, Target};
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) records: Records,
     pub(crate) permits: Arc<Permits>,
+    pub(crate) turned_away: Arc<Permits>,
     pub(crate) sessions: Sessions,
     pub(crate) started_at: UnixMillis,
 }

@@ -1,6 +1,5 @@
 //! Relays one HTTP answer: its head cleaned, its body streamed as it comes, event streams unbuffered.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +10,7 @@ use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
 
 use crate::answer;
-use crate::body::{BodyClock, Relayed, ToClient};
+use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
 use crate::ledger::Ledger;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
@@ -38,7 +37,7 @@ pub(crate) fn http(
     worker: &Worker,
     response: Response<Incoming>,
     lent: Option<Lent>,
-    uploaded: Rc<Cell<u64>>,
+    uploaded: Rc<Uploaded>,
     route: &Route,
     grant: Grant,
     mut ledger: Ledger,

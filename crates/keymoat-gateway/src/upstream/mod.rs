@@ -8,6 +8,7 @@ mod websocket;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use keymoat_core::refusal::{Code, Refusal};
@@ -97,8 +98,8 @@ pub(crate) enum Failure {
     #[error("no trusted TLS connection to upstream `{0}`: {1}")]
     Tls(Arc<str>, String),
     /// It did not answer in time.
-    #[error("upstream `{0}` sent no answer within {1} s")]
-    Slow(Arc<str>, u64),
+    #[error("upstream `{0}` sent no answer within {1:?}")]
+    Slow(Arc<str>, Duration),
     /// It broke the connection or the protocol.
     #[error("upstream `{0}` failed: {1}")]
     Protocol(Arc<str>, String),

@@ -1,9 +1,11 @@
 //! Drives the gateway and its parts through the doors that clients use.
 
+mod behind;
 mod differential;
 mod gated;
 mod group_a_http;
 mod group_c_credentials;
+mod limits;
 mod negotiation;
 mod relay;
 mod road;
