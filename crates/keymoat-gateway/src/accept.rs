@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection;
-use crate::serve::Peer;
+use crate::peer::Peer;
+use crate::permits::Permit;
 use crate::stream::MaybeTls;
 use crate::worker::Worker;
 
@@ -55,42 +55,6 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// The connections that may be open at once, over all threads.
-#[derive(Debug)]
-pub(crate) struct Permits {
-    open: AtomicUsize,
-    max: usize,
-}
-
-/// One open connection's place.
-#[derive(Debug)]
-pub(crate) struct Permit(Arc<Permits>);
-
-impl Permits {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max })
-    }
-
-    fn take(self: &Arc<Self>) -> Option<Permit> {
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.max {
-            return Some(Permit(self.clone()));
-        }
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-
-    /// How many connections are open.
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Accepts until the drain begins; then takes what is already queued and closes the socket.
@@ -177,15 +141,6 @@ async fn turn_away(mut stream: TcpStream, _place: Permit) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn permits_come_back() {
-        let permits = Permits::new(1);
-        let permit = permits.take().expect("one is free");
-        assert!(permits.take().is_none());
-        drop(permit);
-        assert!(permits.take().is_some());
-    }
 
     #[test]
     fn a_free_port_is_shared_by_all_threads() {

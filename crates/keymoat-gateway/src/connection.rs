@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::executor::LocalExecutor;
 use crate::gated::Gated;
-use crate::serve::{self, Peer};
+use crate::peer::Peer;
+use crate::serve;
 use crate::settings::Limits;
 use crate::stream::{ClientStream, MaybeTls, Unstalled};
 use crate::worker::Worker;

@@ -17,9 +17,10 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::{self, Bound, Permits};
+use crate::accept::{self, Bound};
 use crate::clock;
 use crate::ledger::Records;
+use crate::permits::Permits;
 use crate::session::Sessions;
 use crate::settings::Settings;
 use crate::upstream::{Target, TargetError};

@@ -11,6 +11,8 @@ pub mod gated;
 mod gateway;
 mod ledger;
 mod own;
+mod peer;
+mod permits;
 pub mod relay;
 mod serve;
 pub mod session;

@@ -2,9 +2,7 @@
 //!
 //! Each stage takes the last one's value and returns its own; only the ledger, which carries the record, goes along.
 
-use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
@@ -18,27 +16,14 @@ use keymoat_core::{credential, identity, path, policy, route};
 
 use tracing::Instrument;
 
-use crate::accept::Permit;
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
+use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
 use crate::{answer, dialect, own, relay, upstream};
-
-/// Who is at the other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// Its address.
-    pub(crate) client: IpAddr,
-    /// Whether the connection is under TLS.
-    pub(crate) tls: bool,
-    /// The name that its TLS handshake asked for (RFC 6066 section 3).
-    pub(crate) tls_name: Option<Arc<str>>,
-    /// The connection's place, held until the last of its tasks has ended.
-    pub(crate) _permit: Permit,
-}
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(

@@ -10,8 +10,8 @@ use keymoat_core::record::RecordId;
 use keymoat_core::{Route, Snapshot, UnixMillis};
 use tokio::sync::watch;
 
-use crate::accept::Permits;
 use crate::ledger::Records;
+use crate::permits::Permits;
 use crate::session::Sessions;
 use crate::settings::Limits;
 use crate::upstream::{Link, Pool, Target};

@@ -19,7 +19,7 @@ use crate::answer;
 use crate::body::ToClient;
 use crate::clock;
 use crate::ledger::Ledger;
-use crate::serve::Peer;
+use crate::peer::Peer;
 use crate::session::{SessionGuard, SessionInfo};
 use crate::upstream::Opened;
 use crate::worker::Worker;
