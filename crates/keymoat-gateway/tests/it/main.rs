@@ -11,3 +11,4 @@ mod relay;
 mod road;
 mod scripted;
 mod stand;
+mod tls_and_http2;
