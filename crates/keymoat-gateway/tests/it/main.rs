@@ -4,6 +4,8 @@ mod behind;
 mod differential;
 mod gated;
 mod group_a_http;
+mod group_a_http2;
+mod group_b_websocket;
 mod group_c_credentials;
 mod limits;
 mod negotiation;
