@@ -10,6 +10,7 @@ mod group_c_credentials;
 mod limits;
 mod negotiation;
 mod relay;
+mod reload;
 mod road;
 mod scripted;
 mod stand;
