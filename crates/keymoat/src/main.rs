@@ -5,8 +5,11 @@
 mod commands;
 mod config;
 mod demo;
+mod keys;
 mod output;
 mod process;
+mod reload;
+mod wiring;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod chosen;
 mod file;
 mod limits;
 mod preset;
@@ -11,6 +12,7 @@ mod route;
 mod secret;
 mod source;
 mod upstream;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,10 +28,12 @@ use self::problem::unknown;
 use self::reader::Reader;
 use self::source::Source;
 
+pub(crate) use self::chosen::Chosen;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::secret::{from_file as secret_from_file, from_stdin as secret_from_stdin};
+pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "keymoat.toml";
@@ -61,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
+    /// The files that it was read from.
+    pub(crate) watched: Watched,
 }
 
 /// Whether and how TLS is served.
@@ -107,13 +113,20 @@ pub(crate) fn environment() -> Environment {
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub(crate) fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> {
-    let config = read(path.display().to_string(), text_of(path)?, folder_of(path), environment)?;
+    let mut watched = Watched::default();
+    watched.note(path);
+    let read = text_of(path).and_then(|text| read(path.display().to_string(), text, folder_of(path), environment));
+    let mut config = read.map_err(|mut problems| {
+        problems.watched.join(&watched);
+        problems
+    })?;
+    config.watched.join(&watched);
     if config.routes.is_empty() {
         let message = format!(
             "{}: no route, so nothing can be served: write an [upstream.NAME] and a [route.NAME]",
             path.display()
         );
-        return Err(Problems(vec![Problem::overall(message)]));
+        return Err(Problems { watched: config.watched, ..Problem::overall(message).into() });
     }
     Ok(config)
 }
@@ -137,7 +150,10 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
     let (secret, warning) = match secret_file == Path::new("-") {
         true => (secret_from_stdin()?, None),
-        false => secret_from_file(secret_file)?,
+        false => {
+            config.watched.note(secret_file);
+            secret_from_file(secret_file)?
+        }
     };
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
@@ -161,7 +177,7 @@ pub(crate) fn store_dir(path: Option<&Path>, environment: &Environment) -> Resul
     };
     let name = path.unwrap_or(default).display().to_string();
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read().map_err(|problem| Problems(vec![problem]))?;
+    let file = source.read()?;
     Ok(base.join(file.store.dir.map_or_else(|| DEFAULT_STORE_DIR.to_owned(), Spanned::into_inner)))
 }
 
@@ -173,7 +189,7 @@ fn text_of(path: &Path) -> Result<String, Problems> {
             }
             _ => "",
         };
-        Problems(vec![Problem::overall(format!("cannot read {}: {error}{hint}", path.display()))])
+        Problem::overall(format!("cannot read {}: {error}{hint}", path.display())).into()
     })
 }
 
@@ -183,11 +199,11 @@ fn folder_of(path: &Path) -> &Path {
 
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<Config, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read().map_err(|problem| Problems(vec![problem]))?;
+    let file = source.read()?;
     let mut read = Reader::new(&source, base, environment);
     let config = lower(&mut read, &file);
-    let (problems, warnings) = read.finish();
-    if problems.is_empty() { Ok(Config { warnings, ..config }) } else { Err(Problems(problems)) }
+    let (problems, warnings, watched) = read.finish();
+    if problems.is_empty() { Ok(Config { warnings, watched, ..config }) } else { Err(Problems { problems, watched }) }
 }
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
@@ -226,6 +242,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
         warnings: Vec::new(),
+        watched: Watched::default(),
     }
 }
 
@@ -250,7 +267,9 @@ fn tls(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> Tls {
         }
         "self_signed" => Tls::SelfSigned { listen },
         "provided" => match (&file.tls.cert, &file.tls.key) {
-            (Some(cert), Some(key)) => Tls::Provided { listen, cert: read.path(cert), key: read.path(key) },
+            (Some(cert), Some(key)) => {
+                Tls::Provided { listen, cert: read.watched_path(cert), key: read.watched_path(key) }
+            }
             _ => {
                 let message =
                     "mode = \"provided\" needs both cert = \"/path/to/chain.pem\" and key = \"/path/to/key.pem\"";

@@ -7,6 +7,7 @@ use super::Environment;
 use super::file::At;
 use super::problem::Problem;
 use super::source::Source;
+use super::watched::Watched;
 
 /// What is gathered on the way. There is no `Debug`: the environment may hold secrets.
 pub(crate) struct Reader<'a> {
@@ -15,22 +16,35 @@ pub(crate) struct Reader<'a> {
     environment: &'a Environment,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    watched: Watched,
 }
 
 impl<'a> Reader<'a> {
     /// Relative paths in the file start at `base`, the folder that it stands in.
     pub(crate) fn new(source: &'a Source, base: &'a Path, environment: &'a Environment) -> Self {
-        Self { source, base, environment, problems: Vec::new(), warnings: Vec::new() }
+        Self { source, base, environment, problems: Vec::new(), warnings: Vec::new(), watched: Watched::default() }
     }
 
-    /// All problems and warnings.
-    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<String>) {
-        (self.problems, self.warnings)
+    /// All problems and warnings, and the files that were read.
+    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<String>, Watched) {
+        (self.problems, self.warnings, self.watched)
+    }
+
+    /// Notes a file that the configuration depends on, before it is read.
+    pub(crate) fn watch(&mut self, path: &Path) {
+        self.watched.note(path);
     }
 
     /// Where relative paths start.
     pub(crate) fn base(&self) -> &Path {
         self.base
+    }
+
+    /// The path of a file that the configuration depends on.
+    pub(crate) fn watched_path(&mut self, written: &At<String>) -> PathBuf {
+        let path = self.path(written);
+        self.watched.note(&path);
+        path
     }
 
     /// A path of the file, made independent of the working directory.

@@ -227,7 +227,7 @@ query = "warn"
 sunset = 2027-03-01
 "#;
     for (text, later) in [(voice, 5), (events, 2)] {
-        let problems = read_with(text, &[("S", "abc")]).expect_err("some settings come later").0;
+        let problems = read_with(text, &[("S", "abc")]).expect_err("some settings come later").problems;
         assert_eq!(problems.len(), later, "{problems:?}");
         assert!(problems.iter().all(|problem| problem.to_string().contains("in this version")), "{problems:?}");
     }

@@ -52,7 +52,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         Some(word) => read.judge(Some(word), |word| parse_http(word))?,
         None => UpstreamHttp::Auto,
     };
-    let ca_file = file.ca.as_ref().map(|path| read.path(path));
+    let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
     let name = name.get_ref().as_str().into();
     Some(Named { upstream: Upstream { name, origin, path_prefix, secret, inject, ca_file, http }, dialect })
@@ -60,8 +60,12 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
 
 fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
     let base = read.base().to_owned();
-    let fetched =
-        Reference::parse(text.get_ref(), &base).and_then(|reference| reference.fetch(|name| read.variable(name)));
+    let fetched = Reference::parse(text.get_ref(), &base).and_then(|reference| {
+        if let Reference::File(path) = &reference {
+            read.watch(path);
+        }
+        reference.fetch(|name| read.variable(name))
+    });
     match fetched {
         Ok((secret, warning)) => {
             if let Some(warning) = warning {

@@ -5,4 +5,5 @@ mod emulate;
 mod harness;
 mod help;
 mod keys;
+mod reload;
 mod serve;
