@@ -13,6 +13,7 @@ pub mod gemini;
 pub mod head;
 pub mod identity;
 pub mod key;
+pub mod network;
 pub mod path;
 pub mod policy;
 pub mod query;

@@ -8,6 +8,7 @@ mod clock;
 mod connection;
 mod dialect;
 mod executor;
+mod forwarded;
 pub mod gated;
 mod gateway;
 mod ledger;

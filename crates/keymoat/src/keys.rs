@@ -32,6 +32,11 @@ impl Keys {
         Self { pepper, sources: Mutex::new(sources), snapshots }
     }
 
+    /// What keys are digested with.
+    pub(crate) fn pepper(&self) -> &Pepper {
+        &self.pepper
+    }
+
     /// What the gateway decides by.
     pub(crate) fn snapshots(&self) -> &Arc<ArcSwap<Snapshot>> {
         &self.snapshots

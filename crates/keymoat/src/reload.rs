@@ -2,7 +2,6 @@
 //!
 //! All or nothing: whatever is wrong with the new one, the one in force stays whole, and the log says what to mend.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -96,8 +95,9 @@ impl Reloader {
         let watched = std::mem::take(&mut config.watched);
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
-        let configured = HashMap::new();
-        let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, time::now())?;
+        let now = time::now();
+        let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
+        let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         self.watched = watched;

@@ -1,6 +1,5 @@
 //! `keymoat serve`: puts configuration, store, certificates and gateway together, and runs until it is asked to end.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -94,7 +93,8 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     }
     let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
     let watched = std::mem::take(&mut config.watched);
-    let keys = Arc::new(Keys::new(store.snapshot()?, HashMap::new()));
+    let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
+    let keys = Arc::new(Keys::new(store.snapshot()?, configured));
     let (settings, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
     let records = output.clone();

@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use keymoat_core::Secret;
+
 use super::Environment;
 use super::file::At;
 use super::problem::Problem;
-use super::source::Source;
+use super::secret::Reference;
+use super::source::{Place, Source, VARIABLE_PREFIX};
 use super::watched::Watched;
 
 /// What is gathered on the way. There is no `Debug`: the environment may hold secrets.
@@ -30,11 +33,6 @@ impl<'a> Reader<'a> {
         (self.problems, self.warnings, self.watched)
     }
 
-    /// Notes a file that the configuration depends on, before it is read.
-    pub(crate) fn watch(&mut self, path: &Path) {
-        self.watched.note(path);
-    }
-
     /// Where relative paths start.
     pub(crate) fn base(&self) -> &Path {
         self.base
@@ -52,9 +50,25 @@ impl<'a> Reader<'a> {
         self.base.join(written.get_ref())
     }
 
-    /// The value of an environment variable.
-    pub(crate) fn variable(&self, name: &str) -> Option<String> {
-        self.environment.get(name).cloned()
+    /// Fetches the secret that a value refers to, with a warning where it lies open to others.
+    pub(crate) fn fetch(&mut self, written: &At<String>) -> Option<(Secret, Option<String>)> {
+        let fetched = Reference::parse(written.get_ref(), self.base).and_then(|reference| {
+            if let Reference::File(path) = &reference {
+                self.watched.note(path);
+            }
+            reference.fetch(|name| self.environment.get(name).cloned())
+        });
+        fetched.map_err(|error| self.report(written.span(), error.to_string())).ok()
+    }
+
+    /// Where a value stands.
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
+        self.source.place(span)
+    }
+
+    /// Whether a value comes from one of the home-security backend's own variables.
+    pub(crate) fn is_of_backend(&self, span: &Range<usize>) -> bool {
+        matches!(self.place(span), Place::Variable(name) if !name.starts_with(VARIABLE_PREFIX))
     }
 
     /// Notes a problem with what stands at `span`.

@@ -9,7 +9,6 @@ use super::Reader;
 use super::file;
 use super::preset::{PRESETS, Preset};
 use super::problem::unknown;
-use super::secret::Reference;
 
 /// An upstream, and the dialect that its preset brings for routes that name none.
 #[derive(Debug)]
@@ -59,25 +58,11 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
 }
 
 fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
-    let base = read.base().to_owned();
-    let fetched = Reference::parse(text.get_ref(), &base).and_then(|reference| {
-        if let Reference::File(path) = &reference {
-            read.watch(path);
-        }
-        reference.fetch(|name| read.variable(name))
-    });
-    match fetched {
-        Ok((secret, warning)) => {
-            if let Some(warning) = warning {
-                read.warn(warning);
-            }
-            Some(secret)
-        }
-        Err(error) => {
-            read.report(text.span(), error.to_string());
-            None
-        }
+    let (secret, warning) = read.fetch(text)?;
+    if let Some(warning) = warning {
+        read.warn(warning);
     }
+    Some(secret)
 }
 
 /// Reads `https://host:port/prefix`. The text is not repeated in an error: it could hold a password.

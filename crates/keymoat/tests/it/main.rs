@@ -1,6 +1,7 @@
 //! The real binary, as its users run it.
 
 mod check;
+mod configurations;
 mod emulate;
 mod harness;
 mod help;

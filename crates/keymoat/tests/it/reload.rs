@@ -176,7 +176,7 @@ fn a_replaced_certificate_is_presented_and_a_pair_that_does_not_fit_is_not() {
     assert!(vouched_for(&address, &one.ca) && !vouched_for(&address, &two.ca));
 
     folder.write("crt", &read(&two.pem));
-    keymoat.wait_for_line("[tls] cert and key: ");
+    keymoat.wait_for_line("[tls] cert, key and client_ca: ");
     keymoat.wait_for_line("the one in force stays");
     assert!(vouched_for(&address, &one.ca), "the old pair holds");
 
