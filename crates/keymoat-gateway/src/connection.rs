@@ -1,6 +1,7 @@
 //! One connection from a client: which HTTP version it speaks, and the parser in front of the road.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::peer::Peer;
 use crate::serve;
 use crate::settings::Limits;
 use crate::stream::{ClientStream, MaybeTls, Unstalled};
+use crate::upstream::error_chain;
 use crate::worker::Worker;
 
 /// What hyper reads an HTTP/1 client through: the strict gate, over a socket that gives up on a peer that does not read.
@@ -89,20 +91,7 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         .max_buf_size(READ_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = worker.draining() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = worker.stopping() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = %crate::upstream::error_chain(&error), "connection from client ended");
-    }
+    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
 }
 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
@@ -114,11 +103,19 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         })
     };
     let connection = http2_builder(&worker.shared.limits).serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
+}
+
+/// Drives a connection until it ends, is told to when the drain begins, or has to when everything stops.
+async fn to_its_end<C>(worker: &Worker, connection: C, end_gracefully: impl FnOnce(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = worker.draining() => {
-            connection.as_mut().graceful_shutdown();
+            end_gracefully(connection.as_mut());
             tokio::select! {
                 ended = connection => ended,
                 () = worker.stopping() => return,
@@ -126,7 +123,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error = %crate::upstream::error_chain(&error), "connection from client ended");
+        tracing::debug!(error = %error_chain(&error), "connection from client ended");
     }
 }
 

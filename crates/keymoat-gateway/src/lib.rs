@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod body;
+mod claim;
 mod clock;
 mod connection;
 mod dialect;
@@ -10,7 +11,9 @@ mod executor;
 pub mod gated;
 mod gateway;
 mod ledger;
+mod opening;
 mod own;
+mod passage;
 mod peer;
 mod permits;
 pub mod relay;

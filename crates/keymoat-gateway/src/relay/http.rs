@@ -11,7 +11,8 @@ use keymoat_core::route::Route;
 
 use crate::answer;
 use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
-use crate::ledger::Ledger;
+use crate::claim;
+use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
 use crate::worker::Worker;
@@ -34,14 +35,13 @@ const NOT_RETURNED: [HeaderName; 11] = [
 
 /// Passes the upstream's answer on. The record is written when the body has ended, or the client has gone.
 pub(crate) fn http(
-    worker: &Worker,
+    passage: Passage<'_>,
     response: Response<Incoming>,
     lent: Option<Lent>,
     uploaded: Rc<Uploaded>,
-    route: &Route,
     grant: Grant,
-    mut ledger: Ledger,
 ) -> Response<ToClient> {
+    let Passage { worker, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
     let session = match live_session(worker, &incoming, &parts.headers, route, &grant) {
@@ -72,7 +72,7 @@ fn live_session(
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    super::open_session(worker, route, grant).map(Some)
+    claim::session(worker, route, grant).map(Some)
 }
 
 fn clean(headers: &mut HeaderMap) {
