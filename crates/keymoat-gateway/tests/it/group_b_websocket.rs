@@ -30,6 +30,7 @@ fn closes(bytes: &[u8], code: u16) {
     assert_eq!(told.0, code, "{told:?} after {:?}", bytes.get(..20));
     let _ = stream.write_all(&frame(8, &code.to_be_bytes()));
     read_all_or_reset(&mut stream);
+    drop(stream);
     let record = &stand.records(1)[0];
     assert_eq!(
         (record.close_code, record.closed_by, record.outcome),
