@@ -44,19 +44,47 @@ impl Silence {
     }
 }
 
+/// What is known of a client's body while it is on its way, and afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct Uploaded {
+    bytes: Cell<u64>,
+    cut: Cell<Option<Cut>>,
+}
+
+/// Why a client's body did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It paused for too long.
+    Paused,
+    /// The connection failed, or the client ended it.
+    Broken,
+}
+
+impl Uploaded {
+    /// How many bytes have passed.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Why it ended early, if it did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+}
+
 /// A client's body on its way to the upstream, counted.
 pub(crate) struct Upload {
     incoming: Incoming,
-    bytes: Rc<Cell<u64>>,
+    uploaded: Rc<Uploaded>,
     idle: Duration,
     silence: Silence,
 }
 
 impl Upload {
-    /// Also gives the counter of the bytes that have passed.
-    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Cell<u64>>) {
-        let bytes = Rc::new(Cell::new(0));
-        (Self { incoming, bytes: bytes.clone(), idle, silence: Silence::default() }, bytes)
+    /// Also gives what becomes known of it.
+    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Uploaded>) {
+        let uploaded = Rc::<Uploaded>::default();
+        (Self { incoming, uploaded: uploaded.clone(), idle, silence: Silence::default() }, uploaded)
     }
 }
 
@@ -78,13 +106,20 @@ impl Body for ToUpstream {
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
                 if let Some(data) = frame.data_ref() {
-                    upload.bytes.set(upload.bytes.get() + data.len() as u64);
+                    upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => {
+                upload.uploaded.cut.set(Some(Cut::Broken));
+                Poll::Ready(Some(Err(error.into())))
+            }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => upload.silence.poll(cx, upload.idle).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(upload.silence.poll(cx, upload.idle));
+                upload.uploaded.cut.set(Some(Cut::Paused));
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 
@@ -115,7 +150,7 @@ pub(crate) enum ToClient {
 pub(crate) struct Relayed {
     pub(crate) incoming: Incoming,
     pub(crate) ledger: Ledger,
-    pub(crate) uploaded: Rc<Cell<u64>>,
+    pub(crate) uploaded: Rc<Uploaded>,
     pub(crate) lent: Option<Lent>,
     pub(crate) session: Option<SessionGuard>,
     pub(crate) idle: Duration,
@@ -172,7 +207,7 @@ impl Drop for Relayed {
         if self.incoming.is_end_stream() && self.ledger.record.outcome == Outcome::Aborted {
             self.finish();
         }
-        self.ledger.record.bytes_in = self.uploaded.get();
+        self.ledger.record.bytes_in = self.uploaded.bytes();
     }
 }
 
