@@ -44,7 +44,7 @@ impl Silence {
     }
 }
 
-/// A client's body on its way to the upstream, counted.
+/// A client's body on its way to the upstream, counted, without its trailers.
 pub(crate) struct Upload {
     incoming: Incoming,
     bytes: Rc<Cell<u64>>,
@@ -77,6 +77,11 @@ impl Body for ToUpstream {
         match Pin::new(&mut upload.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
+                if frame.is_trailers() {
+                    // No stage has looked at trailers, and a credential could be among them (RFC 9110 section 6.5.1
+                    // allows to discard them).
+                    return Poll::Ready(None);
+                }
                 if let Some(data) = frame.data_ref() {
                     upload.bytes.set(upload.bytes.get() + data.len() as u64);
                 }
