@@ -99,10 +99,9 @@ pub(crate) fn holds(path: &str, presented: &Secret) -> bool {
 
 fn reveals(segment: &[u8], presented: Option<&Secret>) -> bool {
     disguise::any_reading(segment, &mut |reading| {
-        // Compared and forgotten.
-        format::is_in(reading)
-            || foreign::is_in(reading)
-            || presented.is_some_and(|secret| disguise::holds(reading, secret.expose()))
+        // The presented one is compared and forgotten.
+        let is_presented = |secret: &Secret| disguise::holds(reading, secret.expose());
+        format::is_in(reading) || foreign::is_in(reading) || presented.is_some_and(is_presented)
     })
 }
 
