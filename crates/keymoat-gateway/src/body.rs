@@ -73,7 +73,7 @@ impl Uploaded {
     }
 }
 
-/// A client's body on its way to the upstream, counted.
+/// A client's body on its way to the upstream, counted, without its trailers.
 pub(crate) struct Upload {
     incoming: Incoming,
     uploaded: Rc<Uploaded>,
@@ -106,6 +106,11 @@ impl Body for ToUpstream {
         match Pin::new(&mut upload.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
+                if frame.is_trailers() {
+                    // No stage has looked at trailers, and a credential could be among them (RFC 9110 section 6.5.1
+                    // allows to discard them).
+                    return Poll::Ready(None);
+                }
                 if let Some(data) = frame.data_ref() {
                     upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
                 }

@@ -120,12 +120,14 @@ fn is_telling(name: &str) -> bool {
 }
 
 fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
-    let seen = |value: &HeaderValue| eye.sees(value.as_bytes());
+    // A name is in lower case, which hides no credential of Keymoat's shape.
+    let seen =
+        |name: &HeaderName, value: &HeaderValue| eye.sees(value.as_bytes()) || eye.sees(name.as_str().as_bytes());
     let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str(), value.as_bytes());
     let mut names: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, _)| **name != CONTENT_LENGTH && **name != COOKIE)
-        .filter(|(name, value)| seen(value) || known(name, value))
+        .filter(|(name, value)| seen(name, value) || known(name, value))
         .map(|(name, _)| name.clone())
         .collect();
     names.dedup();
@@ -133,7 +135,7 @@ fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
         let Entry::Occupied(entry) = headers.entry(&name) else { continue };
         let values: Vec<HeaderValue> = entry.remove_entry_mult().1.collect();
         for value in values {
-            if seen(&value) {
+            if seen(&name, &value) {
                 strays.push(Some(Place::Header(KNOWN_HEADERS.into_iter().find(|known| name == *known))));
             } else if known(&name, &value) {
                 strays.push(None);
