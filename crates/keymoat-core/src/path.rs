@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::disguise;
+use crate::foreign;
 use crate::format;
 use crate::refusal::{Code, Refusal};
 use crate::secret::Secret;
@@ -61,8 +62,8 @@ pub fn canonical(raw: &str) -> Result<String, Refusal> {
 
 /// The path as a record shows it: credentials masked, control characters escaped, cut at 512 bytes.
 ///
-/// A segment in which something of Keymoat's shape or the `presented` credential can be read, in whatever disguise, is
-/// replaced as a whole. Takes any text, also one that [`canonical`] refused; what follows a `?` is dropped.
+/// A segment in which something of Keymoat's shape, of another provider's, or the `presented` credential can be read, in
+/// whatever disguise, is replaced as a whole. Takes any text, also one that [`canonical`] refused; what follows a `?` is dropped.
 #[must_use]
 pub fn shown(path: &str, presented: Option<&Secret>) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -98,8 +99,9 @@ pub(crate) fn holds(path: &str, presented: &Secret) -> bool {
 
 fn reveals(segment: &[u8], presented: Option<&Secret>) -> bool {
     disguise::any_reading(segment, &mut |reading| {
-        // Compared and forgotten.
-        format::is_in(reading) || presented.is_some_and(|secret| disguise::holds(reading, secret.expose()))
+        // The presented one is compared and forgotten.
+        let is_presented = |secret: &Secret| disguise::holds(reading, secret.expose());
+        format::is_in(reading) || foreign::is_in(reading) || presented.is_some_and(is_presented)
     })
 }
 
@@ -240,6 +242,8 @@ mod tests {
             "%6bm_0123456789abcdef",
             "%256bm_0123456789abcdef",
             "a21fMDEyMzQ1Njc4OWFiY2RlZg",
+            "AIzaSyA0b1C2d3E4f5G6h7I8j9K0l1M2n3O4p5Q",
+            "%41IzaSyA0b1C2d3E4f5G6h7I8j9K0l1M2n3O4p5Q",
         ] {
             let shown = shown(&format!("/a/{hidden}/b?key=x"), None);
             assert!(shown.starts_with("/a/") && shown.ends_with("[redacted]/b"), "{shown}");

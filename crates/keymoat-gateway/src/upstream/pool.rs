@@ -4,6 +4,7 @@
 //! not before. HTTP/2: one connection that all requests share.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -212,14 +213,42 @@ fn is_closed(error: &hyper::Error) -> bool {
     reset || error.is_incomplete_message()
 }
 
-/// An error with its causes; hyper's own text says too little.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error with its causes; hyper's own text says too little. What a peer wrote is left out: the debug data of an
+/// HTTP/2 GOAWAY could repeat a credential.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&words(error));
         cause = error.source();
     }
     text
+}
+
+fn words(error: &(dyn Error + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return error.reason().map_or_else(|| "HTTP/2 failed".to_owned(), |reason| format!("HTTP/2: {reason}"));
+    }
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => words(inner),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(error_chain(&Outer(refused)), "outer: connection refused");
+        let wrapped = io::Error::other(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM));
+        assert!(error_chain(&Outer(wrapped)).starts_with("outer: HTTP/2: "));
+    }
 }

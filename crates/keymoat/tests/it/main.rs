@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod canary;
 mod check;
 mod emulate;
 mod harness;
