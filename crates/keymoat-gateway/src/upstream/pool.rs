@@ -206,7 +206,7 @@ fn repeatable(request: &Request<ToUpstream>) -> Option<Request<ToUpstream>> {
 
 /// Whether the upstream closed the connection before it had answered.
 fn is_closed(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     let reset = source.is_some_and(|error| {
         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected)
     });
