@@ -13,7 +13,8 @@ use hyper::ext::Protocol as ExtendedConnect;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keymoat_core::Code;
 use keymoat_core::record::{Outcome, Protocol};
-use keymoat_gateway::settings::{Limits, Listener};
+use keymoat_core::route::QueryPolicy;
+use keymoat_gateway::settings::{Limits, Listener, UpstreamHttp};
 use keymoat_gateway::tls::client::{self, Alpn};
 use keymoat_gateway::tls::self_signed;
 use rustls_pki_types::ServerName;
@@ -24,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::behind::now;
-use crate::stand::{Stand, close_of, frame};
+use crate::stand::{Stand, close_of, frame, generic, upstream};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -327,4 +328,46 @@ async fn plain_text_on_the_tls_port_is_not_answered() {
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert!(front.stand.records.lock().expect("no panic").is_empty());
+}
+
+/// An upstream that speaks HTTP/2 alone and answers with the trailers that it got, by name and value.
+async fn telling_trailers() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
+                let collected = request.into_body().collect().await.expect("a whole body");
+                let trailers = format!("{:?}", collected.trailers());
+                let told = format!("{trailers} {:?}", collected.to_bytes());
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(told))))
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn trailers_do_not_carry_a_credential_past_the_gateway() {
+    let behind = telling_trailers().await;
+    let stand = Stand::with(Limits::default(), |settings| {
+        let mut upstream = upstream("x", behind, "x-api-key");
+        upstream.http = UpstreamHttp::Http2;
+        settings.upstreams.push(upstream);
+        settings.routes.push(generic("x", "x", &["/x/*"], QueryPolicy::Tokens));
+    });
+    let stream = TcpStream::connect(stand.address).await.expect("it listens");
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2 is spoken");
+    tokio::spawn(connection);
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-goog-api-key", stand.key.parse().expect("ASCII"));
+    trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+    let body = Full::new(Bytes::from_static(b"hello")).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let request = Request::post("http://a.example/x/y").header("x-api-key", &stand.key).body(body);
+    let answer = sender.send_request(request.expect("well formed")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(text(answer).await, "None b\"hello\"");
 }
