@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{Outcome, Side};
+use keymoat_core::refusal::{Code, Refusal};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
@@ -25,8 +26,8 @@ pub(crate) enum BodyError {
     #[error("the body paused for longer than {0:?}")]
     Idle(Duration),
     /// The session was ended from outside: revoked or draining.
-    #[error("the session was ended")]
-    Ended,
+    #[error("the session was ended: {0}")]
+    Ended(Refusal),
     /// The connection that it came from failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
@@ -186,9 +187,9 @@ impl ToClient {
 impl Relayed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(session) = &self.session
-            && session.control().poll_asked(cx).is_ready()
+            && let Poll::Ready(refusal) = session.control().poll_asked(cx)
         {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
+            return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -201,6 +202,18 @@ impl Relayed {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+        }
+    }
+
+    /// Notes why the body ends before its end.
+    fn break_off(&mut self, error: &BodyError) {
+        let record = &mut self.ledger.record;
+        record.cause = Some(error.to_string());
+        record.outcome = Outcome::Failed;
+        if let BodyError::Ended(refusal) = error {
+            record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
+            record.code = Some(refusal.code);
+            record.closed_by = Some(Side::Keymoat);
         }
     }
 
@@ -233,10 +246,7 @@ impl Body for ToClient {
         let polled = ready!(relayed.poll(cx));
         match &polled {
             None => relayed.finish(),
-            Some(Err(error)) => {
-                relayed.ledger.record.outcome = Outcome::Failed;
-                relayed.ledger.record.cause = Some(error.to_string());
-            }
+            Some(Err(error)) => relayed.break_off(error),
             Some(Ok(_)) => {}
         }
         Poll::Ready(polled)

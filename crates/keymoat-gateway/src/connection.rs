@@ -31,7 +31,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let version = match &stream {
         MaybeTls::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Version::HTTP_2,
         MaybeTls::Tls(_) => Version::HTTP_11,
@@ -74,7 +74,7 @@ async fn first_bytes(stream: &TcpStream, limit: Duration) -> Option<Version> {
 }
 
 async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let io = Gated::new(stream, Vec::new(), gate::Limits::default(), limits.head);
     let signal = io.signal();
     let service = {
@@ -102,7 +102,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
             async move { Ok::<_, Infallible>(serve::serve_http2(&worker, &peer, request).await) }
         })
     };
-    let connection = http2_builder(&worker.shared.limits).serve_connection(TokioIo::new(stream), service);
+    let connection = http2_builder(&worker.shared.plan.load().limits).serve_connection(TokioIo::new(stream), service);
     to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod negotiation;
 mod pipelining;
 mod relay;
+mod reload;
 mod road;
 mod scripted;
 mod stand;
