@@ -23,7 +23,9 @@ fn answers_come_in_the_order_of_the_requests_refused_ones_among_them() {
         get("/demo/echo?first", key, ""),
         get("/demo/echo?second", "wrong", ""),
         get("/nowhere", key, ""),
-        format!("POST /demo/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        format!(
+            "POST /demo/echo HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        ),
         get("/demo/echo?last", key, "Connection: close\r\n"),
     ];
     let answers = stand.exchange(&requests.concat());
