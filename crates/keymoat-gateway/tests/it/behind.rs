@@ -14,9 +14,10 @@ use keymoat_gateway::tls::self_signed;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::group_a_http::{in_front_of, read_all_or_reset, wait_until};
-use crate::scripted::{Scripted, Then, switch};
-use crate::stand::{REAL_KEY, Stand, close_of, emulate, frame, generic, read_frame, read_head, upstream};
+use crate::scripted::{Scripted, Then, in_front_of, switch};
+use crate::stand::{
+    REAL_KEY, Stand, close_of, emulate, frame, generic, read_all_or_reset, read_frame, read_head, upstream, wait_until,
+};
 
 /// The real time, because a TLS handshake reads the real clock.
 pub(crate) fn now() -> UnixMillis {

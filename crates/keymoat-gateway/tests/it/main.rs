@@ -5,6 +5,7 @@ mod differential;
 mod gated;
 mod group_a_http;
 mod group_a_http2;
+mod group_a_streams;
 mod group_b_websocket;
 mod group_c_credentials;
 mod limits;

@@ -1,6 +1,6 @@
 //! The front under TLS and over HTTP/2: versions, WebSockets by extended CONNECT (RFC 8441), and misdirected requests.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,8 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::behind::now;
-use crate::group_a_http::{read_all_or_reset, wait_until};
-use crate::stand::{Stand, close_of, frame, generic, read_head, upstream};
+use crate::stand::{Stand, close_of, frame, generic, read_all_or_reset, read_head, upstream, wait_until};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -413,7 +412,7 @@ async fn a_revocation_ends_event_streams_over_both_versions() {
     let events = sender.send_request(events).await.expect("an answer");
     let mut plain = front.stand.connect();
     let get = format!("GET /demo/sse?count=100000 HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", front.stand.key);
-    std::io::Write::write_all(&mut plain, get.as_bytes()).expect("sent");
+    Write::write_all(&mut plain, get.as_bytes()).expect("sent");
     assert!(read_head(&mut plain).starts_with("HTTP/1.1 200 "));
     let running = front.stand.running.as_ref().expect("running");
     wait_until(|| running.live_sessions() == 2);
