@@ -46,9 +46,10 @@ impl Silence {
 }
 
 /// What is known of a client's body while it is on its way, and afterwards.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Uploaded {
     bytes: Cell<u64>,
+    moved: Cell<Instant>,
     cut: Cell<Option<Cut>>,
 }
 
@@ -65,6 +66,11 @@ impl Uploaded {
     /// How many bytes have passed.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// When some of it passed last; when the request began, if nothing has.
+    pub(crate) fn moved(&self) -> Instant {
+        self.moved.get()
     }
 
     /// Why it ended early, if it did.
@@ -84,7 +90,8 @@ pub(crate) struct Upload {
 impl Upload {
     /// Also gives what becomes known of it.
     pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Uploaded>) {
-        let uploaded = Rc::<Uploaded>::default();
+        let uploaded =
+            Rc::new(Uploaded { bytes: Cell::new(0), moved: Cell::new(Instant::now()), cut: Cell::new(None) });
         (Self { incoming, uploaded: uploaded.clone(), idle, silence: Silence::default() }, uploaded)
     }
 }
@@ -104,13 +111,11 @@ impl Body for ToUpstream {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
         match Pin::new(&mut upload.incoming).poll_frame(cx) {
+            // Trailers are not passed on: no stage has looked for credentials in them.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
-                if frame.is_trailers() {
-                    // No stage has looked at trailers, and a credential could be among them (RFC 9110 section 6.5.1
-                    // allows to discard them).
-                    return Poll::Ready(None);
-                }
+                upload.uploaded.moved.set(Instant::now());
                 if let Some(data) = frame.data_ref() {
                     upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
                 }

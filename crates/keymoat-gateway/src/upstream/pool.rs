@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::connect::{Purpose, Spoken, dial};
 use super::{Failure, Link};
-use crate::body::ToUpstream;
+use crate::body::{ToUpstream, Uploaded};
 use crate::executor::LocalExecutor;
 
 /// Idle connections kept per thread and upstream.
@@ -74,18 +75,25 @@ impl Pool {
 }
 
 impl Link {
-    /// Sends a request in origin form and waits for the head of its answer.
+    /// Sends a request in origin form and waits for the head of its answer; the wait begins anew with every part of the
+    /// body that passes.
     ///
     /// A request that met a warm connection which had just been closed is sent again on another one: when nothing of it
     /// had been written, or when it has no body and may be repeated (RFC 9110 section 9.2.2).
     pub(crate) async fn send(
         &self,
         request: Request<ToUpstream>,
+        uploaded: &Uploaded,
     ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
         let limit = self.limits.response_head;
-        let answer = match tokio::time::timeout(limit, self.send_untimed(request)).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(Failure::Slow(self.target.name().clone(), limit)),
+        let mut sending = pin!(self.send_untimed(request));
+        let answer = loop {
+            let moved = uploaded.moved();
+            match tokio::time::timeout_at(moved + limit, sending.as_mut()).await {
+                Ok(answer) => break answer?,
+                Err(_) if uploaded.moved() > moved => {}
+                Err(_) => return Err(Failure::Slow(self.target.name().clone(), limit)),
+            }
         };
         if answer.0.status().is_informational() {
             // A 101 to a request that is no upgrade: what follows it is not HTTP.

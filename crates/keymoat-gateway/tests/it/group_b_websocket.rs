@@ -8,9 +8,8 @@ use keymoat_core::Code;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_gateway::settings::Limits;
 
-use crate::group_a_http::{in_front_of, read_all_or_reset, wait_until};
-use crate::scripted::{Scripted, Then, header, switch};
-use crate::stand::{Stand, close_of, frame, read_all, read_frame};
+use crate::scripted::{Scripted, Then, header, in_front_of, switch};
+use crate::stand::{Stand, close_of, frame, read_all, read_all_or_reset, read_frame, wait_until};
 
 /// An open session on the echo.
 fn session(stand: &Stand) -> TcpStream {
