@@ -6,4 +6,5 @@ mod relay;
 mod negotiation;
 mod road;
 mod scripted;
+mod smuggling;
 mod stand;
