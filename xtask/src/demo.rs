@@ -1,13 +1,13 @@
 //! `cargo xtask demo`: builds the binary and hands the terminal to it.
 
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::{machine, suite};
@@ -30,23 +30,19 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
 
 /// Runs the gateway; a signal to end goes to it, and this process waits for it to end in order.
 fn serve(command: &mut Command) -> Result<ExitCode> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
-    let mut child = command.arg("serve").spawn().context("`keymoat serve` does not start")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
+    // In a group of its own, so that the terminal's Ctrl-C reaches it once: by way of this process.
+    let child = command.arg("serve").stdin(Stdio::null()).process_group(0).spawn();
+    let mut child = child.context("`keymoat serve` does not start")?;
     let gateway = Pid::from_child(&child);
     thread::spawn(move || {
-        for signal in &mut signals {
-            // The terminal sends its interrupt to both processes; other signals come to this one alone.
-            if signal == SIGTERM {
-                let _ = kill_process(gateway, Signal::TERM);
-            }
+        for _ in &mut signals {
+            let _ = kill_process(gateway, Signal::TERM);
         }
     });
     let status = child.wait().context("cannot wait for `keymoat serve`")?;
-    let interrupted = status.signal().is_some_and(|signal| signal == SIGINT || signal == SIGTERM);
     Ok(match status.code() {
-        Some(0) => ExitCode::SUCCESS,
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        None if interrupted => ExitCode::SUCCESS,
         None => ExitCode::FAILURE,
     })
 }

@@ -64,9 +64,9 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts an emulator that records, and a gateway that is configured for it and knows one key.
-    pub(crate) fn configured(binary: &Path) -> Result<Self> {
-        let folder = folder()?;
+    /// Starts an emulator that records, and a gateway that is configured for it and knows one key, in a folder of their own in `place`.
+    pub(crate) fn configured(binary: &Path, place: &Path) -> Result<Self> {
+        let folder = folder(place)?;
         let secret = folder.path().join("upstream.key");
         write_private(&secret, UPSTREAM_KEY.as_bytes())?;
         let emulator = Emulator::start(binary, folder.path(), &secret)?;
@@ -86,9 +86,9 @@ impl Gateway {
         Self::of(gateway, &ready, key_file, Some(emulator), folder)
     }
 
-    /// Starts a gateway as someone does who has only the binary: no configuration at all.
-    pub(crate) fn unconfigured(binary: &Path) -> Result<Self> {
-        let folder = folder()?;
+    /// Starts a gateway as someone does who has only the binary: no configuration at all, and an empty folder.
+    pub(crate) fn unconfigured(binary: &Path, place: &Path) -> Result<Self> {
+        let folder = folder(place)?;
         let (gateway, ready) = ready::start(&mut serve(binary), folder.path(), "gateway")?;
         let key_file = ready::text(&ready, "demo_key_file")?.into();
         Self::of(gateway, &ready, key_file, None, folder)
@@ -183,6 +183,8 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-fn folder() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("keymoat-suite-").tempdir().context("cannot make a temporary folder")
+/// A folder in `place` that ends with the value.
+pub(crate) fn folder(place: &Path) -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("run-").tempdir_in(place);
+    folder.with_context(|| format!("cannot make a folder in `{}`", place.display()))
 }

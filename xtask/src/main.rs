@@ -65,8 +65,9 @@ fn run(command: &Command) -> Result<ExitCode> {
     }
 }
 
-/// The folder of the workspace.
+/// The folder of the workspace: what cargo says now, because checkouts that share a target folder share this binary.
 fn root() -> Result<PathBuf> {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let told = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let xtask = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     xtask.parent().map(Path::to_owned).context("the folder of xtask has no parent")
 }

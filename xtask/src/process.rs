@@ -43,13 +43,14 @@ impl Running {
     /// Starts `command` without input, with both outputs where the command says.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
+        let mut live = live();
         let child = command
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
             .with_context(|| format!("`{program}` does not start"))?;
         let group = Pid::from_child(&child);
-        live().insert(group.as_raw_nonzero().get());
+        live.insert(group.as_raw_nonzero().get());
         Ok(Self { child, group })
     }
 
@@ -126,7 +127,8 @@ pub(crate) fn end_all_on_signal() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            let groups = live().clone();
+            // INVARIANT: held to the end, so that nothing is started or reported any more.
+            let groups = live();
             for sent in [Signal::TERM, Signal::KILL] {
                 for group in groups.iter().filter_map(|&id| Pid::from_raw(id)) {
                     let _ = kill_process_group(group, sent);

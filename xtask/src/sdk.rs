@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::gateway::{Gateway, WRONG_KEY};
+use crate::gateway::{self, Gateway, WRONG_KEY};
 use crate::machine;
 use crate::packages::Store;
 use crate::process::{self, Ended};
@@ -27,7 +27,7 @@ pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
     for release in PYTHON_RELEASES {
         let requirements = scripts.join(format!("requirements-{release}.txt"));
         let python = packages(place).venv(release, &requirements)?;
-        let gateway = Gateway::configured(&binary)?;
+        let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
         command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
         client(place, gateway, &mut command, &format!("google-genai {release}"), &mut findings)?;
@@ -44,7 +44,7 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
         let folder = packages(place).npm(name, &scripts.join(name).join("package.json"))?;
         let script = beside(&folder, &scripts.join("sdk.mjs"))?;
         let node = node.map_or("node".into(), |path| folder.join(path));
-        let gateway = Gateway::configured(&binary)?;
+        let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(node);
         command.arg(script).env("NODE_EXTRA_CA_CERTS", &gateway.ca_file);
         client(place, gateway, &mut command, &format!("@google/genai on {name}"), &mut findings)?;
@@ -60,12 +60,13 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let script = beside(&folder, &scripts.join("page.mjs"))?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
-    for (gateway, name) in
-        [(Gateway::configured(&binary)?, "configured"), (Gateway::unconfigured(&binary)?, "built-in")]
-    {
+    for (gateway, name) in [
+        (Gateway::configured(&binary, place.folder)?, "configured"),
+        (Gateway::unconfigured(&binary, place.folder)?, "built-in"),
+    ] {
         // Apart from the gateway's own files: a browser may well remember where it was.
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let home = folder.path();
+        let home = gateway::folder(place.folder)?;
+        let home = home.path();
         trust(home, &gateway.ca_file, place)?;
         let mut command = Command::new("node");
         command.arg(&script).env("SUITE_CHROMIUM", &chromium).env("SUITE_FOLDER", home).env("HOME", home);

@@ -1,5 +1,6 @@
 //! The one event that every request or session leaves behind.
 
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::time::UnixMillis;
 /// The fields are fixed: the log line, audit, counting and the console read the same ones.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Its own id; ids of one process sort by time.
+    pub id: RecordId,
     /// When the head had arrived.
     pub at: UnixMillis,
     /// The address that the connection came from.
@@ -36,8 +39,10 @@ pub struct Record {
     pub copies_stripped: u16,
     /// The secret was echoed as the lone subprotocol, as the route demands.
     pub lone_subprotocol_echoed: bool,
-    /// The key it was.
+    /// The key it was, or the one that the token was minted from.
     pub key_id: Option<Arc<str>>,
+    /// The token it was.
+    pub token_id: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was refused or failed.
@@ -62,6 +67,32 @@ pub struct Record {
     pub messages_in: u64,
     /// WebSocket messages to the client.
     pub messages_out: u64,
+}
+
+/// The id of a record: 48 bits of milliseconds, then 80 bits that no other record of that millisecond has. Written as
+/// `evt_` and 26 digits of Crockford's base 32, so that the text sorts like the number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(u128);
+
+impl RecordId {
+    /// Of a moment and 80 further bits; what is above them is cut off.
+    #[must_use]
+    pub const fn new(at: UnixMillis, rest: u128) -> Self {
+        let millis = (at.0 as u128) & ((1 << 48) - 1);
+        Self((millis << 80) | (rest & ((1 << 80) - 1)))
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        f.write_str("evt_")?;
+        for place in (0..26).rev() {
+            let digit = (self.0 >> (5 * place)) & 31;
+            f.write_char(DIGITS.get(digit as usize).copied().map_or('0', char::from))?;
+        }
+        Ok(())
+    }
 }
 
 /// What was spoken with the client.
@@ -141,6 +172,7 @@ impl Record {
     #[must_use]
     pub fn begin(at: UnixMillis, client: IpAddr, protocol: Protocol) -> Self {
         Self {
+            id: RecordId::default(),
             at,
             client,
             protocol,
@@ -153,6 +185,7 @@ impl Record {
             copies_stripped: 0,
             lone_subprotocol_echoed: false,
             key_id: None,
+            token_id: None,
             outcome: Outcome::Aborted,
             code: None,
             cause: None,
@@ -166,5 +199,19 @@ impl Record {
             messages_in: 0,
             messages_out: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_like_their_times_and_then_like_their_rest() {
+        let id = |millis, rest| RecordId::new(UnixMillis(millis), rest).to_string();
+        assert!(id(1, 9) < id(2, 1));
+        assert!(id(2, 1) < id(2, 2));
+        assert_eq!(id(1_763_771_332_005, 1), "evt_01kamfddd50000000000000001");
+        assert_eq!(id(0, u128::MAX).len(), "evt_".len() + 26);
     }
 }

@@ -4,16 +4,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection;
-use crate::serve::Peer;
+use crate::peer::Peer;
+use crate::permits::Permit;
 use crate::stream::MaybeTls;
 use crate::worker::Worker;
 
@@ -21,7 +21,11 @@ use crate::worker::Worker;
 const BACKLOG: i32 = 1024;
 /// How long to leave the listener alone after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The body of the answer when all permits are taken. Nothing of the request is read.
+/// Connections that may be told at once that there are too many; the others are closed without a word.
+pub(crate) const TURNED_AWAY_MAX: usize = 256;
+/// How often something is read, and thrown away, of a connection that was turned away.
+const TURNED_AWAY_READS_MAX: usize = 32;
+/// The body of the answer when all permits are taken. It is sent before anything of the request is read.
 const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
     \"status\":503,\"code\":\"unavailable\",\"detail\":\"too many connections, try again\"}";
 
@@ -33,7 +37,11 @@ pub(crate) struct Bound {
 }
 
 /// Opens one socket per thread on the same address, so that the kernel spreads the connections (SO_REUSEPORT).
+///
+/// # Errors
+/// The address is taken, also by another process that would share it: its clients would meet two stores.
 pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
+    socket(address)?.bind(&address.into())?;
     let first = listen(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
@@ -43,9 +51,14 @@ pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
     Ok(Bound { address, sockets })
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -53,44 +66,10 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// The connections that may be open at once, over all threads.
-#[derive(Debug)]
-pub(crate) struct Permits {
-    open: AtomicUsize,
-    max: usize,
-}
-
-/// One open connection's place.
-#[derive(Debug)]
-pub(crate) struct Permit(Arc<Permits>);
-
-impl Permits {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max })
-    }
-
-    fn take(self: &Arc<Self>) -> Option<Permit> {
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.max {
-            return Some(Permit(self.clone()));
-        }
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-
-    /// How many connections are open.
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Accepts until the drain begins; then takes what is already queued and closes the socket.
-pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+///
+/// `number` is the listener's place in the settings: its TLS settings are looked up anew for each connection.
+pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -98,7 +77,7 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<T
             () = worker.draining() => return,
         };
         match accepted {
-            Ok((stream, address)) => admit(&worker, stream, address.ip(), tls.as_ref()),
+            Ok((stream, address)) => admit(&worker, stream, address.ip(), number),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -107,15 +86,19 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<T
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&TlsAcceptor>) {
+fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) {
+    let tls = worker.shared.tls.get(number).and_then(Option::as_ref);
+    let tls = tls.map(|config| TlsAcceptor::from(config.load_full()));
     let Some(permit) = worker.shared.permits.take() else {
-        if tls.is_none() {
-            tokio::task::spawn_local(turn_away(stream));
+        // Under TLS an answer would cost a handshake.
+        if tls.is_none()
+            && let Some(place) = worker.shared.turned_away.take()
+        {
+            tokio::task::spawn_local(turn_away(stream, place));
         }
         return;
     };
     let worker = worker.clone();
-    let tls = tls.cloned();
     tokio::task::spawn_local(async move {
         if stream.set_nodelay(true).is_err() {
             return;
@@ -131,7 +114,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&Tl
 }
 
 async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, permit: Permit, acceptor: TlsAcceptor) {
-    let limit = worker.shared.limits.tls_handshake;
+    let limit = worker.shared.plan.load().limits.tls_handshake;
     match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let tls_name = stream.get_ref().1.server_name().map(Arc::from);
@@ -143,7 +126,8 @@ async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, perm
     }
 }
 
-async fn turn_away(mut stream: TcpStream) {
+/// Answers before anything is read; then throws away what the client sends, so that no reset destroys the answer.
+async fn turn_away(mut stream: TcpStream, _place: Permit) {
     let answer = async {
         let head = format!(
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
@@ -152,7 +136,14 @@ async fn turn_away(mut stream: TcpStream) {
         );
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(OVERLOADED.as_bytes()).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        let mut scratch = [0; 2048];
+        for _ in 0..TURNED_AWAY_READS_MAX {
+            if stream.read(&mut scratch).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, io::Error>(())
     };
     if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), answer).await {
         tracing::debug!(%error, "cannot turn a connection away");
@@ -164,12 +155,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn permits_come_back() {
-        let permits = Permits::new(1);
-        let permit = permits.take().expect("one is free");
-        assert!(permits.take().is_none());
-        drop(permit);
-        assert!(permits.take().is_some());
+    fn a_taken_address_is_not_shared_with_whoever_has_it() {
+        let bound = bind("127.0.0.1:0".parse().expect("an address"), 2).expect("loopback");
+        let error = bind(bound.address, 2).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(bound.sockets);
+        assert!(bind(bound.address, 2).is_ok(), "it is free again");
     }
 
     #[test]

@@ -38,6 +38,13 @@ pub(crate) fn failure(failure: &Failure, route: Option<&Route>, mut ledger: Ledg
     problem(&refusal, route.map(|route| route.dialect))
 }
 
+/// The answer to a client that ended in the middle of its body. It has most likely gone, and the record says so.
+pub(crate) fn cut_short(route: Option<&Route>, mut ledger: Ledger) -> Response<ToClient> {
+    ledger.record.cause = Some(String::from("the client ended before its body did"));
+    let refusal = Refusal::new(Code::RequestInvalid, "the body ended before its time");
+    problem(&refusal, route.map(|route| route.dialect))
+}
+
 /// One of our own endpoints.
 pub(crate) fn own(own: Own, mut ledger: Ledger) -> Response<ToClient> {
     ledger.record.outcome = Outcome::Allowed;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{Outcome, Side};
+use keymoat_core::refusal::{Code, Refusal};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
@@ -25,8 +26,8 @@ pub(crate) enum BodyError {
     #[error("the body paused for longer than {0:?}")]
     Idle(Duration),
     /// The session was ended from outside: revoked or draining.
-    #[error("the session was ended")]
-    Ended,
+    #[error("the session was ended: {0}")]
+    Ended(Refusal),
     /// The connection that it came from failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
@@ -44,19 +45,47 @@ impl Silence {
     }
 }
 
+/// What is known of a client's body while it is on its way, and afterwards.
+#[derive(Debug, Default)]
+pub(crate) struct Uploaded {
+    bytes: Cell<u64>,
+    cut: Cell<Option<Cut>>,
+}
+
+/// Why a client's body did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It paused for too long.
+    Paused,
+    /// The connection failed, or the client ended it.
+    Broken,
+}
+
+impl Uploaded {
+    /// How many bytes have passed.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Why it ended early, if it did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+}
+
 /// A client's body on its way to the upstream, counted, without its trailers.
 pub(crate) struct Upload {
     incoming: Incoming,
-    bytes: Rc<Cell<u64>>,
+    uploaded: Rc<Uploaded>,
     idle: Duration,
     silence: Silence,
 }
 
 impl Upload {
-    /// Also gives the counter of the bytes that have passed.
-    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Cell<u64>>) {
-        let bytes = Rc::new(Cell::new(0));
-        (Self { incoming, bytes: bytes.clone(), idle, silence: Silence::default() }, bytes)
+    /// Also gives what becomes known of it.
+    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Uploaded>) {
+        let uploaded = Rc::<Uploaded>::default();
+        (Self { incoming, uploaded: uploaded.clone(), idle, silence: Silence::default() }, uploaded)
     }
 }
 
@@ -83,13 +112,20 @@ impl Body for ToUpstream {
                     return Poll::Ready(None);
                 }
                 if let Some(data) = frame.data_ref() {
-                    upload.bytes.set(upload.bytes.get() + data.len() as u64);
+                    upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => {
+                upload.uploaded.cut.set(Some(Cut::Broken));
+                Poll::Ready(Some(Err(error.into())))
+            }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => upload.silence.poll(cx, upload.idle).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(upload.silence.poll(cx, upload.idle));
+                upload.uploaded.cut.set(Some(Cut::Paused));
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 
@@ -120,7 +156,7 @@ pub(crate) enum ToClient {
 pub(crate) struct Relayed {
     pub(crate) incoming: Incoming,
     pub(crate) ledger: Ledger,
-    pub(crate) uploaded: Rc<Cell<u64>>,
+    pub(crate) uploaded: Rc<Uploaded>,
     pub(crate) lent: Option<Lent>,
     pub(crate) session: Option<SessionGuard>,
     pub(crate) idle: Duration,
@@ -146,9 +182,9 @@ impl ToClient {
 impl Relayed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(session) = &self.session
-            && session.control().poll_asked(cx).is_ready()
+            && let Poll::Ready(refusal) = session.control().poll_asked(cx)
         {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
+            return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -161,6 +197,18 @@ impl Relayed {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+        }
+    }
+
+    /// Notes why the body ends before its end.
+    fn break_off(&mut self, error: &BodyError) {
+        let record = &mut self.ledger.record;
+        record.cause = Some(error.to_string());
+        record.outcome = Outcome::Failed;
+        if let BodyError::Ended(refusal) = error {
+            record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
+            record.code = Some(refusal.code);
+            record.closed_by = Some(Side::Keymoat);
         }
     }
 
@@ -177,7 +225,7 @@ impl Drop for Relayed {
         if self.incoming.is_end_stream() && self.ledger.record.outcome == Outcome::Aborted {
             self.finish();
         }
-        self.ledger.record.bytes_in = self.uploaded.get();
+        self.ledger.record.bytes_in = self.uploaded.bytes();
     }
 }
 
@@ -193,10 +241,7 @@ impl Body for ToClient {
         let polled = ready!(relayed.poll(cx));
         match &polled {
             None => relayed.finish(),
-            Some(Err(error)) => {
-                relayed.ledger.record.outcome = Outcome::Failed;
-                relayed.ledger.record.cause = Some(error.to_string());
-            }
+            Some(Err(error)) => relayed.break_off(error),
             Some(Ok(_)) => {}
         }
         Poll::Ready(polled)

@@ -1,6 +1,7 @@
 //! One connection from a client: which HTTP version it speaks, and the parser in front of the road.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keymoat_core::gate;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::executor::LocalExecutor;
 use crate::gated::Gated;
-use crate::serve::{self, Peer};
+use crate::peer::Peer;
+use crate::serve;
 use crate::settings::Limits;
 use crate::stream::{ClientStream, MaybeTls, Unstalled};
+use crate::upstream::error_chain;
 use crate::worker::Worker;
 
 /// What hyper reads an HTTP/1 client through: the strict gate, over a socket that gives up on a peer that does not read.
@@ -27,13 +31,13 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let version = match &stream {
         MaybeTls::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Version::HTTP_2,
         MaybeTls::Tls(_) => Version::HTTP_11,
-        MaybeTls::Plain(stream) => match tokio::time::timeout(limits.head, first_bytes(stream)).await {
-            Ok(Some(version)) => version,
-            Ok(None) | Err(_) => return,
+        MaybeTls::Plain(stream) => match first_bytes(stream, limits.head).await {
+            Some(version) => version,
+            None => return,
         },
     };
     let stream = Unstalled::new(stream, limits.write_stall);
@@ -45,12 +49,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) 
     }
 }
 
-/// HTTP/2 in plain text begins with `PRI * HTTP/2.0` (RFC 9113 section 3.4); no HTTP/1 method that we take does.
-async fn first_bytes(stream: &TcpStream) -> Option<Version> {
+/// HTTP/2 in plain text begins with `PRI * HTTP/2.0` (RFC 9113 section 3.4); no HTTP/1 method that we take does. `None`
+/// if nothing came in time.
+async fn first_bytes(stream: &TcpStream, limit: Duration) -> Option<Version> {
     const PREFACE: &[u8] = b"PRI ";
     let mut seen = [0; PREFACE.len()];
+    let deadline = Instant::now() + limit;
     loop {
-        let read = stream.peek(&mut seen).await.ok().filter(|read| *read > 0)?;
+        let read =
+            tokio::time::timeout_at(deadline, stream.peek(&mut seen)).await.ok()?.ok().filter(|read| *read > 0)?;
         let (seen, expected) = (seen.get(..read)?, PREFACE.get(..read)?);
         if seen != expected {
             return Some(Version::HTTP_11);
@@ -58,12 +65,16 @@ async fn first_bytes(stream: &TcpStream) -> Option<Version> {
         if read == PREFACE.len() {
             return Some(Version::HTTP_2);
         }
+        if Instant::now() >= deadline {
+            // The gate answers a head that does not end.
+            return Some(Version::HTTP_11);
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let io = Gated::new(stream, Vec::new(), gate::Limits::default(), limits.head);
     let signal = io.signal();
     let service = {
@@ -78,23 +89,9 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         .header_read_timeout(limits.keep_alive)
         .max_headers(100)
         .max_buf_size(READ_BYTES_MAX)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = worker.draining() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = worker.stopping() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = %crate::upstream::error_chain(&error), "connection from client ended");
-    }
+    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
 }
 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
@@ -105,12 +102,20 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
             async move { Ok::<_, Infallible>(serve::serve_http2(&worker, &peer, request).await) }
         })
     };
-    let connection = http2_builder(&worker.shared.limits).serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let connection = http2_builder(&worker.shared.plan.load().limits).serve_connection(TokioIo::new(stream), service);
+    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
+}
+
+/// Drives a connection until it ends, is told to when the drain begins, or has to when everything stops.
+async fn to_its_end<C>(worker: &Worker, connection: C, end_gracefully: impl FnOnce(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = worker.draining() => {
-            connection.as_mut().graceful_shutdown();
+            end_gracefully(connection.as_mut());
             tokio::select! {
                 ended = connection => ended,
                 () = worker.stopping() => return,
@@ -118,7 +123,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error = %crate::upstream::error_chain(&error), "connection from client ended");
+        tracing::debug!(error = %error_chain(&error), "connection from client ended");
     }
 }
 

@@ -282,14 +282,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gated<S> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Ends the stream to the client. If the gate stopped reading, what the client still sends is thrown away, at most
-    /// 256 KiB and two seconds of it, so that the answer reaches it.
+    /// Ends the stream to the client. If the gate stopped reading, or a body was not read to its end, what the client
+    /// still sends is thrown away, at most 256 KiB and two seconds of it, so that the answer reaches it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
-        if matches!(this.phase, Phase::Replaced(_) | Phase::Broken(_)) || this.gate.is_waiting() {
+        let stopped = matches!(this.phase, Phase::Replaced(_) | Phase::Broken(_));
+        if stopped || this.gate.is_waiting() || this.gate.is_mid_body() {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
@@ -478,6 +479,20 @@ mod tests {
         let begin = Instant::now();
         gated.shutdown().await.unwrap();
         assert_eq!(begin.elapsed().as_secs(), LINGER.as_secs(), "a client that never closes");
+
+        let (mut client, mut gated) = pair();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
+        assert!(now(&mut gated).await.unwrap().ends_with(b"he"));
+        let begin = Instant::now();
+        gated.shutdown().await.unwrap();
+        assert_eq!(begin.elapsed().as_secs(), LINGER.as_secs(), "a client that has not sent all of its body");
+
+        let (mut client, mut gated) = pair();
+        client.write_all(GET).await.unwrap();
+        assert_eq!(now(&mut gated).await.unwrap(), GET);
+        let begin = Instant::now();
+        gated.shutdown().await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO, "nothing more is expected");
 
         let (mut client, mut gated) = pair();
         client.write_all(b"\r\n").await.unwrap();

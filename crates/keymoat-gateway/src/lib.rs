@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod body;
+mod claim;
 mod clock;
 mod connection;
 mod dialect;
@@ -10,7 +11,12 @@ mod executor;
 pub mod gated;
 mod gateway;
 mod ledger;
+mod opening;
 mod own;
+mod passage;
+mod peer;
+mod permits;
+mod plan;
 pub mod relay;
 mod serve;
 pub mod session;
@@ -22,4 +28,5 @@ mod worker;
 
 pub use gateway::{Gateway, Running, StartError};
 pub use ledger::Records;
+pub use plan::PlanError;
 pub use upstream::TargetError;

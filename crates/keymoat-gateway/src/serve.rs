@@ -2,41 +2,28 @@
 //!
 //! Each stage takes the last one's value and returns its own; only the ledger, which carries the record, goes along.
 
-use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
-use keymoat_core::head::{Ask, Head, Opening, Transport};
+use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::policy::Grant;
-use keymoat_core::record::{Outcome, Protocol, Record};
+use keymoat_core::record::{Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
 use keymoat_core::{credential, identity, path, policy, route};
+use tracing::Instrument;
 
-use crate::accept::Permit;
-use crate::body::{ToClient, ToUpstream, Upload};
+use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
+use crate::passage::Passage;
+use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, dialect, own, relay, upstream};
-
-/// Who is at the other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// Its address.
-    pub(crate) client: IpAddr,
-    /// Whether the connection is under TLS.
-    pub(crate) tls: bool,
-    /// The name that its TLS handshake asked for (RFC 6066 section 3).
-    pub(crate) tls_name: Option<Arc<str>>,
-    /// The connection's place, held until the last of its tasks has ended.
-    pub(crate) _permit: Permit,
-}
+use crate::{answer, dialect, opening, own, relay, upstream};
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -57,7 +44,8 @@ pub(crate) async fn serve_http1(
     };
     let switch = Switch::http1(hyper::upgrade::on(&mut request), signal.clone(), passed);
     let (parts, body) = request.into_parts();
-    let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).await;
+    let span = span(&ledger);
+    let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
     if passed == Passed::Upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return answer::closing(answer);
     }
@@ -76,14 +64,23 @@ pub(crate) async fn serve_http2(
     let transport = if websocket { Transport::Http2WebSocket } else { Transport::Http2 };
     let switch = Switch::http2(hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    travel(worker, peer, parts, body, transport, switch, ledger).await
+    let span = span(&ledger);
+    travel(worker, peer, parts, body, transport, switch, ledger).instrument(span).await
 }
 
 fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Incoming>) -> Ledger {
-    let mut record = Record::begin(clock::now(), peer.client, protocol);
+    let now = clock::now();
+    let mut record = Record::begin(now, peer.client, protocol);
+    record.id = worker.record_id(now);
     record.method = known_method(request.method());
     record.path = path::shown(request.uri().path(), None);
     Ledger::begin(record, worker.shared.records.clone())
+}
+
+/// What diagnostics of this request are found by; they name the record and nothing that a client could have chosen.
+fn span(ledger: &Ledger) -> tracing::Span {
+    let record = &ledger.record;
+    tracing::debug_span!("request", id = %record.id, protocol = record.protocol.word(), method = record.method)
 }
 
 /// The method as a word from a closed list, because a client's own could carry anything.
@@ -125,7 +122,8 @@ async fn travel(
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
     }
-    let Some(route) = route::find(&worker.shared.routes, &head) else {
+    let plan = worker.shared.plan.load_full();
+    let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
     };
@@ -134,23 +132,19 @@ async fn travel(
     ledger.record.dialect = Some(route.dialect);
     let admitted = admit(worker, &mut head, route, &mut ledger.record)
         .and_then(|grant| Ok((grant, dialect::upstream_path(route, &mut head)?)));
-    match std::mem::replace(&mut head.ask, Ask::Http) {
-        Ask::Http => match admitted {
-            Ok((grant, path)) => Box::pin(http(worker, peer, head, &path, body, route, grant, &switch, ledger)).await,
-            Err(refusal) => answer::refusal(&refusal, Some(route), ledger),
-        },
-        Ask::WebSocket(_) if !switch.is_possible() => {
+    let mut passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+    match (std::mem::replace(&mut head.ask, Ask::Http), admitted) {
+        (Ask::Http, Ok((grant, path))) => Box::pin(http(passage, head, &path, body, grant)).await,
+        (Ask::Http, Err(refusal)) => passage.refuse(&refusal),
+        (Ask::WebSocket(_), _) if !passage.switch.is_possible() => {
             let refusal = Refusal::new(Code::RequestInvalid, "the upgrade cannot be told apart from a plain request");
-            answer::refusal(&refusal, Some(route), ledger)
+            passage.refuse(&refusal)
         }
-        Ask::WebSocket(opening) => {
-            ledger.record.protocol = Protocol::WebSocket;
+        (Ask::WebSocket(offered), admitted) => {
+            passage.ledger.record.protocol = Protocol::WebSocket;
             match admitted {
-                Ok((grant, path)) => {
-                    Box::pin(websocket_dial_first(worker, peer, head, opening, &path, route, grant, switch, ledger))
-                        .await
-                }
-                Err(refusal) => relay::refuse_websocket(&refusal, &opening, route, switch, peer, worker, ledger),
+                Ok((grant, path)) => Box::pin(opening::dial_first(passage, head, offered, &path, grant)).await,
+                Err(refusal) => opening::refuse(passage, &refusal, &offered),
             }
         }
     }
@@ -164,80 +158,35 @@ fn admit(worker: &Worker, head: &mut Head, route: &Route, record: &mut Record) -
     policy::decide(identity, route, record)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the stages' values, each used once")]
-async fn http(
-    worker: &Rc<Worker>,
-    peer: &Rc<Peer>,
-    head: Head,
-    path: &str,
-    body: Incoming,
-    route: &Route,
-    grant: Grant,
-    switch: &Switch,
-    mut ledger: Ledger,
-) -> Response<ToClient> {
-    let (upload, uploaded) = Upload::new(body, worker.shared.limits.body_idle);
-    let request = link(worker, route).and_then(|link| {
-        let request = upstream::for_http(link, head, path, route.dialect, peer, ToUpstream::Upload(upload))?;
+/// A plain request: sent up, and answered with what comes back.
+async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, grant: Grant) -> Response<ToClient> {
+    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle);
+    let request = passage.link().and_then(|link| {
+        let upload = ToUpstream::Upload(upload);
+        let request = upstream::for_http(&link, head, path, passage.route.dialect, passage.peer, upload)?;
         Ok((link, request))
     });
     let (link, request) = match request {
         Ok(request) => request,
-        Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
+        Err(refusal) => return passage.refuse(&refusal),
     };
-    match link.send(request).await {
+    let failure = match link.send(request).await {
         Ok((response, lent)) => {
-            ledger.record.upstream_millis = Some(ledger.elapsed_millis());
-            relay::http(worker, response, lent, uploaded, route, grant, ledger)
+            passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
+            return relay::http(passage, response, lent, uploaded, grant);
         }
-        Err(failure) => {
-            ledger.record.bytes_in = uploaded.get();
-            if let Some(rejection) = switch.body_error() {
-                return answer::closing(answer::refusal(&answer::of_gate(rejection), Some(route), ledger));
-            }
-            answer::failure(&failure, Some(route), ledger)
-        }
-    }
-}
-
-/// The opening for dialects whose credential and limits are known from the head: dial, and only then switch.
-#[expect(clippy::too_many_arguments, reason = "the stages' values, each used once")]
-async fn websocket_dial_first(
-    worker: &Rc<Worker>,
-    peer: &Rc<Peer>,
-    head: Head,
-    opening: Opening,
-    path: &str,
-    route: &Route,
-    grant: Grant,
-    switch: Switch,
-    mut ledger: Ledger,
-) -> Response<ToClient> {
-    let key = upstream::fresh_key();
-    let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
-    let request = link(worker, route).and_then(|link| {
-        let request = upstream::for_websocket(link, head, path, route.dialect, peer, (&key, &labels))?;
-        Ok((link, request))
-    });
-    let (link, request) = match request {
-        Ok(request) => request,
-        Err(refusal) => return relay::refuse_websocket(&refusal, &opening, route, switch, peer, worker, ledger),
+        Err(failure) => failure,
     };
-    match upstream::open_websocket(link, request, &key, &labels).await {
-        Ok(opened) => {
-            ledger.record.upstream_millis = Some(ledger.elapsed_millis());
-            relay::websocket(worker, peer, opened, &opening, route, grant, switch, ledger)
-        }
-        Err(failure) => {
-            ledger.record.cause = Some(failure.to_string());
-            ledger.record.outcome = Outcome::Failed;
-            relay::refuse_websocket(&failure.refusal(), &opening, route, switch, peer, worker, ledger)
-        }
+    passage.ledger.record.bytes_in = uploaded.bytes();
+    if let Some(rejection) = passage.switch.body_error() {
+        return answer::closing(passage.refuse(&answer::of_gate(rejection)));
     }
-}
-
-fn link<'a>(worker: &'a Worker, route: &Route) -> Result<&'a upstream::Link, Refusal> {
-    worker
-        .link(&route.upstream)
-        .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
+    match uploaded.cut() {
+        None => answer::failure(&failure, Some(passage.route), passage.ledger),
+        Some(Cut::Paused) => {
+            let refusal = Refusal::new(Code::RequestTimeout, "the body paused for too long: send it at once");
+            answer::closing(passage.refuse(&refusal))
+        }
+        Some(Cut::Broken) => answer::closing(answer::cut_short(Some(passage.route), passage.ledger)),
+    }
 }

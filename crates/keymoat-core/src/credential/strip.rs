@@ -41,6 +41,10 @@ pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> V
         }
         !stray
     });
+    if eye.sees_across(b'&', head.query.as_str().as_bytes()) {
+        head.query.retain(|_| false);
+        strays.push(Some(Place::Query(None)));
+    }
     if let Ask::WebSocket(opening) = &mut head.ask {
         let seen = opening.offer.drop_labels(|label| eye.sees(label));
         let known = opening.offer.drop_labels(|label| eye.knows(label));
@@ -79,6 +83,13 @@ impl Eye<'_> {
             // Compared and forgotten.
             format::is_in(reading) || self.found.iter().any(|found| disguise::holds(reading, found.credential.expose()))
         })
+    }
+
+    /// Whether a credential that has the `separator` in it stands in `text`, where it was cut in two by looking at what
+    /// is between the separators.
+    fn sees_across(&self, separator: u8, text: &[u8]) -> bool {
+        // Searched for one byte and forgotten.
+        self.found.iter().any(|found| found.credential.expose().contains(&separator)) && self.sees(text)
     }
 
     /// Whether the value, decoded up to three times, is a secret that the snapshot knows.
@@ -165,10 +176,15 @@ fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
             !stray
         })
         .collect();
+    let joined = kept.join(&b";"[..]);
+    if eye.sees_across(b';', &joined) {
+        strays.push(Some(Place::Cookie));
+        headers.remove(COOKIE);
+        return;
+    }
     if strays.len() == before {
         return;
     }
-    let joined = kept.join(&b";"[..]);
     match HeaderValue::from_bytes(joined.trim_ascii()) {
         Ok(value) if !value.is_empty() => headers.insert(COOKIE, value),
         _ => headers.remove(COOKIE),

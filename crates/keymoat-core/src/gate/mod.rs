@@ -130,6 +130,12 @@ impl Gate {
         matches!(&self.state, State::Head(head) if head.is_begun())
     }
 
+    /// Whether a body has begun and not ended: its client may still be sending.
+    #[must_use]
+    pub fn is_mid_body(&self) -> bool {
+        matches!(self.state, State::Body { .. } | State::Chunked(_) | State::Trailers(_))
+    }
+
     /// Whether the last head was a WebSocket upgrade and nothing goes on before [`Self::open`].
     #[must_use]
     pub fn is_waiting(&self) -> bool {

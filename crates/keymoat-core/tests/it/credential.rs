@@ -408,6 +408,23 @@ fn a_generic_route_removes_credentials_from_where_they_do_not_belong() {
 }
 
 #[test]
+fn a_credential_with_a_separator_in_it_is_found_where_the_separator_cuts_it() {
+    let credential = "imported;key&of=old";
+    let outcome = Scenario::http(&format!("/a?x=1&q={credential}&y=2"))
+        .header("x-api-key", credential)
+        .header("cookie", format!("theme=dark; sid={credential}; b=2"))
+        .run();
+    assert_eq!(outcome.head.query.as_str(), "");
+    assert!(!outcome.head.headers.contains_key("cookie"));
+    assert_eq!(outcome.record.copies_stripped, 2);
+
+    let without_copies = Scenario::http("/a?x=1&y=2").header("x-api-key", credential).header("cookie", "a=1; b=2");
+    let outcome = without_copies.run();
+    assert_eq!(outcome.head.query.as_str(), "x=1&y=2");
+    assert_eq!(outcome.head.headers["cookie"], "a=1; b=2");
+}
+
+#[test]
 fn a_credential_in_an_unlisted_place_is_removed_and_the_right_place_named() {
     let told = |scenario: Scenario| {
         let outcome: Outcome = scenario.carriers(&["header:x-api-key"]).run();

@@ -1,6 +1,7 @@
 //! What the core promises, driven from outside: whole heads go in, decisions come out.
 
 mod credential;
+mod error_pages;
 mod promise;
 mod scenario;
 mod secret;

@@ -1,6 +1,5 @@
 //! Relays one HTTP answer: its head cleaned, its body streamed as it comes, event streams unbuffered.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,8 +10,9 @@ use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
 
 use crate::answer;
-use crate::body::{BodyClock, Relayed, ToClient};
-use crate::ledger::Ledger;
+use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
+use crate::claim;
+use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
 use crate::worker::Worker;
@@ -35,14 +35,13 @@ const NOT_RETURNED: [HeaderName; 11] = [
 
 /// Passes the upstream's answer on. The record is written when the body has ended, or the client has gone.
 pub(crate) fn http(
-    worker: &Worker,
+    passage: Passage<'_>,
     response: Response<Incoming>,
     lent: Option<Lent>,
-    uploaded: Rc<Cell<u64>>,
-    route: &Route,
+    uploaded: Rc<Uploaded>,
     grant: Grant,
-    mut ledger: Ledger,
 ) -> Response<ToClient> {
+    let Passage { worker, plan, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
     let session = match live_session(worker, &incoming, &parts.headers, route, &grant) {
@@ -55,7 +54,7 @@ pub(crate) fn http(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let idle = worker.shared.limits.body_idle;
+    let idle = plan.limits.body_idle;
     let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default() };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
@@ -73,7 +72,7 @@ fn live_session(
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    super::open_session(worker, route, grant).map(Some)
+    claim::session(worker, route, grant).map(Some)
 }
 
 fn clean(headers: &mut HeaderMap) {

@@ -33,7 +33,7 @@ pub(super) async fn dial(
     let name = &target.upstream.name;
     match tokio::time::timeout(limits.connect, connect(target, purpose)).await {
         Ok(connected) => connected,
-        Err(_) => Err(Failure::Connect(name.clone(), format!("no connection within {} s", limits.connect.as_secs()))),
+        Err(_) => Err(Failure::Connect(name.clone(), format!("no connection within {:?}", limits.connect))),
     }
 }
 

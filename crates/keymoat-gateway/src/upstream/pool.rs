@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, Uri, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -75,17 +76,22 @@ impl Pool {
 impl Link {
     /// Sends a request in origin form and waits for the head of its answer.
     ///
-    /// A request that met a warm connection which had just been closed is sent again on another one: only when nothing of
-    /// it had been written.
+    /// A request that met a warm connection which had just been closed is sent again on another one: when nothing of it
+    /// had been written, or when it has no body and may be repeated (RFC 9110 section 9.2.2).
     pub(crate) async fn send(
         &self,
         request: Request<ToUpstream>,
     ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
         let limit = self.limits.response_head;
-        match tokio::time::timeout(limit, self.send_untimed(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::Slow(self.target.name().clone(), limit.as_secs())),
+        let answer = match tokio::time::timeout(limit, self.send_untimed(request)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(Failure::Slow(self.target.name().clone(), limit)),
+        };
+        if answer.0.status().is_informational() {
+            // A 101 to a request that is no upgrade: what follows it is not HTTP.
+            return Err(Failure::Protocol(self.target.name().clone(), String::from("it switched protocols unasked")));
         }
+        Ok(answer)
     }
 
     async fn send_untimed(
@@ -104,11 +110,15 @@ impl Link {
                 }
             }
             let Some(mut sender) = self.pool.take_idle() else { break };
+            let copy = repeatable(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, Some(Lent { sender, pool: self.pool.clone() }))),
                 Err(mut error) => {
-                    let Some(unsent) = error.take_message() else { return Err(self.broke(&error.into_error())) };
-                    request = unsent;
+                    let copy = copy.filter(|_| is_closed(error.error()));
+                    let Some(again) = error.take_message().or(copy) else {
+                        return Err(self.broke(&error.into_error()));
+                    };
+                    request = again;
                 }
             }
         }
@@ -180,6 +190,27 @@ impl Link {
     fn broke(&self, error: &hyper::Error) -> Failure {
         Failure::Protocol(self.target.name().clone(), error_chain(error))
     }
+}
+
+/// A second copy of a request that may be sent twice: without a body, and idempotent.
+fn repeatable(request: &Request<ToUpstream>) -> Option<Request<ToUpstream>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(ToUpstream::Empty);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// Whether the upstream closed the connection before it had answered.
+fn is_closed(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let reset = source.is_some_and(|error| {
+        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected)
+    });
+    reset || error.is_incomplete_message()
 }
 
 /// An error with its causes; hyper's own text says too little. What a peer wrote is left out: the debug data of an

@@ -8,7 +8,7 @@ use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
-use crate::serve::Peer;
+use crate::peer::Peer;
 use crate::settings::Inject;
 
 /// A plain request; `path` is the one that the upstream knows.

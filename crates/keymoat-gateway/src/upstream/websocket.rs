@@ -53,7 +53,7 @@ pub(crate) async fn open_websocket(
     let (stream, _) = dial(&link.target, Purpose::WebSocket, &link.limits).await?;
     match tokio::time::timeout(limit, shake_hands(link, stream, opening, key, labels)).await {
         Ok(opened) => opened,
-        Err(_) => Err(Failure::Slow(link.target.name().clone(), limit.as_secs())),
+        Err(_) => Err(Failure::Slow(link.target.name().clone(), limit)),
     }
 }
 

@@ -1,10 +1,18 @@
 //! Drives the gateway and its parts through the doors that clients use.
 
+mod behind;
 mod differential;
 mod gated;
-mod relay;
+mod group_a_http;
+mod group_a_http2;
+mod group_b_websocket;
+mod group_c_credentials;
+mod limits;
 mod negotiation;
+mod relay;
+mod reload;
 mod road;
 mod scripted;
 mod smuggling;
 mod stand;
+mod tls_and_http2;

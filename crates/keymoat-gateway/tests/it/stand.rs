@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     pub(crate) recorder: Recorder,
+    /// Where the emulator listens.
+    pub(crate) behind: SocketAddr,
     pub(crate) records: Arc<Mutex<Vec<Record>>>,
     pub(crate) key: String,
     pub(crate) running: Option<Running>,
@@ -135,8 +137,16 @@ impl Stand {
         )
         .expect("a gateway");
         let address = running.addresses()[0];
-        let stand =
-            Self { address, recorder, records, key: text, running: Some(running), snapshots, emulator: Some(emulator) };
+        let stand = Self {
+            address,
+            recorder,
+            behind,
+            records,
+            key: text,
+            running: Some(running),
+            snapshots,
+            emulator: Some(emulator),
+        };
         stand.know(&stand.key, &Stand::a_key("key_one", Scopes::All));
         stand
     }

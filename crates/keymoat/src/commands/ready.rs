@@ -75,8 +75,8 @@ impl Ready {
              Try it in another terminal. A key in a header works:\n  \
              curl -H \"X-API-Key: {key}\" {gateway}/api/events\n\
              Google's SDK (pip install google-genai) works with nothing but its address changed:\n  \
-             GEMINI_API_KEY=\"{key}\" GOOGLE_GEMINI_BASE_URL={gateway} python3 -c 'from google import genai; \
-             print(genai.Client().models.generate_content(model=\"gemini-2.5-flash\", contents=\"hello\").text)'\n\
+             GEMINI_API_KEY=\"{key}\" GOOGLE_GEMINI_BASE_URL={gateway} python3 -c 'from google import genai; client = genai.Client(); \
+             print(client.models.generate_content(model=\"gemini-2.5-flash\", contents=\"hello\").text)'\n\
              A key in a URL is refused, and the answer says what to do:\n  \
              curl \"{gateway}/api/events?api_key={key}\"\n",
             file = key_file.display(),
@@ -133,7 +133,7 @@ mod tests {
         Try it in another terminal. A key in a header works:
           curl -H "X-API-Key: $(cat '/tmp/a b/demo.key')" http://127.0.0.1:8787/api/events
         Google's SDK (pip install google-genai) works with nothing but its address changed:
-          GEMINI_API_KEY="$(cat '/tmp/a b/demo.key')" GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8787 python3 -c 'from google import genai; print(genai.Client().models.generate_content(model="gemini-2.5-flash", contents="hello").text)'
+          GEMINI_API_KEY="$(cat '/tmp/a b/demo.key')" GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8787 python3 -c 'from google import genai; client = genai.Client(); print(client.models.generate_content(model="gemini-2.5-flash", contents="hello").text)'
         A key in a URL is refused, and the answer says what to do:
           curl "http://127.0.0.1:8787/api/events?api_key=$(cat '/tmp/a b/demo.key')"
         "#);

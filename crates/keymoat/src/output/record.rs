@@ -15,6 +15,7 @@ struct Fields<'a> {
     timestamp: String,
     level: &'static str,
     event: &'static str,
+    id: String,
     client: String,
     protocol: &'static str,
     method: &'a str,
@@ -31,6 +32,8 @@ struct Fields<'a> {
     lone_subprotocol_echoed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<&'a str>,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -63,7 +66,8 @@ fn json(record: &Record) -> String {
     let fields = Fields {
         timestamp: rfc3339(record.at),
         level: level(record.outcome),
-        event: "request",
+        event: if record.protocol == Protocol::WebSocket { "session" } else { "request" },
+        id: record.id.to_string(),
         client: record.client.to_string(),
         protocol: record.protocol.word(),
         method: record.method,
@@ -75,6 +79,7 @@ fn json(record: &Record) -> String {
         copies_stripped: record.copies_stripped,
         lone_subprotocol_echoed: record.lone_subprotocol_echoed,
         key_id: record.key_id.as_deref(),
+        token_id: record.token_id.as_deref(),
         outcome: record.outcome.word(),
         code: record.code.map(keymoat_core::Code::word),
         cause: record.cause.as_deref(),
@@ -186,7 +191,24 @@ mod tests {
 
     #[test]
     fn a_record_is_one_json_object_a_line() {
-        insta::assert_snapshot!(line(&refused(), LogFormat::Json).trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"request","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
+        insta::assert_snapshot!(line(&refused(), LogFormat::Json).trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","id":"evt_00000000000000000000000000","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
+    }
+
+    #[test]
+    fn every_field_is_explained_in_the_book() {
+        let page = include_str!("../../../../docs/src/record.md");
+        let mut record = refused();
+        record.upstream = Some("events".into());
+        record.key_id = Some("key_1".into());
+        record.token_id = Some("token_1".into());
+        record.cause = Some("why".to_owned());
+        record.upstream_millis = Some(1);
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&line(&record, LogFormat::Json)).expect("an object");
+        assert_eq!(fields.len(), 28, "a new field is left out above");
+        for field in fields.keys() {
+            assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
+        }
     }
 
     #[test]

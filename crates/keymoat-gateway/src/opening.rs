@@ -1,55 +1,82 @@
-//! Starts the relay of a WebSocket, or closes one that was refused so that its client can read why.
+//! How a WebSocket comes to be open, or is refused so that its client can read why.
+//!
+//! There are two orders. In both, no byte of the client crosses before the upstream's valid 101.
+//!
+//! ```text
+//! dial first       claim ─▶ dial ─▶ upstream's 101 ─▶ our 101 ─▶ relay
+//! first message    our 101 ─▶ one message ─▶ decide ─▶ claim ─▶ dial ─▶ upstream's 101 ─▶ the message ─▶ relay
+//! ```
+//!
+//! [`dial_first`] serves every session whose credential and limits are known from its head: all that long-lived keys
+//! open. The first-message order is for limits that depend on the message; it shares [`start`] from the dialling on.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, Response};
-use keymoat_core::head::Opening;
+use keymoat_core::head::{Head, Opening};
 use keymoat_core::policy::Grant;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::{Dialect, Route};
+use keymoat_core::route::Dialect;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tracing::Instrument;
 
-use super::switch::{ClientEnd, Switch};
-use super::websocket::{End, close_refused, relay};
-use crate::answer;
 use crate::body::ToClient;
-use crate::clock;
+use crate::claim;
 use crate::ledger::Ledger;
-use crate::serve::Peer;
-use crate::session::{SessionGuard, SessionInfo};
-use crate::upstream::Opened;
-use crate::worker::Worker;
+use crate::passage::Passage;
+use crate::relay::ClientEnd;
+use crate::relay::websocket::{End, close_refused, relay};
+use crate::session::SessionGuard;
+use crate::upstream::{self, Opened};
 
 /// How long a refused Gemini client may take to begin its first message.
 const FIRST_MESSAGE: Duration = Duration::from_millis(500);
 /// How much of it is read before the refusal.
 const FIRST_BYTES: usize = 2048;
 
-/// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
-#[expect(clippy::too_many_arguments, reason = "the stages' values, each used once")]
-pub(crate) fn websocket(
-    worker: &Rc<Worker>,
-    peer: &Rc<Peer>,
-    opened: Opened,
-    opening: &Opening,
-    route: &Route,
+/// Dial first: claim, dial, the upstream's 101, ours with what it selected, relay.
+pub(crate) async fn dial_first(
+    mut passage: Passage<'_>,
+    head: Head,
+    opening: Opening,
+    path: &str,
     grant: Grant,
-    switch: Switch,
-    mut ledger: Ledger,
 ) -> Response<ToClient> {
-    let session = match open_session(worker, route, &grant) {
-        Ok(session) => session,
-        Err(refusal) => return refuse_websocket(&refusal, opening, route, switch, peer, worker, ledger),
+    let key = upstream::fresh_key();
+    let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
+    let claimed = claim::session(passage.worker, passage.route, &grant).and_then(|session| {
+        let (link, dialect) = (passage.link()?, passage.route.dialect);
+        let request = upstream::for_websocket(&link, head, path, dialect, passage.peer, (&key, &labels))?;
+        Ok((session, link, request))
+    });
+    let (session, link, request) = match claimed {
+        Ok(claimed) => claimed,
+        Err(refusal) => return refuse(passage, &refusal, &opening),
     };
+    match upstream::open_websocket(&link, request, &key, &labels).await {
+        Ok(opened) => {
+            passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
+            start(passage, opened, &opening, session)
+        }
+        Err(failure) => {
+            passage.ledger.record.cause = Some(failure.to_string());
+            passage.ledger.record.outcome = Outcome::Failed;
+            refuse(passage, &failure.refusal(), &opening)
+        }
+    }
+}
+
+/// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
+fn start(passage: Passage<'_>, opened: Opened, opening: &Opening, session: SessionGuard) -> Response<ToClient> {
+    let Passage { peer, plan, route, switch, mut ledger, .. } = passage;
     let selected = selection(opening, opened.selected.as_deref(), &mut ledger);
     let answer = switch.answer(opening, selected);
     ledger.record.status = Some(answer.status().as_u16());
-    let (limits, dialect) = (worker.shared.limits, route.dialect);
-    let peer = peer.clone();
-    tokio::task::spawn_local(async move {
+    let (limits, dialect, peer) = (plan.limits, route.dialect, peer.clone());
+    let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
+    let relaying = async move {
         let _peer = peer;
         let Some(client) = Box::pin(switch.take()).await else { return };
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
@@ -66,23 +93,17 @@ pub(crate) fn websocket(
         record.closed_by = Some(end.closed_by);
         (record.bytes_in, record.bytes_out) = (end.bytes_in, end.bytes_out);
         (record.messages_in, record.messages_out) = (end.messages_in, end.messages_out);
-    });
+    };
+    tokio::task::spawn_local(relaying.instrument(span));
     answer
 }
 
 /// Refuses a WebSocket in the one way that a browser can read: upgraded, then closed with code and reason.
-pub(crate) fn refuse_websocket(
-    refusal: &Refusal,
-    opening: &Opening,
-    route: &Route,
-    switch: Switch,
-    peer: &Rc<Peer>,
-    worker: &Rc<Worker>,
-    mut ledger: Ledger,
-) -> Response<ToClient> {
+pub(crate) fn refuse(passage: Passage<'_>, refusal: &Refusal, opening: &Opening) -> Response<ToClient> {
     if matches!(refusal.code, Code::RequestInvalid) {
-        return answer::refusal(refusal, Some(route), ledger);
+        return passage.refuse(refusal);
     }
+    let Passage { worker, peer, route, switch, mut ledger, .. } = passage;
     let selected = selection(opening, None, &mut ledger);
     let answer = switch.answer(opening, selected);
     let outcome = if ledger.record.outcome == Outcome::Failed { Outcome::Failed } else { Outcome::Refused };
@@ -132,15 +153,4 @@ fn selection(opening: &Opening, upstream: Option<&str>, ledger: &mut Ledger) -> 
     value.set_sensitive(true);
     ledger.record.lone_subprotocol_echoed = true;
     Some(value)
-}
-
-/// Takes a session in, and decides once more: a revocation may have come between the decision and this moment.
-pub(crate) fn open_session(worker: &Worker, route: &Route, grant: &Grant) -> Result<SessionGuard, Refusal> {
-    let key = &grant.identity.key;
-    let info = SessionInfo { key_id: Some(key.id.clone()), route: route.name.clone(), opened_at: clock::now() };
-    let session = worker.shared.sessions.insert(info)?;
-    if worker.shared.snapshots.load().is_revoked(&key.id) {
-        return Err(Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"));
-    }
-    Ok(session)
 }

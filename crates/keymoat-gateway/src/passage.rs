@@ -1,0 +1,40 @@
+//! What accompanies a request from the moment its route is known.
+
+use std::rc::Rc;
+
+use http::Response;
+use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::route::Route;
+
+use crate::answer;
+use crate::body::ToClient;
+use crate::ledger::Ledger;
+use crate::peer::Peer;
+use crate::plan::Plan;
+use crate::relay::Switch;
+use crate::upstream::Link;
+use crate::worker::Worker;
+
+/// The surroundings of one request on its road, and the ledger that records it.
+pub(crate) struct Passage<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) peer: &'a Rc<Peer>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) route: &'a Route,
+    pub(crate) switch: Switch,
+    pub(crate) ledger: Ledger,
+}
+
+impl Passage<'_> {
+    /// The link to the route's upstream.
+    pub(crate) fn link(&self) -> Result<Link, Refusal> {
+        self.worker
+            .link(self.plan, &self.route.upstream)
+            .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
+    }
+
+    /// Ends the passage with a refusal over HTTP.
+    pub(crate) fn refuse(self, refusal: &Refusal) -> Response<ToClient> {
+        answer::refusal(refusal, Some(self.route), self.ledger)
+    }
+}
