@@ -116,6 +116,7 @@ pub(crate) fn withholds_header(name: &str) -> bool {
     crate::carrier::KNOWN_HEADERS.contains(&name)
         || matches!(name, "cookie" | "origin" | "referer" | "forwarded" | "x-real-ip" | "x-goog-user-project")
         || name.starts_with("x-forwarded-")
+        || name.starts_with("x-goog-iam-")
 }
 
 #[cfg(test)]

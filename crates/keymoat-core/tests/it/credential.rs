@@ -471,3 +471,23 @@ fn a_route_outside_the_scopes_is_forbidden() {
         Scenario::http("/a").key(KEY, |key| key.scopes = scopes(&["voice", "events"])).header("x-api-key", KEY).run();
     assert_eq!(outcome.word(), "changed");
 }
+
+#[test]
+fn refuses_a_credential_in_the_host() {
+    let foreign = "An-Imported-Key-0123456789";
+    for (host, credential) in [(KEY, KEY), (OTHER, KEY), (foreign, foreign)] {
+        let scenario = Scenario::http("/a").host(&format!("{host}.example")).header("x-api-key", credential);
+        let outcome = scenario.run();
+        assert_eq!(outcome.word(), "request_invalid", "{}", outcome.detail());
+        assert!(outcome.detail().starts_with("a credential in the host"), "{}", outcome.detail());
+    }
+}
+
+#[test]
+fn drops_a_header_whose_name_is_a_credential() {
+    let name = format!("x{}", KEY.replace('_', "%5f"));
+    let (taken, head, record) = Scenario::http("/a").header("x-api-key", KEY).header(&name, "1").take();
+    assert!(taken.is_ok());
+    assert!(head.headers.keys().all(|name| !name.as_str().contains("%5f")));
+    assert_eq!(record.copies_stripped, 1);
+}

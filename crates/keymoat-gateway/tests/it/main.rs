@@ -15,5 +15,6 @@ mod relay;
 mod reload;
 mod road;
 mod scripted;
+mod smuggling;
 mod stand;
 mod tls_and_http2;

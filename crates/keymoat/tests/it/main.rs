@@ -7,3 +7,4 @@ mod harness;
 mod help;
 mod keys;
 mod serve;
+mod tidy;

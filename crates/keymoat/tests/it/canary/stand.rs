@@ -1,6 +1,7 @@
 //! The real binary in front of an emulator, a rude upstream and dead ends; canaries; and everything that came out.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -77,7 +78,8 @@ pub(crate) struct Stand {
     pub(crate) canaries: Canaries,
     recorder: Recorder,
     searcher: Searcher,
-    leaks: RefCell<Vec<String>>,
+    /// What came out that may not, with the places.
+    leaks: RefCell<BTreeMap<String, Vec<String>>>,
     _emulator: oneshot::Sender<()>,
 }
 
@@ -126,7 +128,7 @@ impl Stand {
     pub(crate) fn came_out(&self, output: Output, place: &str, bytes: &[u8]) {
         for (canary, spelling) in self.searcher.find(bytes) {
             if !may_be_in(canary, output) {
-                self.leaks.borrow_mut().push(format!("`{canary}` ({spelling}) in {output:?}: {place}"));
+                self.leak(format!("`{canary}` ({spelling}) in {output:?}"), place);
             }
         }
     }
@@ -138,7 +140,7 @@ impl Stand {
             self.came_out(Output::Upstream, place, text.as_bytes());
             let places = request.places_of(&self.canaries.upstream);
             if !matches!(places.as_slice(), [one] if one == "header:x-api-key" || one == "header:x-goog-api-key") {
-                self.leaks.borrow_mut().push(format!("the real key stood in {places:?}: {place}"));
+                self.leak(format!("the real key stood in {places:?}"), place);
             }
         }
         self.recorder.clear();
@@ -157,7 +159,14 @@ impl Stand {
             self.came_out(Output::Log, &format!("line {number}"), line.as_bytes());
         }
         let leaks = self.leaks.borrow();
-        assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks[..leaks.len().min(60)].join("\n"));
+        let told = |(what, places): (&String, &Vec<String>)| {
+            format!("{what}, {} times, first: {}\n", places.len(), places[..places.len().min(3)].join("; "))
+        };
+        assert!(leaks.is_empty(), "leaks:\n{}", leaks.iter().map(told).collect::<String>());
+    }
+
+    fn leak(&self, what: String, place: &str) {
+        self.leaks.borrow_mut().entry(what).or_default().push(place.to_owned());
     }
 
     /// Searches what other processes can see of the process; it must live.

@@ -112,6 +112,7 @@ pub(crate) fn exchange_http2(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        stream.set_nodelay(true).expect("a small thing");
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2 is spoken");
         tokio::spawn(connection);
