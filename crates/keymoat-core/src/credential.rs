@@ -100,9 +100,14 @@ pub(crate) fn is_absent(value: &Secret) -> bool {
 }
 
 fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::Advice) -> Result<(), Refusal> {
-    let in_path = found.iter().take(COPIES_MAX).find(|found| path::holds(&head.path, &found.credential));
-    if let Some(found) = in_path {
-        record.path = path::shown(&head.path, Some(&found.credential));
+    let mut in_path = found.iter().take(COPIES_MAX).filter(|found| path::holds(&head.path, &found.credential));
+    if let Some(first) = in_path.next() {
+        record.path = if in_path.all(|other| other.credential.matches(&first.credential)) {
+            path::shown(&head.path, Some(&first.credential))
+        } else {
+            // Masking one leaves the others.
+            String::from(path::HIDDEN)
+        };
     } else if !format::is_whole_in(head.path.as_bytes()) {
         return Ok(());
     }

@@ -454,6 +454,12 @@ fn a_credential_in_the_path_is_refused_and_masked() {
         assert_eq!(outcome.detail(), "a credential in the path: send it in header `x-api-key`");
         assert!(outcome.record.path.starts_with("/a/[redacted]"), "{}", outcome.record.path);
     }
+    // Two different ones, of a shape that does not show.
+    let outcome = Scenario::http("/a/first-of-two/second-of-two")
+        .header("x-api-key", "first-of-two")
+        .header("authorization", "Bearer second-of-two")
+        .run();
+    assert_eq!((outcome.word().as_str(), outcome.record.path.as_str()), ("request_invalid", "/[redacted]"));
     // Nobody presented it, but it is one.
     assert_eq!(Scenario::http(&format!("/a/{KEY}")).run().word(), "request_invalid");
     let short = Scenario::http("/api/test").key("test", |_| {}).header("x-api-key", "test").run();
