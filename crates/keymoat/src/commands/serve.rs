@@ -12,7 +12,7 @@ use keymoat_core::{Key, Snapshot, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
 use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Feed, Store};
+use keymoat_store::{Change, Feed, Store};
 use tracing::Level;
 
 use super::print;
@@ -162,7 +162,7 @@ fn advised(error: StartError) -> anyhow::Error {
 
 /// Takes over what changes in the store; sessions of a key that was revoked are ended.
 fn watch_store(store: Arc<Store>, snapshots: Arc<ArcSwap<Snapshot>>, running: Arc<Running>) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |snapshot| {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, .. }| {
         let revoked = newly_revoked(&snapshots.load().keys, &snapshot.keys);
         // First the view, then the sessions: a session that is opened in between is decided by the new view.
         snapshots.store(Arc::new(snapshot));
