@@ -131,11 +131,11 @@ impl Store {
         }
     }
 
-    /// Removes the secret of an upstream; its dates stay.
+    /// Removes the secret of an upstream and gives its dates, which stay.
     ///
     /// # Errors
     /// [`StoreError::SecretUnknown`] when there is none, and whatever the disk refuses.
-    pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_secret(upstream, now),
         }

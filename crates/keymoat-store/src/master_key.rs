@@ -61,8 +61,9 @@ impl MasterKey {
         decode(digits).map(Some).ok_or_else(|| self.malformed(dir))
     }
 
-    /// Where it is kept.
-    pub(crate) fn place(&self, dir: &Path) -> Place {
+    /// Where the master key of the store in `dir` is kept.
+    #[must_use]
+    pub fn place(&self, dir: &Path) -> Place {
         Place(match self {
             Self::InFolder => format!("`{}`", path(dir).display()),
             Self::File(path) | Self::Credential(path) => format!("`{}`", path.display()),

@@ -37,7 +37,7 @@ impl Sqlite {
         let mut writer = held(&self.writer);
         let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let retired = retire(&change, upstream, now)?;
-        match (before, retired) {
+        match (before, retired.is_some()) {
             (Before::Nothing, true) => return Err(StoreError::SecretExists { upstream: upstream.to_owned() }),
             (Before::Secret, false) => return Err(StoreError::SecretUnknown),
             _ => {}
@@ -54,16 +54,14 @@ impl Sqlite {
         Ok(SealedSecret { upstream: upstream.into(), version, created_at: now, retired_at: None })
     }
 
-    pub(crate) fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         self.refuse_replaced()?;
         let mut writer = held(&self.writer);
         let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if !retire(&change, upstream, now)? {
-            return Err(StoreError::SecretUnknown);
-        }
+        let removed = retire(&change, upstream, now)?.ok_or(StoreError::SecretUnknown)?;
         keys::count_change(&change)?;
         change.commit()?;
-        Ok(())
+        Ok(removed)
     }
 
     pub(crate) fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
@@ -71,14 +69,7 @@ impl Sqlite {
         let mut statement = reader.prepare_cached(
             "SELECT upstream, version, created_at, retired_at FROM upstream_secret ORDER BY upstream, version",
         )?;
-        let secrets = statement.query_map([], |row| {
-            Ok(SealedSecret {
-                upstream: row.get(0)?,
-                version: row.get(1)?,
-                created_at: UnixMillis(row.get(2)?),
-                retired_at: row.get::<_, Option<i64>>(3)?.map(UnixMillis),
-            })
-        })?;
+        let secrets = statement.query_map([], read_dates)?;
         Ok(secrets.collect::<Result<_, _>>()?)
     }
 
@@ -130,14 +121,22 @@ fn read_sealed(row: &Row<'_>) -> rusqlite::Result<(u32, Sealed)> {
     Ok((row.get(0)?, Sealed { kek_id: KekId(row.get(1)?), wrapped_dek: row.get(2)?, sealed: row.get(3)? }))
 }
 
-/// Leaves the dates of the live version and nothing to open. Tells whether there was one.
-fn retire(connection: &Connection, upstream: &str, now: UnixMillis) -> Result<bool, StoreError> {
-    let retired = connection.execute(
+fn read_dates(row: &Row<'_>) -> rusqlite::Result<SealedSecret> {
+    Ok(SealedSecret {
+        upstream: row.get(0)?,
+        version: row.get(1)?,
+        created_at: UnixMillis(row.get(2)?),
+        retired_at: row.get::<_, Option<i64>>(3)?.map(UnixMillis),
+    })
+}
+
+/// Leaves the dates of the live version, if there is one, and nothing to open.
+fn retire(connection: &Connection, upstream: &str, now: UnixMillis) -> Result<Option<SealedSecret>, StoreError> {
+    let mut statement = connection.prepare_cached(
         "UPDATE upstream_secret SET retired_at = ?2, wrapped_dek = NULL, sealed = NULL
-         WHERE upstream = ?1 AND retired_at IS NULL",
-        params![upstream, now.0],
+         WHERE upstream = ?1 AND retired_at IS NULL RETURNING upstream, version, created_at, retired_at",
     )?;
-    Ok(retired > 0)
+    Ok(statement.query_row(params![upstream, now.0], read_dates).optional()?)
 }
 
 fn next_version(connection: &Connection, upstream: &str) -> Result<u32, StoreError> {

@@ -6,3 +6,4 @@ mod harness;
 mod help;
 mod keys;
 mod serve;
+mod upstreams;
