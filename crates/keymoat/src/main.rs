@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod output;
 mod process;
+mod sealed;
 
 use std::process::ExitCode;
 

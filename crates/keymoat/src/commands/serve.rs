@@ -12,7 +12,7 @@ use keymoat_core::{Key, Snapshot, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
 use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Feed, Store};
+use keymoat_store::{Change, Feed, Store};
 use tracing::Level;
 
 use super::print;
@@ -21,6 +21,7 @@ use crate::config::{self, Config, DEFAULT_FILE, LogFormat, Tls};
 use crate::demo::{self, Emulators};
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
+use crate::sealed::{self, Taken};
 
 /// How often the store is looked at for keys that other processes made or revoked.
 const STORE_LOOK: Duration = Duration::from_millis(250);
@@ -66,12 +67,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     warnings.append(&mut config.warnings);
     let output = Output::start(arguments.log_format.or(config.log.format))?;
     diagnostics::install(&output, arguments.log_level.or(config.log.level).unwrap_or(Level::INFO));
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    warn(&mut warnings);
     let served = serve(arguments.json, config, &output);
     output.flush();
     served
+}
+
+/// Writes what works, but should not stay so.
+fn warn(warnings: &mut Vec<String>) {
+    for warning in warnings.drain(..) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// What to serve. A configuration without any upstream is the first run.
@@ -92,7 +98,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
 
 fn serve(json: bool, mut config: Config, output: &Output) -> anyhow::Result<()> {
     let now = time::now();
-    let store = Arc::new(Store::open(&config.store_dir)?);
+    let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
+    let taken = sealed::take(&mut config, &store)?;
+    warn(&mut config.warnings);
     let store_dir = std::path::absolute(&config.store_dir)?;
     let first_run = config.upstreams.is_empty() && config.routes.is_empty();
     let mut demo_key_file = None;
@@ -121,7 +129,7 @@ fn serve(json: bool, mut config: Config, output: &Output) -> anyhow::Result<()> 
     let signals = process::signals()?;
     let running = Gateway::start(settings, Arc::clone(&snapshots), Arc::new(move |record| records.record(record)));
     let running = Arc::new(running.map_err(advised)?);
-    let feed = watch_store(store, snapshots, Arc::clone(&running))?;
+    let feed = watch_store(store, snapshots, Arc::clone(&running), taken)?;
     let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
     print(&if json { ready.json()? } else { ready.text(emulators.as_ref().map(Emulators::address), has_keys) })?;
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
@@ -161,8 +169,13 @@ fn advised(error: StartError) -> anyhow::Error {
 }
 
 /// Takes over what changes in the store; sessions of a key that was revoked are ended.
-fn watch_store(store: Arc<Store>, snapshots: Arc<ArcSwap<Snapshot>>, running: Arc<Running>) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |snapshot| {
+fn watch_store(
+    store: Arc<Store>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    running: Arc<Running>,
+    taken: Taken,
+) -> anyhow::Result<Feed> {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
         let revoked = newly_revoked(&snapshots.load().keys, &snapshot.keys);
         // First the view, then the sessions: a session that is opened in between is decided by the new view.
         snapshots.store(Arc::new(snapshot));
@@ -170,6 +183,7 @@ fn watch_store(store: Arc<Store>, snapshots: Arc<ArcSwap<Snapshot>>, running: Ar
             let sessions = running.end_sessions_of_key(&key_id);
             tracing::info!(key_id = &*key_id, sessions, "the key is revoked");
         }
+        secrets.iter().for_each(|change| sealed::tell(&taken, change));
     })?;
     Ok(feed)
 }

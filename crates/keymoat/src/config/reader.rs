@@ -48,6 +48,11 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem::at(self.source.place(&span), message));
     }
 
+    /// Notes a problem that stands nowhere in the file.
+    pub(crate) fn report_overall(&mut self, message: String) {
+        self.problems.push(Problem::overall(message));
+    }
+
     /// Notes something that works, but should not stay so.
     pub(crate) fn warn(&mut self, message: String) {
         self.warnings.push(message);

@@ -11,10 +11,11 @@ use super::preset::{PRESETS, Preset};
 use super::problem::unknown;
 use super::secret::Reference;
 
-/// An upstream, and the dialect that its preset brings for routes that name none.
+/// An upstream, where its secret came from, and the dialect that its preset brings for routes that name none.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) upstream: Upstream,
+    pub(crate) reference: Option<Reference>,
     pub(crate) dialect: Dialect,
 }
 
@@ -25,7 +26,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         let words: Vec<&str> = PRESETS.iter().map(|preset| preset.word).collect();
         Preset::named(word).ok_or_else(|| unknown("preset", word, &words))
     });
-    let secret = file.secret.as_ref().and_then(|text| secret(read, text));
+    let (secret, reference) = file.secret.as_ref().and_then(|text| secret(read, text)).unzip();
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
         (None, Some(preset)) => base_url(preset.url).expect("presets are well formed"),
@@ -42,12 +43,6 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         Some(inject) => read.judge(Some(inject), |text| parse_inject(text))?,
         None => preset.map_or(Inject::Header(http::header::AUTHORIZATION), Preset::inject),
     };
-    if secret.is_some() && !origin.tls && !is_loopback(&origin.host) {
-        read.warn(format!(
-            "upstream `{}` gets its secret over plain HTTP, where everyone on the way can read it: use https",
-            name.get_ref()
-        ));
-    }
     let http = match &file.http {
         Some(word) => read.judge(Some(word), |word| parse_http(word))?,
         None => UpstreamHttp::Auto,
@@ -55,19 +50,32 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     let ca_file = file.ca.as_ref().map(|path| read.path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
     let name = name.get_ref().as_str().into();
-    Some(Named { upstream: Upstream { name, origin, path_prefix, secret, inject, ca_file, http }, dialect })
+    let upstream = Upstream { name, origin, path_prefix, secret, inject, ca_file, http };
+    if let Some(warning) = secret_in_plain_text(&upstream) {
+        read.warn(warning);
+    }
+    Some(Named { upstream, reference, dialect })
 }
 
-fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
+/// The warning of an upstream whose secret everyone on the way can read.
+pub(crate) fn secret_in_plain_text(upstream: &Upstream) -> Option<String> {
+    let exposed = upstream.secret.is_some() && !upstream.origin.tls && !is_loopback(&upstream.origin.host);
+    exposed.then(|| {
+        let name = &upstream.name;
+        format!("upstream `{name}` gets its secret over plain HTTP, where everyone on the way can read it: use https")
+    })
+}
+
+fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<(Secret, Reference)> {
     let base = read.base().to_owned();
-    let fetched =
-        Reference::parse(text.get_ref(), &base).and_then(|reference| reference.fetch(|name| read.variable(name)));
+    let fetched = Reference::parse(text.get_ref(), &base)
+        .and_then(|reference| Ok((reference.fetch(|name| read.variable(name))?, reference)));
     match fetched {
-        Ok((secret, warning)) => {
+        Ok(((secret, warning), reference)) => {
             if let Some(warning) = warning {
                 read.warn(warning);
             }
-            Some(secret)
+            Some((secret, reference))
         }
         Err(error) => {
             read.report(text.span(), error.to_string());

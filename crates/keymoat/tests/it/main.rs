@@ -8,3 +8,4 @@ mod help;
 mod keys;
 mod serve;
 mod tidy;
+mod upstreams;
