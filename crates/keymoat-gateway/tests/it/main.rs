@@ -9,6 +9,7 @@ mod group_b_websocket;
 mod group_c_credentials;
 mod limits;
 mod negotiation;
+mod origins;
 mod relay;
 mod reload;
 mod road;

@@ -54,8 +54,9 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     };
     let ca_file = file.ca.as_ref().map(|path| read.path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
-    let name = name.get_ref().as_str().into();
-    Some(Named { upstream: Upstream { name, origin, path_prefix, secret, inject, ca_file, http }, dialect })
+    let upstream =
+        Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    Some(Named { upstream, dialect })
 }
 
 fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
