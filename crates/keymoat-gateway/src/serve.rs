@@ -191,7 +191,7 @@ async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, 
         Ok(request) => request,
         Err(refusal) => return passage.refuse(&refusal),
     };
-    let failure = match link.send(request).await {
+    let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
             return relay::http(passage, response, lent, uploaded, &access);

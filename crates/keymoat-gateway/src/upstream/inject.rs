@@ -31,7 +31,8 @@ pub(super) fn put_on(upstream: &Upstream, headers: &mut HeaderMap, query: &mut S
     }
 }
 
-/// Takes off whatever a client put where the secret would stand, so that a request without a key cannot try out others.
+/// Takes off whatever a client put where the secret would stand, in whatever spelling: it could be read in place of the
+/// real key, or try out others where there is none.
 pub(super) fn take_off(upstream: &Upstream, head: &mut Head) {
     match &upstream.inject {
         Inject::Header(name) => {

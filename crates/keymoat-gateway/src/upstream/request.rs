@@ -65,9 +65,7 @@ fn rebuild(
     access: &Access,
 ) -> Result<(Method, HeaderMap, Uri), Refusal> {
     let upstream = &link.target.upstream;
-    if matches!(access, Access::Public) {
-        inject::take_off(upstream, &mut head);
-    }
+    inject::take_off(upstream, &mut head);
     let mut headers = head.headers;
     replace_forwarding(&mut headers, passage.route.dialect, &head.host, passage.peer);
     headers.remove(header::EXPECT);
@@ -82,11 +80,23 @@ fn rebuild(
     Ok((head.method, headers, uri))
 }
 
-/// What a client says of the way that it came is not believed. A generic upstream is told what we saw; a provider, nothing.
+/// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
+/// routed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
-    const FORWARDING: [&str; 6] =
-        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
-    for name in FORWARDING {
+    const FORWARDING: [&str; 9] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    let is_forwarding = |name: &str| FORWARDING.contains(&name) || name.starts_with("x-forwarded-");
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {

@@ -286,3 +286,19 @@ pub(crate) fn close_of((opcode, payload): &(u8, Vec<u8>)) -> (u16, String) {
     let code = u16::from_be_bytes([payload[0], payload[1]]);
     (code, String::from_utf8_lossy(&payload[2..]).into_owned())
 }
+
+/// What comes up to the end of the stream or its reset.
+pub(crate) fn read_all_or_reset(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Looks again and again until it holds.
+pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came to hold");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -54,8 +54,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     };
     let ca_file = file.ca.as_ref().map(|path| read.path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
-    let upstream =
-        Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
     Some(Named { upstream, dialect })
 }
 
