@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use keymoat_core::UnixMillis;
 use rusqlite::ErrorCode;
 
+use crate::master_key::Place;
 use crate::new_key::NAME_CHARS_MAX;
 use crate::private_file::PrivateFileError;
+use crate::upstream_secret::{SECRET_BYTES_MAX, UPSTREAM_CHARS_MAX};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,24 +24,70 @@ pub enum StoreError {
     },
     /// There is a database, but not the master key that its digests were made with.
     #[error(
-        "`{path}` is missing, and without it no key in the database is recognised: restore it from your backup; \
-         if there is none, move `keymoat.db` away and make all keys anew"
+        "there is no master key at {place}, and without it no key in the database is recognised and no sealed secret \
+         opens: restore it from your backup, or say where it is with KEYMOAT_MASTER_KEY_FILE; if it is lost, move \
+         `keymoat.db` away, make all keys anew and enter the upstreams' secrets again"
     )]
     MasterKeyMissing {
-        /// The master key's file.
-        path: PathBuf,
+        /// Where it was looked for.
+        place: Place,
     },
-    /// The master key's file holds something else.
-    #[error("`{path}` is not a master key (64 hexadecimal digits): restore it from your backup")]
+    /// The master key was to come from a place where there is none, and there is no store yet.
+    #[error(
+        "there is no master key at {place}: put 64 random hexadecimal digits there (`openssl rand -hex 32`), mode 0400"
+    )]
+    MasterKeyAbsent {
+        /// Where it was looked for.
+        place: Place,
+    },
+    /// What was given for a master key is something else.
+    #[error("{place} is not a master key (64 hexadecimal digits, or 32 bytes in base64): restore it from your backup")]
     MasterKeyMalformed {
-        /// The master key's file.
-        path: PathBuf,
+        /// Where it was read.
+        place: Place,
     },
     /// The master key is another one than the database's digests were made with.
-    #[error("`{path}` is not the master key of this database: restore the one that belongs to it")]
+    #[error("{place} is not the master key of this database: restore the one that belongs to it")]
     MasterKeyWrong {
-        /// The master key's file.
-        path: PathBuf,
+        /// Where it was read.
+        place: Place,
+    },
+    /// An upstream's name cannot be one. It is not shown, because it may be a credential that was pasted there.
+    #[error(
+        "an upstream's name has letters, digits, `-` and `_`, {UPSTREAM_CHARS_MAX} at most, and does not start with \
+         `km_`, `kmt_` or `kma_`"
+    )]
+    UpstreamNameInvalid,
+    /// The secret is empty or far too long.
+    #[error("an upstream's secret has 1 to {SECRET_BYTES_MAX} bytes")]
+    SecretLength,
+    /// The upstream has a sealed secret.
+    #[error("upstream `{upstream}` has a sealed secret: replace it with `keymoat upstream rotate {upstream}`")]
+    SecretExists {
+        /// The upstream's name.
+        upstream: String,
+    },
+    /// No upstream of this name has a sealed secret. The name is not shown, because it may be a credential.
+    #[error(
+        "no upstream of this name has a sealed secret: `keymoat upstream list` shows all, `keymoat upstream add` seals one"
+    )]
+    SecretUnknown,
+    /// A sealed secret does not open. Nothing of it is known.
+    #[error(
+        "the sealed secret of upstream `{upstream}` does not open: {why}; enter it again with `keymoat upstream rotate \
+         {upstream} --secret-file PATH`"
+    )]
+    SecretUnopenable {
+        /// The upstream's name.
+        upstream: String,
+        /// What is wrong with it.
+        why: Unopenable,
+    },
+    /// The target of a backup is there already.
+    #[error("`{dir}` exists: name a folder that does not, so that no other backup is overwritten")]
+    BackupExists {
+        /// The target.
+        dir: PathBuf,
     },
     /// A later version of Keymoat has changed the schema.
     #[error("the store has schema {found}, this version of keymoat knows up to {known}: use a newer keymoat")]
@@ -132,6 +180,17 @@ pub enum StoreError {
         /// SQLite's own words.
         source: rusqlite::Error,
     },
+}
+
+/// Why a sealed secret does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unopenable {
+    /// The row names a key that is not derived from this store's master key.
+    #[error("it was sealed under another master key")]
+    OtherMasterKey,
+    /// A byte was changed, or the row belongs to another upstream, version or key.
+    #[error("it is damaged, or was moved there from another row")]
+    Damaged,
 }
 
 impl From<rusqlite::Error> for StoreError {

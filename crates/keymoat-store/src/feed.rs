@@ -1,4 +1,4 @@
-//! The feed: a thread that looks for changes at a steady pace and hands over a new snapshot for each.
+//! The feed: a thread that looks for changes at a steady pace and hands each of them over.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use keymoat_core::Snapshot;
-
 use crate::Store;
 use crate::error::StoreError;
 use crate::sqlite::Watch;
+use crate::upstream_secret::Change;
 
 /// A running feed. Stops, and waits for its thread, on [`Feed::stop`] or drop.
 #[derive(Debug)]
@@ -29,17 +28,19 @@ pub struct Freshness {
 }
 
 impl Feed {
-    /// Looks at the store at once, gives the first snapshot to `into` before it returns, and then looks again `every` so often.
+    /// Looks at the store at once, gives the first [`Change`] to `into` before it returns, and then looks again `every` so often.
     ///
-    /// `into` is called on the feed's own thread, only when something changed. While looks fail, the last snapshot stays
-    /// and [`Freshness::age`] grows: whoever decides refuses when it is too old.
+    /// The first one holds every sealed secret of an upstream; later ones only those that were sealed, replaced or
+    /// removed since. `into` is called on the feed's own thread, only when something changed. While looks fail, the last
+    /// snapshot stays and [`Freshness::age`] grows: whoever decides refuses when it is too old. A sealed secret that
+    /// does not open is no failed look: it is told in its place, and revocations go on.
     ///
     /// # Errors
     /// Whatever the first look meets, or the system's refusal of a thread.
     pub fn start(
         store: Arc<Store>,
         every: Duration,
-        into: impl Fn(Snapshot) + Send + 'static,
+        into: impl Fn(Change) + Send + 'static,
     ) -> Result<Self, StoreError> {
         let began = Instant::now();
         let freshness = Freshness { origin: began, seen_millis: Arc::new(AtomicU64::new(0)) };
@@ -91,9 +92,9 @@ struct Lookout {
 
 impl Lookout {
     /// Looks once. `began` is read before the question, because a slow answer must not look fresh.
-    fn look(&mut self, began: Instant, into: impl Fn(Snapshot)) -> Result<(), StoreError> {
-        if let Some(snapshot) = self.store.changed_since(&mut self.watch)? {
-            into(snapshot);
+    fn look(&mut self, began: Instant, into: impl Fn(Change)) -> Result<(), StoreError> {
+        if let Some(change) = self.store.changed_since(&mut self.watch)? {
+            into(change);
         }
         self.freshness.note(began);
         Ok(())

@@ -1,6 +1,8 @@
-//! Keeps: Keymoat's keys behind one [`Store`], snapshots of it, and the feed that notices changes of other processes.
+//! Keeps: Keymoat's keys and the upstreams' sealed secrets behind one [`Store`], snapshots of it, and the feed that
+//! notices changes of other processes.
 //!
-//! This is the only crate with SQL. No credential is ever stored: a key is found by its keyed digest.
+//! This is the only crate with SQL. No credential of a client is ever stored: a key is found by its keyed digest. An
+//! upstream's secret, which must be had again, is stored encrypted only.
 //! Every function here may wait for the disk (bounded by [`BUSY_WAIT`] for locks), so none is called from a thread
 //! that serves connections.
 
@@ -10,7 +12,9 @@ mod file_system;
 mod master_key;
 mod new_key;
 pub mod private_file;
+mod seal;
 mod sqlite;
+mod upstream_secret;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +22,14 @@ use std::time::Duration;
 
 use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
 
-pub use error::StoreError;
+use self::sqlite::Before;
+
+pub use error::{StoreError, Unopenable};
 pub use feed::{Feed, Freshness};
+pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
 pub use sqlite::{Sqlite, Watch};
+pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
 /// How long a reader or writer waits for another process's lock before it gives up with [`StoreError::Busy`].
 pub const BUSY_WAIT: Duration = Duration::from_millis(250);
@@ -29,20 +37,29 @@ pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Where keys are kept. Several processes may have one store open at once.
 #[derive(Debug)]
 pub enum Store {
-    /// One folder with a SQLite database and the master key.
+    /// One folder with a SQLite database.
     Sqlite(Sqlite),
 }
 
 impl Store {
-    /// Opens the store in the folder `dir` and makes folder, database and master key where they are missing.
+    /// Opens the store in the folder `dir` with the master key in the same folder, and makes what is missing of both.
+    ///
+    /// # Errors
+    /// As of [`Store::open_with`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, &MasterKey::InFolder)
+    }
+
+    /// Opens the store in the folder `dir` and makes folder and database where they are missing, and the master key if
+    /// it belongs into the folder.
     ///
     /// The folder gets mode 0700, `keymoat.db` and `master.key` 0600; the schema is brought up to date.
     ///
     /// # Errors
     /// A master key or database that others can read, a missing or wrong master key, a schema that is newer than this
     /// program, a network file system, and whatever the disk or SQLite refuses.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Sqlite::open(dir).map(Self::Sqlite)
+    pub fn open_with(dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
+        Sqlite::open(dir, master_key).map(Self::Sqlite)
     }
 
     /// What credentials are digested with before they are stored or looked up.
@@ -94,6 +111,70 @@ impl Store {
         }
     }
 
+    /// Seals the first secret of an upstream: it is encrypted and can be opened with the master key only.
+    ///
+    /// # Errors
+    /// [`StoreError::SecretExists`] when there is one, a name or secret that cannot be one, and whatever the disk refuses.
+    pub fn seal_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Nothing, secret, now),
+        }
+    }
+
+    /// Seals another secret in place of the one that an upstream has. Nobody can open that one any more.
+    ///
+    /// # Errors
+    /// [`StoreError::SecretUnknown`] when there is none, and as of [`Store::seal_secret`].
+    pub fn rotate_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Secret, secret, now),
+        }
+    }
+
+    /// Removes the secret of an upstream and gives its dates, which stay.
+    ///
+    /// # Errors
+    /// [`StoreError::SecretUnknown`] when there is none, and whatever the disk refuses.
+    pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove_secret(upstream, now),
+        }
+    }
+
+    /// All sealed secrets by upstream and version, the retired ones too, without the secrets.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.sealed_secrets(),
+        }
+    }
+
+    /// Opens the secret that an upstream has, if it has one, and gives it with its version.
+    ///
+    /// # Errors
+    /// [`StoreError::SecretUnopenable`] when it was sealed under another master key, moved between rows or changed, and
+    /// whatever the disk refuses.
+    pub fn open_secret(&self, upstream: &str) -> Result<Option<(u32, Secret)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.open_secret(upstream),
+        }
+    }
+
+    /// Copies the database, as of one moment and without the master key, into the new folder `target` (0700, 0600).
+    ///
+    /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key.
+    ///
+    /// # Errors
+    /// [`StoreError::BackupExists`] when there is anything of this name, and whatever the disk refuses; then there is
+    /// no copy.
+    pub fn back_up(&self, target: &Path) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.back_up(target),
+        }
+    }
+
     /// Everything that decisions need, as of one moment.
     ///
     /// # Errors
@@ -104,14 +185,16 @@ impl Store {
         }
     }
 
-    /// A snapshot if anything changed since `watch` saw one, by this process or another; the first time always.
+    /// What changed since `watch` looked, by this process or another; the first time always something.
     ///
-    /// Cheap when nothing changed. `watch` moves on only when a snapshot is returned, so a failure loses nothing.
+    /// Keys come as a whole snapshot, the upstreams' secrets one by one: each that was sealed, replaced or removed since
+    /// then, opened. Cheap when nothing changed. `watch` moves on only when something is returned, so a failure loses
+    /// nothing.
     /// A watch belongs to the store it was first used with.
     ///
     /// # Errors
     /// [`StoreError::Replaced`] when the database file is another one than was opened, and whatever the disk refuses.
-    pub fn changed_since(&self, watch: &mut Watch) -> Result<Option<Snapshot>, StoreError> {
+    pub fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.changed_since(watch),
         }

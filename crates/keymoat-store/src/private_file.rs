@@ -11,6 +11,10 @@ use keymoat_core::Secret;
 /// A private file may be this large, in bytes; more is refused unread.
 pub const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// The bits of a mode that nobody but the owner has.
+const GROUP_AND_OTHERS: u32 = 0o077;
+const GROUP_READ: u32 = 0o040;
+
 /// Why a file was not made or not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
@@ -101,6 +105,20 @@ pub fn replace(path: &Path, content: &[u8], readers: Readers) -> Result<(), Priv
 /// # Errors
 /// [`PrivateFileError::Exposed`] when the mode gives anything to group or others, and whatever the system refuses.
 pub fn read(path: &Path) -> Result<Option<Secret>, PrivateFileError> {
+    read_unless(path, GROUP_AND_OTHERS)
+}
+
+/// Reads a credential that systemd put into a service's own folder; `None` when there is none.
+///
+/// Under `User=` systemd lets the user in by an access control list, whose mask shows as the mode's group bits: 0440.
+///
+/// # Errors
+/// [`PrivateFileError::Exposed`] when others can read it or the group can write it, and whatever the system refuses.
+pub fn read_credential(path: &Path) -> Result<Option<Secret>, PrivateFileError> {
+    read_unless(path, GROUP_AND_OTHERS & !GROUP_READ)
+}
+
+fn read_unless(path: &Path, exposed: u32) -> Result<Option<Secret>, PrivateFileError> {
     let file = match File::open(path) {
         Err(refused) if refused.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(failed("open", path))?,
@@ -109,7 +127,7 @@ pub fn read(path: &Path) -> Result<Option<Secret>, PrivateFileError> {
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
         return Err(PrivateFileError::Odd { path: path.to_owned() });
     }
-    refuse_exposed(path, &metadata)?;
+    refuse_exposed(path, &metadata, exposed)?;
     // The whole room at once: a buffer that grows leaves copies behind.
     let mut content = Vec::with_capacity(FILE_BYTES_MAX as usize);
     let outcome = file.take(FILE_BYTES_MAX).read_to_end(&mut content);
@@ -124,12 +142,12 @@ pub fn read(path: &Path) -> Result<Option<Secret>, PrivateFileError> {
 /// [`PrivateFileError::Exposed`], or whatever the system refuses.
 pub fn check(path: &Path) -> Result<(), PrivateFileError> {
     let metadata = fs::metadata(path).map_err(failed("read the mode of", path))?;
-    refuse_exposed(path, &metadata)
+    refuse_exposed(path, &metadata, GROUP_AND_OTHERS)
 }
 
-fn refuse_exposed(path: &Path, metadata: &fs::Metadata) -> Result<(), PrivateFileError> {
+fn refuse_exposed(path: &Path, metadata: &fs::Metadata, exposed: u32) -> Result<(), PrivateFileError> {
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(PrivateFileError::Exposed { path: path.to_owned(), mode }) }
+    if mode & exposed == 0 { Ok(()) } else { Err(PrivateFileError::Exposed { path: path.to_owned(), mode }) }
 }
 
 /// Writes and syncs the content under a name beside `path` that nobody else draws.
@@ -197,6 +215,17 @@ mod tests {
             let text = read(&path).unwrap_err().to_string();
             assert!(text.contains("run `chmod 600 "), "{text}");
             assert!(check(&path).is_err());
+        }
+    }
+
+    #[test]
+    fn a_credential_of_systemd_may_show_the_group_bit_of_its_access_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keymoat-master-key");
+        create(&path, b"one", Readers::Owner).unwrap();
+        for (mode, good) in [(0o400, true), (0o440, true), (0o444, false), (0o460, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_credential(&path).is_ok(), good, "{mode:o}");
         }
     }
 

@@ -9,6 +9,7 @@ mod keys;
 mod output;
 mod process;
 mod reload;
+mod sealed;
 mod wiring;
 
 use std::process::ExitCode;

@@ -1,18 +1,21 @@
-//! Takes over a changed configuration while everything runs on: at SIGHUP, and when a file that it was read from changes.
+//! Takes over a changed configuration while everything runs on: at SIGHUP, when a file that it was read from
+//! changes, and when another secret is sealed for an upstream.
 //!
 //! All or nothing: whatever is wrong with the new one, the one in force stays whole, and the log says what to mend.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keymoat_gateway::Running;
+use keymoat_store::Store;
 
 use crate::config::{self, Chosen, Config, Log, Problems, Watched};
 use crate::keys::Keys;
 use crate::output::time;
 use crate::process::Asked;
+use crate::sealed::{self, Taken};
 use crate::wiring;
 
 /// How often the files of the configuration are looked at.
@@ -20,11 +23,20 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What a reload needs, and what it compares with.
 pub(crate) struct Reloader {
-    chosen: Chosen,
-    running: Arc<Running>,
-    keys: Arc<Keys>,
-    held: Held,
-    watched: Watched,
+    /// What is read.
+    pub(crate) chosen: Chosen,
+    /// What is changed.
+    pub(crate) running: Arc<Running>,
+    /// The keys in force.
+    pub(crate) keys: Arc<Keys>,
+    /// Where sealed secrets are.
+    pub(crate) store: Arc<Store>,
+    /// The sealed secrets in use.
+    pub(crate) taken: Arc<Mutex<Taken>>,
+    /// What cannot change.
+    pub(crate) held: Held,
+    /// The files that the configuration in force was read from.
+    pub(crate) watched: Watched,
 }
 
 /// What the process was started with and holds until its end.
@@ -39,11 +51,6 @@ pub(crate) struct Held {
 }
 
 impl Reloader {
-    /// `watched` are the files that the configuration in force was read from.
-    pub(crate) fn new(chosen: Chosen, running: Arc<Running>, keys: Arc<Keys>, held: Held, watched: Watched) -> Self {
-        Self { chosen, running, keys, held, watched }
-    }
-
     /// Reloads whenever there is a reason, until the end is asked for.
     pub(crate) fn run(mut self, asked: &Receiver<Asked>) {
         loop {
@@ -92,6 +99,7 @@ impl Reloader {
         let mut config = self.chosen.read(&config::environment())?;
         // Whatever comes of it: these are the files to watch now.
         self.watched.join(&config.watched);
+        let taken = sealed::take(&mut config, &self.store)?;
         let watched = std::mem::take(&mut config.watched);
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
@@ -100,6 +108,7 @@ impl Reloader {
         let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
         self.watched = watched;
         Ok(notes)
     }

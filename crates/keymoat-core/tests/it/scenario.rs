@@ -61,6 +61,12 @@ impl Scenario {
         self
     }
 
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        let host = HeaderValue::try_from(host).expect("a test's host is well formed");
+        self.request.headers_mut().insert("host", host);
+        self
+    }
+
     pub(crate) fn method(mut self, method: Method) -> Self {
         *self.request.method_mut() = method;
         self
@@ -176,13 +182,6 @@ fn snapshot() -> Snapshot {
 
 fn route() -> Route {
     let list = ["header:x-api-key", "header:authorization", "subprotocol", "query:api_key"];
-    Route {
-        name: "events".into(),
-        upstream: "events".into(),
-        dialect: Dialect::Generic,
-        paths: Paths::Patterns(vec![Pattern::parse("/*").expect("well formed")]),
-        carriers: Carriers::parse(list).expect("well formed"),
-        query: QueryPolicy::Tokens,
-        lone_subprotocol: LoneSubprotocol::Refuse,
-    }
+    let paths = Paths::Patterns(vec![Pattern::parse("/*").expect("well formed")]);
+    Route::new("events", "events", Dialect::Generic, paths, Carriers::parse(list).expect("well formed"))
 }

@@ -3,11 +3,13 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use keymoat_core::head::Head;
+use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
+use crate::passage::Passage;
 use crate::peer::Peer;
 
 /// A plain request; `path` is the one that the upstream knows.
@@ -15,11 +17,11 @@ pub(crate) fn for_http(
     link: &Link,
     head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
     body: ToUpstream,
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (method, headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let (method, headers, uri) = rebuild(link, head, path, passage, access)?;
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -32,11 +34,11 @@ pub(crate) fn for_websocket(
     link: &Link,
     head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
     (key, labels): (&str, &[String]),
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (_, mut headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let (_, mut headers, uri) = rebuild(link, head, path, passage, access)?;
     let text = |value: &str| {
         HeaderValue::try_from(value).map_err(|_| Refusal::new(Code::RequestInvalid, "a subprotocol is no token"))
     };
@@ -57,29 +59,44 @@ pub(crate) fn for_websocket(
 
 fn rebuild(
     link: &Link,
-    head: Head,
+    mut head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
 ) -> Result<(Method, HeaderMap, Uri), Refusal> {
     let upstream = &link.target.upstream;
+    inject::take_off(upstream, &mut head);
     let mut headers = head.headers;
-    replace_forwarding(&mut headers, dialect, &head.host, peer);
+    replace_forwarding(&mut headers, passage.route.dialect, &head.host, passage.peer);
     headers.remove(header::EXPECT);
     headers.insert(header::HOST, link.target.authority.clone());
     let mut query = head.query.as_str().to_owned();
-    inject::put_on(upstream, &mut headers, &mut query);
+    if matches!(access, Access::Keyed(_)) {
+        inject::put_on(upstream, &mut headers, &mut query);
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     let uri = Uri::try_from(format!("{}{path}{mark}{query}", upstream.path_prefix))
         .map_err(|_| Refusal::new(Code::RequestInvalid, "the path or query cannot be sent on: encode it"))?;
     Ok((head.method, headers, uri))
 }
 
-/// What a client says of the way that it came is not believed. A generic upstream is told what we saw; a provider, nothing.
+/// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
+/// routed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
-    const FORWARDING: [&str; 6] =
-        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
-    for name in FORWARDING {
+    const FORWARDING: [&str; 9] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    let is_forwarding = |name: &str| FORWARDING.contains(&name) || name.starts_with("x-forwarded-");
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {

@@ -8,9 +8,8 @@ use keymoat_core::Code;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_gateway::settings::Limits;
 
-use crate::group_a_http::{in_front_of, read_all_or_reset, wait_until};
-use crate::scripted::{Scripted, Then, header, switch};
-use crate::stand::{Stand, close_of, frame, read_all, read_frame};
+use crate::scripted::{Scripted, Then, header, in_front_of, switch};
+use crate::stand::{Stand, close_of, frame, read_all, read_all_or_reset, read_frame, wait_until};
 
 /// An open session on the echo.
 fn session(stand: &Stand) -> TcpStream {
@@ -30,6 +29,7 @@ fn closes(bytes: &[u8], code: u16) {
     assert_eq!(told.0, code, "{told:?} after {:?}", bytes.get(..20));
     let _ = stream.write_all(&frame(8, &code.to_be_bytes()));
     read_all_or_reset(&mut stream);
+    drop(stream);
     let record = &stand.records(1)[0];
     assert_eq!(
         (record.close_code, record.closed_by, record.outcome),

@@ -1,8 +1,9 @@
 //! The front under TLS and over HTTP/2: versions, WebSockets by extended CONNECT (RFC 8441), and misdirected requests.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -13,7 +14,8 @@ use hyper::ext::Protocol as ExtendedConnect;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keymoat_core::Code;
 use keymoat_core::record::{Outcome, Protocol};
-use keymoat_gateway::settings::{Limits, Listener};
+use keymoat_core::route::QueryPolicy;
+use keymoat_gateway::settings::{Limits, Listener, UpstreamHttp};
 use keymoat_gateway::tls::client::{self, Alpn};
 use keymoat_gateway::tls::self_signed;
 use rustls_pki_types::ServerName;
@@ -24,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::behind::now;
-use crate::stand::{Stand, close_of, frame};
+use crate::stand::{Stand, close_of, frame, generic, read_all_or_reset, read_head, upstream, wait_until};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -37,9 +39,13 @@ struct Front {
 }
 
 fn front() -> Front {
+    front_with(Limits::default())
+}
+
+fn front_with(limits: Limits) -> Front {
     let folder = tempfile::tempdir().expect("a folder");
     let prepared = self_signed::prepare(folder.path(), now()).expect("a certificate");
-    let stand = Stand::with(Limits::default(), |settings| {
+    let stand = Stand::with(limits, |settings| {
         let address = "127.0.0.1:0".parse().expect("an address");
         settings.listeners.push(Listener { address, tls: Some(prepared.config) });
     });
@@ -327,4 +333,109 @@ async fn plain_text_on_the_tls_port_is_not_answered() {
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert!(front.stand.records.lock().expect("no panic").is_empty());
+}
+
+/// An upstream that speaks HTTP/2 alone and answers with the trailers that it got, by name and value.
+async fn telling_trailers() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
+                let collected = request.into_body().collect().await.expect("a whole body");
+                let trailers = format!("{:?}", collected.trailers());
+                let told = format!("{trailers} {:?}", collected.to_bytes());
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(told))))
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn trailers_do_not_carry_a_credential_past_the_gateway() {
+    let behind = telling_trailers().await;
+    let stand = Stand::with(Limits::default(), |settings| {
+        let mut upstream = upstream("x", behind, "x-api-key");
+        upstream.http = UpstreamHttp::Http2;
+        settings.upstreams.push(upstream);
+        settings.routes.push(generic("x", "x", &["/x/*"], QueryPolicy::Tokens));
+    });
+    let stream = TcpStream::connect(stand.address).await.expect("it listens");
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2 is spoken");
+    tokio::spawn(connection);
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-goog-api-key", stand.key.parse().expect("ASCII"));
+    trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+    let body = Full::new(Bytes::from_static(b"hello")).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let request = Request::post("http://a.example/x/y").header("x-api-key", &stand.key).body(body);
+    let answer = sender.send_request(request.expect("well formed")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(text(answer).await, "None b\"hello\"");
+}
+
+#[tokio::test]
+async fn an_idle_http_2_connection_is_ended_and_what_is_open_on_it_is_not() {
+    let limits = Limits { keep_alive: Duration::from_millis(150), ..Limits::default() };
+    let stand = Stand::with(limits, |_| {});
+    let stream = TcpStream::connect(stand.address).await.expect("it listens");
+    let (mut sender, connection) =
+        http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    let mut connection = tokio::spawn(connection);
+    let key = [("x-api-key", stand.key.as_str())];
+    let events = request(Method::GET, "http://localhost/demo/sse?count=15", &key);
+    let events = sender.send_request(events).await.expect("an answer");
+    assert!(tokio::time::timeout(Duration::from_millis(400), &mut connection).await.is_err(), "events still come");
+    assert!(text(events).await.contains("id: 15\n"), "all of them came");
+    let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+    ended.expect("it was ended").expect("no panic").expect("gracefully");
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_does_not_end_is_given_up() {
+    let front = front_with(Limits { tls_handshake: Duration::from_millis(150), ..Limits::default() });
+    let mut stream = TcpStream::connect(front.tls).await.expect("it listens");
+    let mut nothing = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut nothing)).await;
+    assert!(read.expect("it was closed").is_ok() && nothing.is_empty());
+}
+
+#[tokio::test]
+async fn a_revocation_ends_event_streams_over_both_versions() {
+    let front = front();
+    let mut sender = front.connect().await;
+    let key = [("x-api-key", front.stand.key.as_str())];
+    let events = request(Method::GET, "https://localhost/demo/sse?count=100000", &key);
+    let events = sender.send_request(events).await.expect("an answer");
+    let mut plain = front.stand.connect();
+    let get = format!("GET /demo/sse?count=100000 HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", front.stand.key);
+    Write::write_all(&mut plain, get.as_bytes()).expect("sent");
+    assert!(read_head(&mut plain).starts_with("HTTP/1.1 200 "));
+    let running = front.stand.running.as_ref().expect("running");
+    wait_until(|| running.live_sessions() == 2);
+    assert_eq!(running.end_sessions_of_key("key_one"), 2);
+    assert!(events.into_body().collect().await.is_err(), "a part is not taken for the whole");
+    assert!(!read_all_or_reset(&mut plain).ends_with("0\r\n\r\n"));
+    wait_until(|| running.live_sessions() == 0);
+}
+
+#[tokio::test]
+async fn a_drain_closes_a_websocket_over_http_2_with_1012() {
+    let mut front = front_with(Limits { drain: Duration::from_millis(100), ..Limits::default() });
+    let mut sender = front.connect().await;
+    let key = [("x-api-key", front.stand.key.as_str())];
+    let (_, mut stream) = open_websocket(&mut sender, "/demo/ws", &key).await;
+    stream.write_all(&frame(1, b"hello")).await.expect("sent");
+    assert_eq!(read_frame(&mut stream).await, (1, b"hello".to_vec()));
+    let running = front.stand.running.take().expect("running");
+    running.drain();
+    let (code, reason) = close_of(&read_frame(&mut stream).await);
+    assert_eq!(code, 1012);
+    assert!(reason.starts_with("draining"), "{reason}");
+    stream.write_all(&close(1012, "")).await.expect("sent");
+    drop((stream, sender));
+    tokio::task::spawn_blocking(move || running.join()).await.expect("all threads ended");
 }

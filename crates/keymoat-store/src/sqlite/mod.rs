@@ -1,9 +1,11 @@
-//! The store in one folder: a SQLite database in WAL mode and the master key beside it.
+//! The store in one folder: a SQLite database in WAL mode, and the master key beside it or elsewhere.
 //!
 //! INVARIANT: all writes of this process go through `writer`, so `reader` sees them like those of other processes.
 
+mod backup;
 mod keys;
 mod schema;
+mod secrets;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -15,9 +17,14 @@ use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::StoreError;
+use crate::master_key::MasterKey;
 use crate::new_key::NewKey;
 use crate::private_file::PrivateFileError;
+use crate::seal::Kek;
+use crate::upstream_secret::Change;
 use crate::{BUSY_WAIT, file_system, master_key, private_file};
+
+pub(crate) use self::secrets::Before;
 
 /// A store on SQLite; used through [`crate::Store`].
 #[derive(Debug)]
@@ -25,6 +32,7 @@ pub struct Sqlite {
     path: PathBuf,
     file: FileId,
     pepper: Arc<Pepper>,
+    kek: Kek,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
 }
@@ -33,6 +41,7 @@ pub struct Sqlite {
 #[derive(Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
+    secrets: secrets::Versions,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,26 +57,29 @@ struct Seen {
 struct FileId(u64, u64);
 
 impl Sqlite {
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
         private_file::create_folder(dir)?;
         file_system::refuse_network(dir)?;
         let _lock = file_system::lock(dir)?;
         let path = dir.join("keymoat.db");
-        let master = match master_key::read(dir)? {
-            Some(master) => master,
-            None if path.exists() => return Err(StoreError::MasterKeyMissing { path: master_key::path(dir) }),
-            None => master_key::create(dir)?,
+        let place = || master_key.place(dir);
+        let master = match (master_key.read(dir)?, master_key) {
+            (Some(master), _) => master,
+            (None, _) if path.exists() => return Err(StoreError::MasterKeyMissing { place: place() }),
+            (None, MasterKey::InFolder) => master_key::create(dir)?,
+            (None, _) => return Err(StoreError::MasterKeyAbsent { place: place() }),
         };
         let pepper = Arc::new(Pepper::derive(&master));
+        let kek = Kek::derive(&master);
         create_database(&path)?;
         private_file::check(&path)?;
         let file = FileId::of(&path)?;
         let mut writer = connect(&path)?;
         schema::migrate(&mut writer)?;
-        schema::prove_pepper(&mut writer, &pepper, &master_key::path(dir))?;
+        schema::prove_pepper(&mut writer, &pepper, place())?;
         let reader = connect(&path)?;
         reader.pragma_update(None, "query_only", true)?;
-        Ok(Self { path, file, pepper, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        Ok(Self { path, file, pepper, kek, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
     pub(crate) fn pepper(&self) -> &Arc<Pepper> {
@@ -115,7 +127,7 @@ impl Sqlite {
         Ok(Snapshot::new(Arc::clone(&self.pepper), keys))
     }
 
-    pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Snapshot>, StoreError> {
+    pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
         self.refuse_replaced()?;
         let mut reader = held(&self.reader);
         // Read before the sequence: a commit in between shows as a new version the next time, never as none.
@@ -130,8 +142,9 @@ impl Sqlite {
             return Ok(None);
         }
         let keys = keys::by_digest(&moment)?;
+        let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Snapshot::new(Arc::clone(&self.pepper), keys)))
+        Ok(Some(Change { snapshot: Snapshot::new(Arc::clone(&self.pepper), keys), secrets }))
     }
 
     /// A file that was moved away still answers, but nobody else's revocations reach it.
@@ -176,6 +189,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     // FULL: a commit that was acknowledged survives a power loss.
     connection.pragma_update(None, "synchronous", "full")?;
+    // What is deleted or retired is overwritten, not only forgotten.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -197,7 +212,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_called_full_and_leaves_what_there_was() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(dir.path()).unwrap();
+        let store = Sqlite::open(dir.path(), &MasterKey::InFolder).unwrap();
         // SQLite's own bound stands in for the disk's: it fails in the same place and with the same code.
         let pages: i64 = held(&store.writer).pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         held(&store.writer).pragma_update_and_check(None, "max_page_count", pages + 1, |_| Ok(())).unwrap();
@@ -222,7 +237,7 @@ mod tests {
     #[test]
     fn acknowledged_commits_are_synced_and_the_reader_cannot_write() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(dir.path()).unwrap();
+        let store = Sqlite::open(dir.path(), &MasterKey::InFolder).unwrap();
         let ask = |name: &str| -> String {
             let writer = held(&store.writer);
             writer
@@ -231,6 +246,7 @@ mod tests {
         };
         assert_eq!(ask("journal_mode"), r#"Text("wal")"#);
         assert_eq!(ask("synchronous"), "Integer(2)");
+        assert_eq!(ask("secure_delete"), "Integer(1)");
         assert_eq!(ask("foreign_keys"), "Integer(1)");
         assert!(keys::count_change(&held(&store.reader)).is_err());
     }

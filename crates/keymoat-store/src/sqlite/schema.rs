@@ -1,14 +1,14 @@
 //! The schema's versions: each migration runs once, all of them in one transaction.
 
-use std::path::Path;
-
 use keymoat_core::{Digest, Pepper};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::StoreError;
+use crate::master_key::Place;
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_keys.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_keys.sql"), include_str!("../../migrations/0002_upstream_secrets.sql")];
 
 /// The pepper that new digests are made with.
 pub(super) const PEPPER_VERSION: i64 = 1;
@@ -35,7 +35,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// Refuses a master key that the stored digests were not made with; a new store remembers its first one.
-pub(super) fn prove_pepper(connection: &mut Connection, pepper: &Pepper, master: &Path) -> Result<(), StoreError> {
+pub(super) fn prove_pepper(connection: &mut Connection, pepper: &Pepper, place: Place) -> Result<(), StoreError> {
     let Digest(proof) = pepper.digest(PROOF_TEXT);
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known: Option<[u8; 32]> = change
@@ -43,7 +43,7 @@ pub(super) fn prove_pepper(connection: &mut Connection, pepper: &Pepper, master:
         .optional()?;
     match known {
         Some(known) if known == proof => Ok(()),
-        Some(_) => Err(StoreError::MasterKeyWrong { path: master.to_owned() }),
+        Some(_) => Err(StoreError::MasterKeyWrong { place }),
         None => {
             change.execute("INSERT INTO pepper (version, proof) VALUES (?1, ?2)", params![PEPPER_VERSION, proof])?;
             change.commit()?;

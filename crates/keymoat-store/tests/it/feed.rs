@@ -17,7 +17,7 @@ fn a_watch_sees_each_change_once_whoever_made_it() {
     let scenario = Scenario::new();
     let other = scenario.again();
     let mut watch = Watch::default();
-    let mut seen = || scenario.store.changed_since(&mut watch).unwrap().map(|snapshot| snapshot.keys.len());
+    let mut seen = || scenario.store.changed_since(&mut watch).unwrap().map(|change| change.snapshot.keys.len());
     assert_eq!(seen(), Some(0));
     assert_eq!(seen(), None);
     scenario.store.create_key(named("own"), &secret("own"), NOW).unwrap();
@@ -38,7 +38,7 @@ fn the_feed_gives_the_first_snapshot_before_it_returns_and_later_ones_as_they_co
     scenario.store.create_key(named("a"), &secret("a"), NOW).unwrap();
     let other = scenario.again();
     let (into, snapshots) = mpsc::channel();
-    let feed = Feed::start(Arc::new(scenario.store), OFTEN, move |snapshot| into.send(snapshot).unwrap()).unwrap();
+    let feed = Feed::start(Arc::new(scenario.store), OFTEN, move |change| into.send(change.snapshot).unwrap()).unwrap();
     let first = snapshots.try_recv().unwrap();
     let digest = first.pepper.digest(secret("a").expose());
     assert_eq!(first.keys[&digest].revoked_at, None);

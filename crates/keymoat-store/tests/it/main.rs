@@ -6,6 +6,7 @@ mod faults;
 mod feed;
 mod keys;
 mod processes;
+mod secrets;
 
 use std::path::Path;
 

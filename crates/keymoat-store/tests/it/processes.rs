@@ -20,12 +20,12 @@ fn a_revocation_by_another_process_reaches_the_feed() {
     let (into, snapshots) = mpsc::channel();
     let every = Duration::from_millis(5);
     let feed = Feed::start(Arc::new(scenario.store), every, move |snapshot| into.send(snapshot).unwrap()).unwrap();
-    assert!(snapshots.try_recv().unwrap().keys.values().all(|key| key.revoked_at.is_none()));
+    assert!(snapshots.try_recv().unwrap().snapshot.keys.values().all(|key| key.revoked_at.is_none()));
 
     let second = second_process("processes::as_second_process_revokes", &path).output().unwrap();
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stdout));
     let seen = snapshots.recv_timeout(Duration::from_secs(20)).unwrap();
-    assert!(seen.keys.values().all(|key| key.revoked_at == Some(NOW)) && seen.keys.len() == 1);
+    assert!(seen.snapshot.keys.values().all(|key| key.revoked_at == Some(NOW)) && seen.snapshot.keys.len() == 1);
     feed.stop();
 }
 

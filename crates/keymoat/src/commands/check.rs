@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::tls;
+use keymoat_store::Store;
 
 use super::{print, remark};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
+use crate::sealed::{self, Taken};
 use crate::wiring;
 
 /// Checks a configuration as `keymoat serve` would read it, secrets included.
 ///
-/// Every mistake is told with file, line and column. Nothing is started and no secret is shown.
+/// Every mistake is told with file, line and column, and of each upstream where its secret comes from. Nothing is
+/// started and no secret is shown.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The file.
@@ -24,13 +28,24 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Everything that is wrong.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.file, &config::environment())?;
+    let mut config = config::load(&arguments.file, &config::environment())?;
     check_certificates(&config)?;
+    let store = match config.store_dir.join("keymoat.db").exists() {
+        true => Some(Store::open_with(&config.store_dir, &config.master_key)?),
+        false => None,
+    };
+    let taken = store.as_ref().map_or_else(|| Ok(Taken::new()), |store| sealed::take(&mut config, store))?;
+    if let Some(store) = &store {
+        for idle in sealed::live(store)?.iter().filter(|name| !taken.contains_key(*name)) {
+            config.warnings.push(format!("the store has a sealed secret of `{idle}`, which is no upstream here"));
+        }
+    }
     for warning in &config.warnings {
         remark(&format!("keymoat: warning: {warning}"));
     }
     let file = arguments.file.display();
-    print(&format!("{file} is well: {}\n", inventory(&config)))
+    let store = store_line(&config, store.is_some());
+    print(&format!("{file} is well: {}\n{store}{}", inventory(&config), secrets(&config, &taken)))
 }
 
 /// Reads every certificate file that the configuration names.
@@ -49,4 +64,22 @@ fn inventory(config: &Config) -> String {
     let routes: Vec<String> =
         config.routes.iter().map(|route| format!("{} → {}", route.name, route.upstream)).collect();
     format!("{} ({})", if routes.len() == 1 { "1 route" } else { "routes" }, routes.join(", "))
+}
+
+fn store_line(config: &Config, is_there: bool) -> String {
+    let (dir, place) = (config.store_dir.display(), config.master_key.place(&config.store_dir));
+    if is_there { format!("store `{dir}`, master key at {place}\n") } else { format!("store `{dir}`, not made yet\n") }
+}
+
+/// Of each upstream where its secret comes from.
+fn secrets(config: &Config, taken: &Taken) -> String {
+    let line = |upstream: &Upstream| {
+        let name = &upstream.name;
+        match (config.secret_references.get(&**name), taken.get(name)) {
+            (Some(reference), _) => format!("upstream {name}: secret from {reference}\n"),
+            (None, Some(Some(version))) => format!("upstream {name}: secret sealed in the store, version {version}\n"),
+            (None, _) => format!("upstream {name}: no secret\n"),
+        }
+    };
+    config.upstreams.iter().map(line).collect()
 }

@@ -121,11 +121,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The key that the emulator takes, and the file that it can be read from, unless it came by standard input.
 fn key(secret_file: Option<&Path>, dir: &Path) -> anyhow::Result<(Secret, Option<PathBuf>)> {
     match secret_file {
-        Some(path) if path == Path::new("-") => Ok((config::secret_from_stdin()?, None)),
         Some(path) => {
-            let (secret, warning) = config::secret_from_file(path)?;
+            let (secret, warning) = config::secret_from(path)?;
             warning.iter().for_each(|warning| remark(&format!("keymoat: warning: {warning}")));
-            Ok((secret, Some(path.to_owned())))
+            Ok((secret, (path != Path::new("-")).then(|| path.to_owned())))
         }
         None => {
             let path = dir.join("emulator.key");
@@ -136,7 +135,7 @@ fn key(secret_file: Option<&Path>, dir: &Path) -> anyhow::Result<(Secret, Option
                 let content = secret.expose();
                 private_file::create(&path, content, Readers::Owner)?;
             }
-            Ok((config::secret_from_file(&path)?.0, Some(path)))
+            Ok((config::secret_from(&path)?.0, Some(path)))
         }
     }
 }

@@ -1,14 +1,13 @@
 //! `keymoat key`: makes, shows and revokes the keys that clients come with.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use clap::Subcommand;
 use keymoat_core::{Key, Scopes, UnixMillis};
 use keymoat_store::{NewKey, Store};
 use serde::Serialize;
 
-use super::{print, remark};
+use super::store_choice::{StoreChoice, open, open_existing};
+use super::{print, remark, table, to_json};
 use crate::config;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
 use crate::process::new_key_secret;
@@ -20,12 +19,8 @@ use crate::process::new_key_secret;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
-    /// The folder of the store [default: what the configuration says, or .keymoat].
-    #[arg(long, global = true, value_name = "DIR")]
-    store: Option<PathBuf>,
-    /// The configuration that names the store.
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreChoice,
     /// Prints JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -63,23 +58,17 @@ enum Action {
 /// # Errors
 /// What the store refuses, and an unreadable expiry.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let dir = match &arguments.store {
-        Some(dir) => dir.clone(),
-        None => config::store_dir(arguments.config.as_deref(), &config::environment())?,
+    let config = arguments.store.configured()?;
+    let store = match arguments.action {
+        Action::Create { .. } => open(&config)?,
+        _ => open_existing(&config, "make a first key with `keymoat key create NAME`")?,
     };
-    if !matches!(arguments.action, Action::Create { .. }) && !dir.join("keymoat.db").exists() {
-        anyhow::bail!(
-            "there is no store in `{}`: make a first key with `keymoat key create NAME`, or name the folder with `--store DIR`",
-            dir.display()
-        );
-    }
-    let store = Store::open(&dir)?;
     let json = arguments.json;
     match &arguments.action {
         Action::Create { name, scopes, expires } => create(&store, name, scopes, expires.as_deref(), json),
         Action::List => {
             let keys = store.keys()?;
-            print(&if json { to_json(&keys.iter().map(Shown::of).collect::<Vec<_>>())? } else { table(&keys, now()) })
+            print(&if json { to_json(&keys.iter().map(Shown::of).collect::<Vec<_>>())? } else { listed(&keys, now()) })
         }
         Action::Show { key } => {
             let key = store.key(key)?;
@@ -119,10 +108,14 @@ fn create(store: &Store, name: &str, scopes: &[String], expires: Option<&str>, j
 
 /// Reads `90d` from `now` on, or a time.
 fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
-    match config::duration_text(text) {
-        Ok(duration) => Ok(now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
-        Err(_) => parse_rfc3339(text),
+    let expires_at = match config::duration_text(text) {
+        Ok(duration) => now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        Err(_) => parse_rfc3339(text)?,
+    };
+    if expires_at <= now {
+        return Err(format!("{} has passed: give a later time, or a duration such as `90d`", rfc3339(expires_at)));
     }
+    Ok(expires_at)
 }
 
 /// A key in JSON; there is no secret in it.
@@ -159,10 +152,6 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn to_json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
-}
-
 fn state(key: &Key, now: UnixMillis) -> &'static str {
     match key {
         Key { revoked_at: Some(_), .. } => "revoked",
@@ -178,14 +167,12 @@ fn scopes_text(scopes: &Scopes) -> String {
     }
 }
 
-/// Columns as wide as their widest entry.
-fn table(keys: &[Key], now: UnixMillis) -> String {
+fn listed(keys: &[Key], now: UnixMillis) -> String {
     if keys.is_empty() {
         return "no keys yet: make one with `keymoat key create NAME`\n".to_owned();
     }
     let day = |at: UnixMillis| rfc3339(at).chars().take(10).collect::<String>();
-    let mut rows = vec![["ID", "STATE", "CREATED", "EXPIRES", "NAME", "SCOPES"].map(str::to_owned)];
-    rows.extend(keys.iter().map(|key| {
+    let rows = keys.iter().map(|key| {
         [
             key.id.to_string(),
             state(key, now).to_owned(),
@@ -194,15 +181,8 @@ fn table(keys: &[Key], now: UnixMillis) -> String {
             key.name.to_string(),
             key.scopes.words().join(","),
         ]
-    }));
-    let widths = std::array::from_fn::<usize, 6, _>(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     });
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    table(["ID", "STATE", "CREATED", "EXPIRES", "NAME", "SCOPES"], rows)
 }
 
 fn details(key: &Key, now: UnixMillis) -> String {
@@ -245,7 +225,7 @@ mod tests {
         expired.expires_at = Some(now);
         let mut revoked = key("key_cc", "c", Scopes::Only(vec!["events".into()]));
         revoked.revoked_at = Some(now);
-        insta::assert_snapshot!(table(&[key("key_a", "demo", Scopes::All), expired.clone(), revoked], now), @r"
+        insta::assert_snapshot!(listed(&[key("key_a", "demo", Scopes::All), expired.clone(), revoked], now), @r"
         ID      STATE    CREATED     EXPIRES     NAME             SCOPES
         key_a   live     2025-11-22  never       demo             *
         key_b   expired  2025-11-22  2025-11-24  münchen backend  voice,mint

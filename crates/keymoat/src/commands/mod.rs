@@ -6,6 +6,9 @@ mod emulate;
 mod key;
 mod ready;
 mod serve;
+mod store;
+mod store_choice;
+mod upstream;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,6 +41,8 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Key(key::Arguments),
+    Upstream(upstream::Arguments),
+    Store(store::Arguments),
     Emulate(emulate::Arguments),
     Completion(completion::Arguments),
 }
@@ -48,6 +53,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
+        Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
@@ -73,7 +80,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
             | StoreError::ScopesInvalid
-            | StoreError::ExpiryPassed { .. },
+            | StoreError::ExpiryPassed { .. }
+            | StoreError::SecretExists { .. }
+            | StoreError::SecretUnknown
+            | StoreError::SecretLength
+            | StoreError::UpstreamNameInvalid
+            | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,
     }
@@ -94,6 +106,23 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// A result in JSON.
+fn to_json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Rows under their heads, in columns as wide as their widest entry.
+fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Writes a remark to standard error, where it does not get into a result.

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Feed, Store};
+use keymoat_store::{Change, Feed, Store};
 use tracing::Level;
 
 use super::print;
@@ -17,6 +18,7 @@ use crate::keys::Keys;
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Reloader, end_sessions};
+use crate::sealed::{self, Taken};
 use crate::wiring;
 
 /// How often the store is looked at for keys that other processes made or revoked.
@@ -68,17 +70,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     warnings.append(&mut config.warnings);
     let output = Output::start(arguments.log_format.or(config.log.format))?;
     diagnostics::install(&output, arguments.log_level.or(config.log.level).unwrap_or(Level::INFO));
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    warn(&mut warnings);
     let served = serve(arguments, chosen, config, &output);
     output.flush();
     served
 }
 
+/// Writes what works, but should not stay so.
+fn warn(warnings: &mut Vec<String>) {
+    for warning in warnings.drain(..) {
+        tracing::warn!("{warning}");
+    }
+}
+
 fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Output) -> anyhow::Result<()> {
     let now = time::now();
-    let store = Arc::new(Store::open(&config.store_dir)?);
+    let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
+    let taken = sealed::take(&mut config, &store)?;
+    warn(&mut config.warnings);
     let store_dir = std::path::absolute(&config.store_dir)?;
     let first_run = config.upstreams.is_empty() && config.routes.is_empty();
     let mut demo_key_file = None;
@@ -103,13 +112,19 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let running =
         Gateway::start(settings, Arc::clone(keys.snapshots()), Arc::new(move |record| records.record(record)));
     let running = Arc::new(running.map_err(advised)?);
-    let feed = watch_store(store, Arc::clone(&keys), Arc::clone(&running))?;
+    let (ask, asked) = mpsc::channel();
+    let taken = Arc::new(Mutex::new(taken));
+    let feed =
+        watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
     let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
-    let reloader = Reloader::new(chosen, Arc::clone(&running), keys, held, watched);
-    until_asked_to_end(signals, reloader, &running, output)?;
+    let reloader = Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
+    })?;
+    until_asked_to_end(asked, reloader, &running, output)?;
     running.join();
     feed.stop();
     tracing::info!("ended");
@@ -129,9 +144,20 @@ fn advised(error: StartError) -> anyhow::Error {
 }
 
 /// Takes over what changes in the store; sessions of a key that was revoked are ended.
-fn watch_store(store: Arc<Store>, keys: Arc<Keys>, running: Arc<Running>) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |snapshot| {
+fn watch_store(
+    store: Arc<Store>,
+    keys: Arc<Keys>,
+    running: Arc<Running>,
+    taken: Arc<Mutex<Taken>>,
+    ask: Sender<Asked>,
+) -> anyhow::Result<Feed> {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
+        let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if secrets.iter().any(|change| sealed::is_news(&taken, change)) {
+            // Whoever listens has gone when the process ends.
+            let _ = ask.send(Asked::Reload);
+        }
     })?;
     Ok(feed)
 }
@@ -139,16 +165,11 @@ fn watch_store(store: Arc<Store>, keys: Arc<Keys>, running: Arc<Running>) -> any
 /// Reloads until the first signal that asks for the end, begins the drain, and leaves a thread behind that a second one
 /// ends everything by.
 fn until_asked_to_end(
-    signals: impl Iterator<Item = Asked> + Send + 'static,
+    asked: Receiver<Asked>,
     reloader: Reloader,
     running: &Arc<Running>,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let (ask, asked) = mpsc::channel();
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        // Whoever listens has gone when the process ends.
-        let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
-    })?;
     reloader.run(&asked);
     tracing::info!(sessions = running.live_sessions(), "draining: a second signal ends at once");
     running.drain();

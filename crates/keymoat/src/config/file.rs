@@ -54,6 +54,7 @@ pub(crate) struct Tls {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     pub(crate) dir: Option<At<String>>,
+    pub(crate) master_key: Option<At<String>>,
     pub(crate) url: Option<At<String>>,
 }
 

@@ -43,10 +43,7 @@ pub(crate) fn key(
         read.report(name.span(), message);
         return None;
     };
-    let (secret, warning) = read.fetch(written)?;
-    if let Some(warning) = warning {
-        read.warn(warning);
-    }
+    let (secret, _) = read.fetch(written)?;
     let what = format!("key `{}`", name.get_ref());
     let (secret, remark) = checked(secret, &what).map_err(|message| read.report(written.span(), message)).ok()?;
     if let Some(remark) = remark {

@@ -26,6 +26,7 @@ use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_store::MasterKey;
 use toml::Spanned;
 
 use self::file::File;
@@ -38,15 +39,17 @@ pub(crate) use self::key::ConfiguredKey;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
-pub(crate) use self::secret::{from_file as secret_from_file, from_stdin as secret_from_stdin};
+pub(crate) use self::secret::{Reference, from as secret_from};
+pub(crate) use self::store::{
+    DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
+    of_configuration as store_of_configuration,
+};
 pub(crate) use self::tls::Tls;
+pub(crate) use self::upstream::secret_in_plain_text;
 pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "keymoat.toml";
-
-/// The folder of the embedded store when none is named.
-pub(crate) const DEFAULT_STORE_DIR: &str = ".keymoat";
 
 /// Where plain text is served when nothing else is said.
 const DEFAULT_DATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -68,8 +71,12 @@ pub(crate) struct Config {
     pub(crate) store_dir: PathBuf,
     /// The keys that are kept in the configuration.
     pub(crate) keys: Vec<ConfiguredKey>,
+    /// Where the store's master key comes from.
+    pub(crate) master_key: MasterKey,
     /// The APIs behind.
     pub(crate) upstreams: Vec<Upstream>,
+    /// Where the secrets that the configuration names come from, by upstream.
+    pub(crate) secret_references: BTreeMap<String, Reference>,
     /// Which requests go to which of them.
     pub(crate) routes: Vec<Route>,
     /// Limits and deadlines.
@@ -150,40 +157,13 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
     let text = format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n");
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
-    let (secret, warning) = match secret_file == Path::new("-") {
-        true => (secret_from_stdin()?, None),
-        false => {
-            config.watched.note(secret_file);
-            secret_from_file(secret_file)?
-        }
-    };
+    config.watched.note(secret_file);
+    let (secret, warning) = secret_from(secret_file)?;
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
         upstream.secret = Some(secret);
     }
     Ok(config)
-}
-
-/// The folder of the store that a configuration names, without reading anything else of it.
-///
-/// Without a `path` it is `keymoat.toml`, if there is one.
-///
-/// # Errors
-/// What is wrong with the file's form.
-pub(crate) fn store_dir(path: Option<&Path>, environment: &Environment) -> Result<PathBuf, Problems> {
-    let default = Path::new(DEFAULT_FILE);
-    let path = path.or_else(|| default.exists().then_some(default));
-    let (text, base) = match path {
-        Some(path) => (text_of(path)?, folder_of(path)),
-        None => (String::new(), Path::new(".")),
-    };
-    let name = path.unwrap_or(default).display().to_string();
-    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read()?;
-    let mut read = Reader::new(&source, base, environment);
-    let dir = store::dir(&mut read, &file.store);
-    let (problems, _, watched) = read.finish();
-    if problems.is_empty() { Ok(dir) } else { Err(Problems { problems, watched }) }
 }
 
 fn text_of(path: &Path) -> Result<String, Problems> {
@@ -221,12 +201,14 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         read.report(file.listen.data.as_ref().map_or(0..0, Spanned::span), message);
     }
     let mut upstreams = Vec::new();
+    let mut secret_references = BTreeMap::new();
     let mut dialects: BTreeMap<&str, Dialect> = BTreeMap::new();
     for (name, written) in &file.upstream {
         // A name counts as known even when its section is wrong, so that no second problem comes of it.
         dialects.insert(name.get_ref(), Dialect::Generic);
         if let Some(named) = upstream::upstream(read, name, written) {
             dialects.insert(name.get_ref(), named.dialect);
+            secret_references.extend(named.reference.map(|reference| (name.get_ref().clone(), reference)));
             upstreams.push(named.upstream);
         }
     }
@@ -250,7 +232,9 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         keys: keys(read, file),
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         store_dir: store::dir(read, &file.store),
+        master_key: store::master_key(read, &file.store),
         upstreams,
+        secret_references,
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),

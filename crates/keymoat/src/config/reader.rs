@@ -50,15 +50,24 @@ impl<'a> Reader<'a> {
         self.base.join(written.get_ref())
     }
 
-    /// Fetches the secret that a value refers to, with a warning where it lies open to others.
-    pub(crate) fn fetch(&mut self, written: &At<String>) -> Option<(Secret, Option<String>)> {
+    /// Fetches the secret that a value refers to; a warning is noted where it lies open to others.
+    pub(crate) fn fetch(&mut self, written: &At<String>) -> Option<(Secret, Reference)> {
         let fetched = Reference::parse(written.get_ref(), self.base).and_then(|reference| {
             if let Reference::File(path) = &reference {
                 self.watched.note(path);
             }
-            reference.fetch(|name| self.environment.get(name).cloned())
+            Ok((reference.fetch(|name| self.variable(name))?, reference))
         });
-        fetched.map_err(|error| self.report(written.span(), error.to_string())).ok()
+        match fetched {
+            Ok(((secret, warning), reference)) => {
+                self.warnings.extend(warning);
+                Some((secret, reference))
+            }
+            Err(error) => {
+                self.report(written.span(), error.to_string());
+                None
+            }
+        }
     }
 
     /// Where a value stands.
@@ -71,9 +80,19 @@ impl<'a> Reader<'a> {
         matches!(self.place(span), Place::Variable(name) if !name.starts_with(VARIABLE_PREFIX))
     }
 
+    /// The value of an environment variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
     /// Notes a problem with what stands at `span`.
     pub(crate) fn report(&mut self, span: Range<usize>, message: String) {
         self.problems.push(Problem::at(self.source.place(&span), message));
+    }
+
+    /// Notes a problem that stands nowhere in the file.
+    pub(crate) fn report_overall(&mut self, message: String) {
+        self.problems.push(Problem::overall(message));
     }
 
     /// Notes something that works, but should not stay so.

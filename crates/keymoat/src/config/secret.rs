@@ -1,5 +1,6 @@
 //! Secrets in a configuration: always a reference, `${env:NAME}` or `${file:/path}`, never the secret itself.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -73,11 +74,28 @@ impl Reference {
     }
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "${{env:{name}}}"),
+            Self::File(path) => write!(f, "${{file:{}}}", path.display()),
+        }
+    }
+}
+
+/// Reads a secret from a file, or from standard input when it is `-`, with a warning when others may read it too.
+///
+/// # Errors
+/// It cannot be read, is empty, or cannot be a key.
+pub(crate) fn from(path: &Path) -> Result<(Secret, Option<String>), SecretError> {
+    if path == Path::new("-") { Ok((from_stdin()?, None)) } else { from_file(path) }
+}
+
 /// Reads a secret from a file, with a warning when others may read it too.
 ///
 /// # Errors
 /// It cannot be read, is empty, or cannot be a key.
-pub(crate) fn from_file(path: &Path) -> Result<(Secret, Option<String>), SecretError> {
+fn from_file(path: &Path) -> Result<(Secret, Option<String>), SecretError> {
     let unreadable = |error| SecretError::Unreadable { path: path.to_owned(), error };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
@@ -93,7 +111,7 @@ pub(crate) fn from_file(path: &Path) -> Result<(Secret, Option<String>), SecretE
 ///
 /// # Errors
 /// It cannot be read, is empty, or cannot be a key.
-pub(crate) fn from_stdin() -> Result<Secret, SecretError> {
+fn from_stdin() -> Result<Secret, SecretError> {
     let unreadable = |error| SecretError::Unreadable { path: "standard input".into(), error };
     from_reader(io::stdin().lock(), "standard input").map_err(|error| error.unwrap_or_else(unreadable))
 }

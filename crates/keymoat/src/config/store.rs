@@ -1,11 +1,87 @@
-//! `[store]`: the folder that keys are kept in, named as `dir` or within a `url`.
+//! Where the store is, and where its master key comes from.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::{DEFAULT_STORE_DIR, Reader, file};
+use keymoat_core::Secret;
+use keymoat_store::MasterKey;
 
-/// The folder of the store; problems are noted in `read`.
-pub(crate) fn dir(read: &mut Reader<'_>, file: &file::Store) -> PathBuf {
+use super::file::{self, At};
+use super::reader::Reader;
+use super::source::Source;
+use super::{DEFAULT_FILE, Environment, Problems, folder_of, text_of};
+
+/// The folder of the embedded store when none is named.
+pub(crate) const DEFAULT_DIR: &str = ".keymoat";
+
+/// The name of the systemd credential that holds the master key.
+const CREDENTIAL: &str = "keymoat-master-key";
+
+/// The variable that names a file with the master key.
+const FILE_VARIABLE: &str = "KEYMOAT_MASTER_KEY_FILE";
+
+/// The variable that holds the master key itself.
+const VARIABLE: &str = "KEYMOAT_MASTER_KEY";
+
+/// What a command needs that works on the store alone.
+#[derive(Debug)]
+pub(crate) struct StoreConfig {
+    /// The folder of the embedded store.
+    pub(crate) dir: PathBuf,
+    /// Where its master key comes from.
+    pub(crate) master_key: MasterKey,
+    /// The upstreams of the configuration, each with whether a secret is named there; `None` without a configuration.
+    pub(crate) upstreams: Option<BTreeMap<String, bool>>,
+    /// What works, but should not stay so.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The store that a configuration names, without judging anything else of it.
+///
+/// Without a `path` it is `keymoat.toml`, if there is one.
+///
+/// # Errors
+/// What is wrong with the file's form or the place of the master key.
+pub(crate) fn of_configuration(path: Option<&Path>, environment: &Environment) -> Result<StoreConfig, Problems> {
+    let default = Path::new(DEFAULT_FILE);
+    let path = path.or_else(|| default.exists().then_some(default));
+    let (text, base) = match path {
+        Some(path) => (text_of(path)?, folder_of(path)),
+        None => (String::new(), Path::new(".")),
+    };
+    let name = path.unwrap_or(default).display().to_string();
+    let config = read(name, text, base, environment)?;
+    Ok(StoreConfig { upstreams: config.upstreams.filter(|_| path.is_some()), ..config })
+}
+
+/// The store in this folder, whatever a configuration says.
+///
+/// # Errors
+/// What is wrong with the place of the master key.
+pub(crate) fn in_folder(dir: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
+    let without_store_section = environment.iter().filter(|(name, _)| !name.starts_with("KEYMOAT__"));
+    let environment = without_store_section.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let config = read(DEFAULT_FILE.to_owned(), String::new(), Path::new("."), &environment)?;
+    Ok(StoreConfig { dir: dir.to_owned(), upstreams: None, ..config })
+}
+
+fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
+    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let file = source.read()?;
+    let mut read = Reader::new(&source, base, environment);
+    let (dir, master_key) = (dir(&mut read, &file.store), master_key(&mut read, &file.store));
+    let upstream =
+        |(name, upstream): (&At<String>, &file::Upstream)| (name.get_ref().clone(), upstream.secret.is_some());
+    let upstreams = Some(file.upstream.iter().map(upstream).collect());
+    let (problems, warnings, watched) = read.finish();
+    if !problems.is_empty() {
+        return Err(Problems { problems, watched });
+    }
+    Ok(StoreConfig { dir, master_key, upstreams, warnings })
+}
+
+/// The folder of the store, named as `dir` or within a `url`.
+pub(super) fn dir(read: &mut Reader<'_>, file: &file::Store) -> PathBuf {
     if let (Some(_), Some(url)) = (&file.dir, &file.url) {
         read.report(url.span(), "`dir` and `url` name the store twice: leave one of both out".to_owned());
     }
@@ -23,7 +99,7 @@ pub(crate) fn dir(read: &mut Reader<'_>, file: &file::Store) -> PathBuf {
         };
         folder.map_err(|message| read.report(url.span(), message)).ok()
     });
-    read.base().join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE_DIR)))
+    read.base().join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
 }
 
 /// Reads `sqlite:PATH`, the path of a folder or of the `keymoat.db` in it. The URL is not repeated in an error: it could
@@ -45,9 +121,104 @@ fn folder_of_url(url: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(folder))
 }
 
+/// The first of: systemd's credential, the file that is named, the variable, and `master.key` in the store's folder.
+pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store) -> MasterKey {
+    let written = read.judge(file.master_key.as_ref(), |text| checked_path(text));
+    let written = written.map(|path| read.base().join(path));
+    let by_variable = match read.variable(FILE_VARIABLE).map(|text| checked_path(&text)) {
+        Some(Err(message)) => {
+            read.report_overall(format!("environment variable {FILE_VARIABLE}: {message}"));
+            None
+        }
+        path => path.and_then(Result::ok),
+    };
+    if let (Some(by_variable), Some(written), Some(place)) = (&by_variable, &written, &file.master_key)
+        && by_variable != written
+    {
+        let message = format!("environment variable {FILE_VARIABLE} names another master key: leave one of both out");
+        read.report(place.span(), message);
+    }
+    if let Some(path) = credential(read) {
+        return MasterKey::Credential(path);
+    }
+    if let Some(path) = by_variable.or(written) {
+        return MasterKey::File(path);
+    }
+    let Some(text) = read.variable(VARIABLE) else { return MasterKey::InFolder };
+    read.warn(format!(
+        "the master key comes from environment variable {VARIABLE}, which everything that runs in this process's \
+         surroundings can read: use a file of mode 0400 and {FILE_VARIABLE}, or systemd's LoadCredential"
+    ));
+    MasterKey::Given { text: Secret::from(text), place: format!("environment variable {VARIABLE}") }
+}
+
+/// The credential that systemd gave to this service, if it gave one.
+fn credential(read: &Reader<'_>) -> Option<PathBuf> {
+    let path = Path::new(&read.variable("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
+    // One that cannot be looked for counts as there, so that reading it tells what is wrong.
+    (!matches!(path.try_exists(), Ok(false))).then_some(path)
+}
+
+/// A path shows as one. What is no path is not repeated: it may be the key.
+fn checked_path(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with("${") || !text.contains('/') || MasterKey::is_one(text.as_bytes()) {
+        return Err("the path of a file with the master key belongs here, such as \"/etc/keymoat/master.key\" or \
+                    \"./master.key\", never the key itself"
+            .to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<StoreConfig, Problems> {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        read("keymoat.toml".to_owned(), text.to_owned(), Path::new("/etc/keymoat"), &environment)
+    }
+
+    const WRITTEN: &str = "[store]\nmaster_key = \"./master\"\n";
+
+    #[test]
+    fn the_master_key_comes_from_the_first_place_that_has_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let credentials = folder.path().to_str().expect("a path");
+        let variable = (VARIABLE, "canary");
+        let place = |text: &str, variables: &[(&str, &str)]| {
+            let config = read_with(text, variables).expect("well formed");
+            assert!(!format!("{config:?}").contains("canary"));
+            (config.master_key.place(&config.dir).to_string(), config.warnings.len())
+        };
+        let own = ("`/etc/keymoat/.keymoat/master.key`".to_owned(), 0);
+        assert_eq!(place("", &[]), own);
+        assert_eq!(place("", &[("CREDENTIALS_DIRECTORY", credentials)]), own, "systemd gave another credential only");
+        assert_eq!(place("", &[variable]), ("environment variable KEYMOAT_MASTER_KEY".to_owned(), 1));
+        assert_eq!(place(WRITTEN, &[variable]), ("`/etc/keymoat/./master`".to_owned(), 0));
+        assert_eq!(place("", &[variable, (FILE_VARIABLE, "/run/key")]), ("`/run/key`".to_owned(), 0));
+        std::fs::write(folder.path().join(CREDENTIAL), "").expect("written");
+        let all = [variable, (FILE_VARIABLE, "/etc/keymoat/./master"), ("CREDENTIALS_DIRECTORY", credentials)];
+        assert_eq!(place(WRITTEN, &all), (format!("`{credentials}/keymoat-master-key`"), 0));
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_path_is_refused_and_not_repeated() {
+        let key = "0123456789abcdef".repeat(4);
+        for text in [&*key, "canary", "${env:KEY}", "AAAA/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
+            let written =
+                read_with(&format!("[store]\nmaster_key = \"{text}\"\n"), &[]).expect_err("refused").to_string();
+            assert!(written.starts_with("keymoat.toml:2:14: the path of a file"), "{written}");
+            let by_variable = read_with("", &[(FILE_VARIABLE, text)]).expect_err("refused").to_string();
+            assert!(by_variable.starts_with("environment variable KEYMOAT_MASTER_KEY_FILE: the path"), "{by_variable}");
+            assert!(!written.contains(text) && !by_variable.contains(text));
+        }
+    }
+
+    #[test]
+    fn two_files_for_one_master_key_are_refused() {
+        let problem = read_with(WRITTEN, &[(FILE_VARIABLE, "/other")]).expect_err("refused").to_string();
+        assert!(problem.starts_with("keymoat.toml:2:14: ") && problem.ends_with("leave one of both out"), "{problem}");
+    }
 
     #[test]
     fn a_url_names_a_folder_and_is_never_repeated() {

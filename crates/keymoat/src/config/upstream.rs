@@ -1,7 +1,7 @@
 //! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
 
 use http::HeaderName;
-use keymoat_core::{Dialect, Secret};
+use keymoat_core::Dialect;
 use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
 use toml::Spanned;
 
@@ -9,11 +9,13 @@ use super::Reader;
 use super::file;
 use super::preset::{PRESETS, Preset};
 use super::problem::unknown;
+use super::secret::Reference;
 
-/// An upstream, and the dialect that its preset brings for routes that name none.
+/// An upstream, where its secret came from, and the dialect that its preset brings for routes that name none.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) upstream: Upstream,
+    pub(crate) reference: Option<Reference>,
     pub(crate) dialect: Dialect,
 }
 
@@ -24,7 +26,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         let words: Vec<&str> = PRESETS.iter().map(|preset| preset.word).collect();
         Preset::named(word).ok_or_else(|| unknown("preset", word, &words))
     });
-    let secret = file.secret.as_ref().and_then(|text| secret(read, text));
+    let (secret, reference) = file.secret.as_ref().and_then(|text| read.fetch(text)).unzip();
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
         (None, Some(preset)) => base_url(preset.url).expect("presets are well formed"),
@@ -41,28 +43,26 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         Some(inject) => read.judge(Some(inject), |text| parse_inject(text))?,
         None => preset.map_or(Inject::Header(http::header::AUTHORIZATION), Preset::inject),
     };
-    if secret.is_some() && !origin.tls && !is_loopback(&origin.host) {
-        read.warn(format!(
-            "upstream `{}` gets its secret over plain HTTP, where everyone on the way can read it: use https",
-            name.get_ref()
-        ));
-    }
     let http = match &file.http {
         Some(word) => read.judge(Some(word), |word| parse_http(word))?,
         None => UpstreamHttp::Auto,
     };
     let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
-    let name = name.get_ref().as_str().into();
-    Some(Named { upstream: Upstream { name, origin, path_prefix, secret, inject, ca_file, http }, dialect })
-}
-
-fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<Secret> {
-    let (secret, warning) = read.fetch(text)?;
-    if let Some(warning) = warning {
+    let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    if let Some(warning) = secret_in_plain_text(&upstream) {
         read.warn(warning);
     }
-    Some(secret)
+    Some(Named { upstream, reference, dialect })
+}
+
+/// The warning of an upstream whose secret everyone on the way can read.
+pub(crate) fn secret_in_plain_text(upstream: &Upstream) -> Option<String> {
+    let exposed = upstream.secret.is_some() && !upstream.origin.tls && !is_loopback(&upstream.origin.host);
+    exposed.then(|| {
+        let name = &upstream.name;
+        format!("upstream `{name}` gets its secret over plain HTTP, where everyone on the way can read it: use https")
+    })
 }
 
 /// Reads `https://host:port/prefix`. The text is not repeated in an error: it could hold a password.

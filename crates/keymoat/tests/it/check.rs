@@ -11,7 +11,9 @@ fn a_good_configuration_is_called_well() {
     folder.write("keymoat.toml", EVENTS);
     folder.write("secret", "canary\n");
     let (code, stdout, stderr) = told(&folder.run(&["check"]));
-    assert_eq!((code, stdout.as_str()), (Some(0), "keymoat.toml is well: 1 route (events → events)\n"), "{stderr}");
+    let told = "keymoat.toml is well: 1 route (events → events)\nstore `./.keymoat`, not made yet\n\
+                upstream events: secret from ${file:./secret}\n";
+    assert_eq!((code, stdout.as_str()), (Some(0), told), "{stderr}");
     assert!(!stderr.contains("canary"));
 }
 

@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod canary;
 mod check;
 mod configurations;
 mod emulate;
@@ -8,3 +9,5 @@ mod help;
 mod keys;
 mod reload;
 mod serve;
+mod tidy;
+mod upstreams;

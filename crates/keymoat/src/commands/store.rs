@@ -1,0 +1,46 @@
+//! `keymoat store`: copies the store while it is in use.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::print;
+use super::store_choice::{StoreChoice, open_existing};
+
+/// Looks after the store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    store: StoreChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Copies the database, as of this moment and without the master key, while gateways use it.
+    ///
+    /// To restore, stop the gateways, put the copy's keymoat.db in the place of the old one (remove keymoat.db-wal and
+    /// keymoat.db-shm beside it), and start them with the same master key.
+    Backup {
+        /// The folder to make for the copy; it must not exist.
+        target: PathBuf,
+    },
+}
+
+/// Does what is asked.
+///
+/// # Errors
+/// There is no store, the target exists, and whatever the disk refuses.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = arguments.store.configured()?;
+    let store = open_existing(&config, "there is nothing to copy")?;
+    let Action::Backup { target } = &arguments.action;
+    store.back_up(target)?;
+    print(&format!(
+        "`{}` is a copy of the database. The master key at {} is not in it: without it the copy recognises no key and \
+         opens no secret, so keep it elsewhere\n",
+        target.display(),
+        config.master_key.place(&config.dir),
+    ))
+}

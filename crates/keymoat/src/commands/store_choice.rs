@@ -1,0 +1,59 @@
+//! Which store a command works on, and how it is opened.
+
+use std::path::PathBuf;
+
+use keymoat_store::Store;
+
+use super::remark;
+use crate::config::{self, StoreConfig};
+
+/// Which store a command works on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreChoice {
+    /// The folder of the store [default: what the configuration says, or .keymoat].
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// The configuration that names the store.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
+    config: Option<PathBuf>,
+}
+
+impl StoreChoice {
+    /// What is known of the store, before it is opened.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(crate) fn configured(&self) -> anyhow::Result<StoreConfig> {
+        let environment = config::environment();
+        let config = match &self.store {
+            Some(dir) => config::store_in_folder(dir, &environment)?,
+            None => config::store_of_configuration(self.config.as_deref(), &environment)?,
+        };
+        for warning in &config.warnings {
+            remark(&format!("keymoat: warning: {warning}"));
+        }
+        Ok(config)
+    }
+}
+
+/// Opens a store, and makes it where there is none.
+///
+/// # Errors
+/// Whatever the store refuses.
+pub(crate) fn open(config: &StoreConfig) -> anyhow::Result<Store> {
+    Ok(Store::open_with(&config.dir, &config.master_key)?)
+}
+
+/// Opens a store that is there; `first` says how one is made.
+///
+/// # Errors
+/// There is none, and whatever the store refuses.
+pub(crate) fn open_existing(config: &StoreConfig, first: &str) -> anyhow::Result<Store> {
+    if !config.dir.join("keymoat.db").exists() {
+        anyhow::bail!(
+            "there is no store in `{}`: {first}, or name the folder with `--store DIR`",
+            config.dir.display()
+        );
+    }
+    open(config)
+}
