@@ -77,23 +77,22 @@ fn rebuild(
 
 /// What a client says of the way that it came is not believed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
-    const FORWARDING: [&str; 6] =
-        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
-    for name in FORWARDING {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+    const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+    for name in [header::FORWARDED, FOR, HOST, PROTO, PORT, REAL_IP] {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {
         return;
     }
-    let proto = if peer.tls { "https" } else { "http" };
-    let entries = [
-        ("x-forwarded-for", peer.client.to_string()),
-        ("x-forwarded-proto", proto.to_owned()),
-        ("x-forwarded-host", host.to_owned()),
-    ];
-    for (name, value) in entries {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
+    let proto = HeaderValue::from_static(if peer.tls { "https" } else { "http" });
+    headers.insert(PROTO, proto);
+    for (name, value) in [(FOR, peer.client.to_string().as_str()), (HOST, host)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
         }
     }
 }
