@@ -97,6 +97,9 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
         let (running, upstreams) = Emulators::start()?;
         config.upstreams = upstreams;
         config.routes = demo::routes();
+        if let Some(query) = config.defaults.query {
+            config.routes.iter_mut().for_each(|route| route.query = query);
+        }
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
