@@ -19,13 +19,15 @@ pub(crate) const KNOWN_HEADERS: [&str; 9] = [
 ];
 
 /// Query parameter names that providers and gateways read credentials from.
-pub(crate) const KNOWN_QUERY: [&str; 10] = [
+pub(crate) const KNOWN_QUERY: [&str; 12] = [
     "key",
     "api_key",
     "api-key",
     "apikey",
     "access_token",
     "accessToken",
+    "oauth_token",
+    "bearer_token",
     "token",
     "single_use_token",
     "jwt",

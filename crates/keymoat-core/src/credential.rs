@@ -4,7 +4,10 @@ mod gather;
 mod hint;
 mod strip;
 
+use zeroize::Zeroizing;
+
 use crate::carrier::Carrier;
+use crate::disguise;
 use crate::format::{self, NearMiss, Shape};
 use crate::head::{Ask, Head};
 use crate::path;
@@ -61,7 +64,7 @@ impl Presented {
 ///
 /// # Errors
 /// `credential_missing`, `credential_ambiguous`, `credential_in_query`; `credential_invalid` for what cannot be a
-/// credential or cannot be answered (alone in the offer); `request_invalid` for one in the path. Each says what to do
+/// credential or cannot be answered (alone in the offer); `request_invalid` for one in the path or the host. Each says what to do
 /// instead, in words that depend on the request's syntax and the route only.
 pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
     let advice = hint::Advice::of(route, head.is_from_browser());
@@ -77,6 +80,7 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
     let copies = removed - usize::from(record.carrier.is_some());
     record.copies_stripped = u16::try_from(copies).unwrap_or(u16::MAX);
     check_path(head, &found, record, &advice)?;
+    check_host(head, &found, &advice)?;
     if found.is_empty() {
         return Err(hint::missing(&slips, elsewhere, &advice));
     }
@@ -96,13 +100,32 @@ pub(crate) fn is_absent(value: &Secret) -> bool {
 }
 
 fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::Advice) -> Result<(), Refusal> {
-    let in_path = found.iter().take(COPIES_MAX).find(|found| path::holds(&head.path, &found.credential));
-    if let Some(found) = in_path {
-        record.path = path::shown(&head.path, Some(&found.credential));
+    let mut in_path = found.iter().take(COPIES_MAX).filter(|found| path::holds(&head.path, &found.credential));
+    if let Some(first) = in_path.next() {
+        record.path = if in_path.all(|other| other.credential.matches(&first.credential)) {
+            path::shown(&head.path, Some(&first.credential))
+        } else {
+            // Masking one leaves the others.
+            String::from(path::HIDDEN)
+        };
     } else if !format::is_whole_in(head.path.as_bytes()) {
         return Ok(());
     }
     Err(Refusal::new(Code::RequestInvalid, format!("a credential in the path: {advice}")))
+}
+
+/// The host goes into names, logs and headers of others, in lower case.
+fn check_host(head: &Head, found: &[Found], advice: &hint::Advice) -> Result<(), Refusal> {
+    let host = head.host.as_bytes();
+    let is_in_host = found.iter().take(COPIES_MAX).any(|found| {
+        // Compared and forgotten.
+        let lower = Zeroizing::new(found.credential.expose().to_ascii_lowercase());
+        lower.len() >= disguise::NEEDLE_MIN && disguise::holds(host, &lower)
+    });
+    if is_in_host || format::is_in(host) {
+        return Err(Refusal::new(Code::RequestInvalid, format!("a credential in the host: {advice}")));
+    }
+    Ok(())
 }
 
 /// Two different credentials are refused, save that on a route that takes keys in its URLs a stale copy there gives

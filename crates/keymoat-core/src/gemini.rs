@@ -59,7 +59,8 @@ pub(crate) fn closeness(path: &str) -> Option<usize> {
 ///
 /// # Errors
 /// `route_unknown` for a path, method or version that the API does not have, for a WebSocket path asked for without
-/// an upgrade and the reverse, and for minting: a token of Google's own would lead past this gateway.
+/// an upgrade and the reverse, for minting (a token of Google's own would lead past this gateway), and for uploads
+/// (their answer names a URL of Google's, to which the JavaScript SDK sends its key).
 pub fn target(path: &str, prefix: &str, ask: &Ask, versions: Versions) -> Result<Target, Refusal> {
     let unknown = |detail: &'static str| Refusal::new(Code::RouteUnknown, detail);
     let own = path.strip_prefix(prefix).filter(|own| own.starts_with('/'));
@@ -74,12 +75,13 @@ pub fn target(path: &str, prefix: &str, ask: &Ask, versions: Versions) -> Result
         return Ok(Target { call, path });
     }
     let Some((_, rest)) = rest_version(own) else {
-        return Err(unknown(
-            "Gemini paths start with `/v1beta/`, `/upload/v1beta/` or `/ws/google.ai.generativelanguage.`",
-        ));
+        return Err(unknown("Gemini paths start with `/v1beta/` or `/ws/google.ai.generativelanguage.`"));
     };
     if matches!(ask, Ask::WebSocket(_)) {
         return Err(unknown("this path is no WebSocket: Live is `…GenerativeService.BidiGenerateContent`"));
+    }
+    if own.starts_with("/upload/") {
+        return Err(unknown("uploads are not passed on: their second step would carry the key past this gateway"));
     }
     if rest.split(['/', ':']).next() == Some("auth_tokens") {
         return Err(unknown("Google's own tokens are not minted here: they would lead past this gateway"));
@@ -114,6 +116,7 @@ pub(crate) fn withholds_header(name: &str) -> bool {
     crate::carrier::KNOWN_HEADERS.contains(&name)
         || matches!(name, "cookie" | "origin" | "referer" | "forwarded" | "x-real-ip" | "x-goog-user-project")
         || name.starts_with("x-forwarded-")
+        || name.starts_with("x-goog-iam-")
 }
 
 #[cfg(test)]
@@ -176,9 +179,7 @@ mod tests {
 
     #[test]
     fn rest_goes_up_as_it_is_without_the_prefix() {
-        for own in
-            ["/v1beta/models/m:generateContent", "/v1/models", "/upload/v1beta/files", "/v1alpha/cachedContents/x"]
-        {
+        for own in ["/v1beta/models/m:generateContent", "/v1/models", "/v1alpha/cachedContents/x"] {
             let found = target(&format!("/gw{own}"), "/gw", &Ask::Http, Versions::default());
             assert_eq!(found, Ok(Target { call: Call::Rest, path: own.to_owned() }));
         }
@@ -186,6 +187,7 @@ mod tests {
             "/v2/models",
             "/",
             "/upload/files",
+            "/upload/v1beta/files",
             "/v1beta",
             "/v1betax/models",
             "/v1beta/auth_tokens",

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use base64::prelude::*;
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::uri::{Authority, Uri};
 use http::{Method, Version};
@@ -124,6 +124,10 @@ fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::UrlTooLong, "the URL is longer than 8 KiB"));
     }
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    // Over HTTP/1 the gate refuses it; over HTTP/2 nobody else does.
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(invalid("more than one `Content-Length`: send exactly one"));
+    }
     if headers.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
         return Err(Refusal::new(Code::HeadTooLarge, "the headers are more than 100 or larger than 16 KiB"));
     }

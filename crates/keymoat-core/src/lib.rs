@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod credential;
 pub mod digest;
 mod disguise;
+mod foreign;
 pub mod format;
 pub mod gate;
 pub mod gemini;

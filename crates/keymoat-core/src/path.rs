@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::disguise;
+use crate::foreign;
 use crate::format;
 use crate::refusal::{Code, Refusal};
 use crate::secret::Secret;
@@ -12,6 +13,9 @@ const SHOWN_BYTES_MAX: usize = 512;
 
 /// What stands in a record where a credential stood.
 const MASK: &str = "[redacted]";
+
+/// What stands in a record for a path that cannot be shown in part.
+pub(crate) const HIDDEN: &str = "/[redacted]";
 
 /// Brings a request's path into the one form that routes are compared with and that goes upstream.
 ///
@@ -61,11 +65,15 @@ pub fn canonical(raw: &str) -> Result<String, Refusal> {
 
 /// The path as a record shows it: credentials masked, control characters escaped, cut at 512 bytes.
 ///
-/// A segment in which something of Keymoat's shape or the `presented` credential can be read, in whatever disguise, is
-/// replaced as a whole. Takes any text, also one that [`canonical`] refused; what follows a `?` is dropped.
+/// A segment in which something of Keymoat's shape, of another provider's, or the `presented` credential can be read, in
+/// whatever disguise, is replaced as a whole, and the whole path for a credential that segments can cut in two. Takes any
+/// text, also one that [`canonical`] refused; what follows a `?` is dropped.
 #[must_use]
 pub fn shown(path: &str, presented: Option<&Secret>) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
+    if presented.is_some_and(|secret| may_span_segments(secret) && holds(path, secret)) {
+        return String::from(HIDDEN);
+    }
     let mut shown = String::with_capacity(path.len());
     for (index, segment) in path.split('/').enumerate() {
         if index > 0 {
@@ -76,10 +84,6 @@ pub fn shown(path: &str, presented: Option<&Secret>) -> String {
         } else {
             push_escaped(&mut shown, segment);
         }
-    }
-    // A credential that has a slash in it spans segments.
-    if presented.is_some_and(|secret| holds(&shown, secret)) {
-        return format!("/{MASK}");
     }
     if shown.len() > SHOWN_BYTES_MAX {
         shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX - '…'.len_utf8()));
@@ -98,9 +102,16 @@ pub(crate) fn holds(path: &str, presented: &Secret) -> bool {
 
 fn reveals(segment: &[u8], presented: Option<&Secret>) -> bool {
     disguise::any_reading(segment, &mut |reading| {
-        // Compared and forgotten.
-        format::is_in(reading) || presented.is_some_and(|secret| disguise::holds(reading, secret.expose()))
+        // The presented one is compared and forgotten.
+        let is_presented = |secret: &Secret| disguise::holds(reading, secret.expose());
+        format::is_in(reading) || foreign::is_in(reading) || presented.is_some_and(is_presented)
     })
+}
+
+/// Whether there can be a slash inside a copy: as it is, or in base64, where of visible ASCII only `?` makes one.
+fn may_span_segments(secret: &Secret) -> bool {
+    // Looked at byte by byte and forgotten.
+    secret.expose().iter().any(|byte| matches!(byte, b'/' | b'?') || !byte.is_ascii_graphic())
 }
 
 fn push_escaped(shown: &mut String, segment: &str) {
@@ -240,12 +251,19 @@ mod tests {
             "%6bm_0123456789abcdef",
             "%256bm_0123456789abcdef",
             "a21fMDEyMzQ1Njc4OWFiY2RlZg",
+            "AIzaSyA0b1C2d3E4f5G6h7I8j9K0l1M2n3O4p5Q",
+            "%41IzaSyA0b1C2d3E4f5G6h7I8j9K0l1M2n3O4p5Q",
         ] {
             let shown = shown(&format!("/a/{hidden}/b?key=x"), None);
             assert!(shown.starts_with("/a/") && shown.ends_with("[redacted]/b"), "{shown}");
         }
         assert_eq!(shown("/a/c2VjcmV0LWtleQ/x=/b", Some(&secret)), "/[redacted]");
-        assert_eq!(shown("/a/c2VjcmV0LWtleQ%2Fx%3D", Some(&secret)), "/a/[redacted]");
+        assert_eq!(shown("/a/c2VjcmV0LWtleQ%2Fx%3D", Some(&secret)), "/[redacted]");
+        let beside_another_copy = "/a/c2VjcmV0LWtleQ/x=&c2VjcmV0LWtleQ%2Fx=/b";
+        assert_eq!(shown(beside_another_copy, Some(&secret)), "/[redacted]");
+        let cut_in_base64 = "/a/c2VjcmV0LWtleS0/LS0";
+        assert_eq!(shown(cut_in_base64, Some(&Secret::from("secret-key-?--"))), "/[redacted]");
+        assert_eq!(shown("/a/secret-key/b", Some(&Secret::from("secret-key"))), "/a/[redacted]/b");
         assert_eq!(shown("/a/test/b", Some(&Secret::from("test"))), "/a/[redacted]/b");
         assert_eq!(shown("/a/testing", Some(&Secret::from("test"))), "/a/testing");
     }

@@ -66,7 +66,8 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(error, "connection ended early");
+        // Without its causes, in which a peer has words of its own.
+        tracing::debug!(%error, "connection ended early");
     }
 }
 

@@ -37,7 +37,11 @@ pub(crate) struct Bound {
 }
 
 /// Opens one socket per thread on the same address, so that the kernel spreads the connections (SO_REUSEPORT).
+///
+/// # Errors
+/// The address is taken, also by another process that would share it: its clients would meet two stores.
 pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
+    socket(address)?.bind(&address.into())?;
     let first = listen(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
@@ -47,9 +51,14 @@ pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
     Ok(Bound { address, sockets })
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -58,7 +67,9 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until the drain begins; then takes what is already queued and closes the socket.
-pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+///
+/// `number` is the listener's place in the settings: its TLS settings are looked up anew for each connection.
+pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -66,7 +77,7 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<T
             () = worker.draining() => return,
         };
         match accepted {
-            Ok((stream, address)) => admit(&worker, stream, address.ip(), tls.as_ref()),
+            Ok((stream, address)) => admit(&worker, stream, address.ip(), number),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -75,7 +86,9 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, tls: Option<T
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&TlsAcceptor>) {
+fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) {
+    let tls = worker.shared.tls.get(number).and_then(Option::as_ref);
+    let tls = tls.map(|config| TlsAcceptor::from(config.load_full()));
     let Some(permit) = worker.shared.permits.take() else {
         // Under TLS an answer would cost a handshake.
         if tls.is_none()
@@ -86,7 +99,6 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&Tl
         return;
     };
     let worker = worker.clone();
-    let tls = tls.cloned();
     tokio::task::spawn_local(async move {
         if stream.set_nodelay(true).is_err() {
             return;
@@ -102,7 +114,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, tls: Option<&Tl
 }
 
 async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, permit: Permit, acceptor: TlsAcceptor) {
-    let limit = worker.shared.limits.tls_handshake;
+    let limit = worker.shared.plan.load().limits.tls_handshake;
     match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let tls_name = stream.get_ref().1.server_name().map(Arc::from);
@@ -141,6 +153,15 @@ async fn turn_away(mut stream: TcpStream, _place: Permit) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_taken_address_is_not_shared_with_whoever_has_it() {
+        let bound = bind("127.0.0.1:0".parse().expect("an address"), 2).expect("loopback");
+        let error = bind(bound.address, 2).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(bound.sockets);
+        assert!(bind(bound.address, 2).is_ok(), "it is free again");
+    }
 
     #[test]
     fn a_free_port_is_shared_by_all_threads() {

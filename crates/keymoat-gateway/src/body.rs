@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{Outcome, Side};
+use keymoat_core::refusal::{Code, Refusal};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
@@ -25,8 +26,8 @@ pub(crate) enum BodyError {
     #[error("the body paused for longer than {0:?}")]
     Idle(Duration),
     /// The session was ended from outside: revoked or draining.
-    #[error("the session was ended")]
-    Ended,
+    #[error("the session was ended: {0}")]
+    Ended(Refusal),
     /// The connection that it came from failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
@@ -45,9 +46,10 @@ impl Silence {
 }
 
 /// What is known of a client's body while it is on its way, and afterwards.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Uploaded {
     bytes: Cell<u64>,
+    moved: Cell<Instant>,
     cut: Cell<Option<Cut>>,
 }
 
@@ -66,13 +68,18 @@ impl Uploaded {
         self.bytes.get()
     }
 
+    /// When some of it passed last; when the request began, if nothing has.
+    pub(crate) fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
     /// Why it ended early, if it did.
     pub(crate) fn cut(&self) -> Option<Cut> {
         self.cut.get()
     }
 }
 
-/// A client's body on its way to the upstream, counted.
+/// A client's body on its way to the upstream, counted, without its trailers.
 pub(crate) struct Upload {
     incoming: Incoming,
     uploaded: Rc<Uploaded>,
@@ -83,7 +90,8 @@ pub(crate) struct Upload {
 impl Upload {
     /// Also gives what becomes known of it.
     pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Uploaded>) {
-        let uploaded = Rc::<Uploaded>::default();
+        let uploaded =
+            Rc::new(Uploaded { bytes: Cell::new(0), moved: Cell::new(Instant::now()), cut: Cell::new(None) });
         (Self { incoming, uploaded: uploaded.clone(), idle, silence: Silence::default() }, uploaded)
     }
 }
@@ -103,8 +111,11 @@ impl Body for ToUpstream {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
         match Pin::new(&mut upload.incoming).poll_frame(cx) {
+            // Trailers are not passed on: no stage has looked for credentials in them.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
+                upload.uploaded.moved.set(Instant::now());
                 if let Some(data) = frame.data_ref() {
                     upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
                 }
@@ -176,9 +187,9 @@ impl ToClient {
 impl Relayed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(session) = &self.session
-            && session.control().poll_asked(cx).is_ready()
+            && let Poll::Ready(refusal) = session.control().poll_asked(cx)
         {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
+            return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -191,6 +202,18 @@ impl Relayed {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+        }
+    }
+
+    /// Notes why the body ends before its end.
+    fn break_off(&mut self, error: &BodyError) {
+        let record = &mut self.ledger.record;
+        record.cause = Some(error.to_string());
+        record.outcome = Outcome::Failed;
+        if let BodyError::Ended(refusal) = error {
+            record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
+            record.code = Some(refusal.code);
+            record.closed_by = Some(Side::Keymoat);
         }
     }
 
@@ -223,10 +246,7 @@ impl Body for ToClient {
         let polled = ready!(relayed.poll(cx));
         match &polled {
             None => relayed.finish(),
-            Some(Err(error)) => {
-                relayed.ledger.record.outcome = Outcome::Failed;
-                relayed.ledger.record.cause = Some(error.to_string());
-            }
+            Some(Err(error)) => relayed.break_off(error),
             Some(Ok(_)) => {}
         }
         Poll::Ready(polled)

@@ -1,5 +1,6 @@
 //! One connection from a client: which HTTP version it speaks, and the parser in front of the road.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -31,7 +32,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let version = match &stream {
         MaybeTls::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Version::HTTP_2,
         MaybeTls::Tls(_) => Version::HTTP_11,
@@ -74,7 +75,7 @@ async fn first_bytes(stream: &TcpStream, limit: Duration) -> Option<Version> {
 }
 
 async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
-    let limits = worker.shared.limits;
+    let limits = worker.shared.plan.load().limits;
     let io = Gated::new(stream, Vec::new(), gate::Limits::default(), limits.head);
     let signal = io.signal();
     let service = {
@@ -91,30 +92,55 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         .max_buf_size(READ_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
+    to_its_end(&worker, connection, worker.draining(), |connection| connection.graceful_shutdown()).await;
 }
 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
+    let limits = worker.shared.plan.load().limits;
+    let requests = Rc::new(Cell::new(0));
     let service = {
-        let worker = worker.clone();
+        let (worker, requests) = (worker.clone(), requests.clone());
         service_fn(move |request: Request<Incoming>| {
+            requests.set(requests.get() + 1);
             let (worker, peer) = (worker.clone(), peer.clone());
             async move { Ok::<_, Infallible>(serve::serve_http2(&worker, &peer, request).await) }
         })
     };
-    let connection = http2_builder(&worker.shared.limits).serve_connection(TokioIo::new(stream), service);
-    to_its_end(&worker, connection, |connection| connection.graceful_shutdown()).await;
+    let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), service);
+    let enough = async {
+        tokio::select! {
+            () = worker.draining() => {}
+            () = no_more_requests(&requests, limits.keep_alive) => {}
+        }
+    };
+    to_its_end(&worker, connection, enough, |connection| connection.graceful_shutdown()).await;
 }
 
-/// Drives a connection until it ends, is told to when the drain begins, or has to when everything stops.
-async fn to_its_end<C>(worker: &Worker, connection: C, end_gracefully: impl FnOnce(Pin<&mut C>))
-where
+/// Waits until `patience` has passed without a request, up to twice that long. Streams that are open then may go on, but
+/// their client opens another connection for its next request.
+async fn no_more_requests(requests: &Cell<u64>, patience: Duration) {
+    loop {
+        let before = requests.get();
+        tokio::time::sleep(patience).await;
+        if requests.get() == before {
+            return;
+        }
+    }
+}
+
+/// Drives a connection until it ends, is told to when there was `enough`, or has to when everything stops.
+async fn to_its_end<C>(
+    worker: &Worker,
+    connection: C,
+    enough: impl Future<Output = ()>,
+    end_gracefully: impl FnOnce(Pin<&mut C>),
+) where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = worker.draining() => {
+        () = enough => {
             end_gracefully(connection.as_mut());
             tokio::select! {
                 ended = connection => ended,

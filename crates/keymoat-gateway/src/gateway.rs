@@ -1,6 +1,5 @@
 //! Starts the serving threads and ends them again.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +14,14 @@ use keymoat_core::refusal::{Code, Refusal};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio_rustls::TlsAcceptor;
 
-use crate::accept::{self, Bound};
+use crate::accept;
 use crate::clock;
 use crate::ledger::Records;
 use crate::permits::Permits;
+use crate::plan::{Plan, PlanError};
 use crate::session::Sessions;
 use crate::settings::Settings;
-use crate::upstream::{Target, TargetError};
 use crate::worker::{Phase, Shared, Worker};
 
 /// How long refused and closing connections may take after the sessions were told to end.
@@ -41,17 +39,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// An upstream's settings cannot work.
+    /// The routes and upstreams do not fit together.
     #[error(transparent)]
-    Upstream(#[from] TargetError),
-    /// A route leads nowhere.
-    #[error("route `{route}` leads to upstream `{upstream}`, which is not configured")]
-    UnknownUpstream {
-        /// The route.
-        route: Arc<str>,
-        /// The upstream that it names.
-        upstream: Arc<str>,
-    },
+    Plan(#[from] PlanError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a serving thread: {0}")]
     Thread(#[source] io::Error),
@@ -60,7 +50,9 @@ pub enum StartError {
 /// A running gateway. Dropping it does not stop it: call [`Running::drain`] or [`Running::stop_now`], then
 /// [`Running::join`].
 pub struct Running {
+    asked: Vec<SocketAddr>,
     addresses: Vec<SocketAddr>,
+    serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
@@ -80,15 +72,11 @@ impl Gateway {
         records: Records,
     ) -> Result<Running, StartError> {
         let threads = settings.threads.max(1);
-        let targets = settings
-            .upstreams
-            .into_iter()
-            .map(|upstream| Target::new(upstream).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+        let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, None)?;
+        let tls = settings.listeners.iter().map(|listener| listener.tls.clone().map(ArcSwap::from)).collect();
         let shared = Arc::new(Shared {
-            targets,
-            routes: settings.routes,
-            limits: settings.limits,
+            plan: ArcSwap::from_pointee(plan),
+            tls,
             snapshots,
             records,
             permits: Permits::new(settings.limits.connections_max),
@@ -96,45 +84,30 @@ impl Gateway {
             sessions: Sessions::new(settings.limits.connections_max.saturating_mul(2)),
             started_at: clock::now(),
         });
-        check_routes(&shared)?;
         let mut bound = Vec::new();
         for listener in &settings.listeners {
-            let sockets =
-                accept::bind(listener.address, threads).map_err(|error| StartError::Listen(listener.address, error))?;
-            bound.push((sockets, listener.tls.clone().map(TlsAcceptor::from)));
+            let listen_error = |error| StartError::Listen(listener.address, error);
+            bound.push(accept::bind(listener.address, threads).map_err(listen_error)?);
         }
-        let addresses = bound.iter().map(|(bound, _)| bound.address).collect();
+        let asked = settings.listeners.iter().map(|listener| listener.address).collect();
+        let addresses = bound.iter().map(|bound| bound.address).collect();
         let phase = watch::Sender::new(Phase::Serving);
-        let threads = (0..threads)
+        let handles = (0..threads)
             .map(|number| {
-                let sockets = bound.iter_mut().filter_map(|(bound, tls)| Some((take_socket(bound)?, tls.clone())));
+                let sockets = bound.iter_mut().filter_map(|bound| bound.sockets.pop());
                 spawn(number, shared.clone(), phase.subscribe(), sockets.collect())
             })
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
-        Ok(Running { addresses, threads: Mutex::new(threads), phase, shared })
+        Ok(Running { asked, addresses, serving_threads: threads, threads: Mutex::new(handles), phase, shared })
     }
 }
-
-fn check_routes(shared: &Shared) -> Result<(), StartError> {
-    let known: HashSet<_> = shared.targets.iter().map(|target| target.name()).collect();
-    match shared.routes.iter().find(|route| !known.contains(&route.upstream)) {
-        Some(route) => Err(StartError::UnknownUpstream { route: route.name.clone(), upstream: route.upstream.clone() }),
-        None => Ok(()),
-    }
-}
-
-fn take_socket(bound: &mut Bound) -> Option<std::net::TcpListener> {
-    bound.sockets.pop()
-}
-
-type Sockets = Vec<(std::net::TcpListener, Option<TlsAcceptor>)>;
 
 fn spawn(
     number: usize,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
-    sockets: Sockets,
+    sockets: Vec<std::net::TcpListener>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
@@ -145,19 +118,19 @@ fn spawn(
     })
 }
 
-async fn serve(shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Sockets) {
+async fn serve(shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Vec<std::net::TcpListener>) {
     let worker = Rc::new(Worker::new(shared, phase));
-    for (socket, tls) in sockets {
+    for (number, socket) in sockets.into_iter().enumerate() {
         match TcpListener::from_std(socket) {
             Ok(listener) => {
-                tokio::task::spawn_local(accept::run(worker.clone(), listener, tls));
+                tokio::task::spawn_local(accept::run(worker.clone(), listener, number));
             }
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
     }
     worker.draining().await;
     let shared = &worker.shared;
-    let deadline = Instant::now() + shared.limits.drain;
+    let deadline = Instant::now() + shared.plan.load().limits.drain;
     while shared.permits.open() > 0 && Instant::now() < deadline {
         tokio::select! {
             () = worker.stopping() => break,
@@ -177,6 +150,36 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has
+    /// begun ends under the old plan.
+    ///
+    /// Gives what needs a restart to change, as texts for the operator.
+    ///
+    /// # Errors
+    /// Nothing has changed then: the routes and upstreams do not fit together, or an upstream cannot work.
+    pub fn reload(&self, settings: Settings) -> Result<Vec<String>, PlanError> {
+        let before = self.shared.plan.load_full();
+        let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, Some(&before))?;
+        let mut notes = Vec::new();
+        let listeners: Vec<_> = settings.listeners.iter().map(|listener| listener.address).collect();
+        let same_tls = settings.listeners.iter().map(|listener| listener.tls.is_some());
+        if listeners != self.asked || !same_tls.eq(self.shared.tls.iter().map(Option::is_some)) {
+            notes.push("the listening addresses stay as they are until a restart".to_owned());
+        } else {
+            for (held, listener) in self.shared.tls.iter().zip(settings.listeners) {
+                if let (Some(held), Some(new)) = (held, listener.tls) {
+                    held.store(new);
+                }
+            }
+        }
+        if settings.threads.max(1) != self.serving_threads {
+            notes.push("the number of threads stays as it is until a restart".to_owned());
+        }
+        self.shared.permits.allow(plan.limits.connections_max);
+        self.shared.plan.store(Arc::new(plan));
+        Ok(notes)
     }
 
     /// How many sessions are live: WebSockets and event streams.

@@ -16,6 +16,7 @@ mod own;
 mod passage;
 mod peer;
 mod permits;
+mod plan;
 pub mod relay;
 mod serve;
 pub mod session;
@@ -27,4 +28,5 @@ mod worker;
 
 pub use gateway::{Gateway, Running, StartError};
 pub use ledger::Records;
+pub use plan::PlanError;
 pub use upstream::TargetError;

@@ -48,14 +48,14 @@ pub(crate) async fn dial_first(
     let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
     let claimed = claim::session(passage.worker, passage.route, &grant).and_then(|session| {
         let (link, dialect) = (passage.link()?, passage.route.dialect);
-        let request = upstream::for_websocket(link, head, path, dialect, passage.peer, (&key, &labels))?;
+        let request = upstream::for_websocket(&link, head, path, dialect, passage.peer, (&key, &labels))?;
         Ok((session, link, request))
     });
     let (session, link, request) = match claimed {
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
     };
-    match upstream::open_websocket(link, request, &key, &labels).await {
+    match upstream::open_websocket(&link, request, &key, &labels).await {
         Ok(opened) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
             start(passage, opened, &opening, session)
@@ -70,11 +70,11 @@ pub(crate) async fn dial_first(
 
 /// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
 fn start(passage: Passage<'_>, opened: Opened, opening: &Opening, session: SessionGuard) -> Response<ToClient> {
-    let Passage { worker, peer, route, switch, mut ledger } = passage;
+    let Passage { peer, plan, route, switch, mut ledger, .. } = passage;
     let selected = selection(opening, opened.selected.as_deref(), &mut ledger);
     let answer = switch.answer(opening, selected);
     ledger.record.status = Some(answer.status().as_u16());
-    let (limits, dialect, peer) = (worker.shared.limits, route.dialect, peer.clone());
+    let (limits, dialect, peer) = (plan.limits, route.dialect, peer.clone());
     let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
     let relaying = async move {
         let _peer = peer;
@@ -103,7 +103,7 @@ pub(crate) fn refuse(passage: Passage<'_>, refusal: &Refusal, opening: &Opening)
     if matches!(refusal.code, Code::RequestInvalid) {
         return passage.refuse(refusal);
     }
-    let Passage { worker, peer, route, switch, mut ledger } = passage;
+    let Passage { worker, peer, route, switch, mut ledger, .. } = passage;
     let selected = selection(opening, None, &mut ledger);
     let answer = switch.answer(opening, selected);
     let outcome = if ledger.record.outcome == Outcome::Failed { Outcome::Failed } else { Outcome::Refused };

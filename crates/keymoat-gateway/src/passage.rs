@@ -10,6 +10,7 @@ use crate::answer;
 use crate::body::ToClient;
 use crate::ledger::Ledger;
 use crate::peer::Peer;
+use crate::plan::Plan;
 use crate::relay::Switch;
 use crate::upstream::Link;
 use crate::worker::Worker;
@@ -18,16 +19,17 @@ use crate::worker::Worker;
 pub(crate) struct Passage<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) peer: &'a Rc<Peer>,
+    pub(crate) plan: &'a Plan,
     pub(crate) route: &'a Route,
     pub(crate) switch: Switch,
     pub(crate) ledger: Ledger,
 }
 
-impl<'a> Passage<'a> {
+impl Passage<'_> {
     /// The link to the route's upstream.
-    pub(crate) fn link(&self) -> Result<&'a Link, Refusal> {
+    pub(crate) fn link(&self) -> Result<Link, Refusal> {
         self.worker
-            .link(&self.route.upstream)
+            .link(self.plan, &self.route.upstream)
             .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
     }
 

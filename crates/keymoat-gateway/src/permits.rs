@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Permits {
     open: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// One open connection's place.
@@ -16,16 +16,21 @@ pub(crate) struct Permit(Arc<Permits>);
 
 impl Permits {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max })
+        Arc::new(Self { open: AtomicUsize::new(0), max: AtomicUsize::new(max) })
     }
 
     /// A place, unless all are taken.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Permit> {
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.max {
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed) {
             return Some(Permit(self.clone()));
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         None
+    }
+
+    /// Changes how many there are. Those that are open stay.
+    pub(crate) fn allow(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// How many connections are open.

@@ -122,7 +122,8 @@ async fn travel(
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
     }
-    let Some(route) = route::find(&worker.shared.routes, &head) else {
+    let plan = worker.shared.plan.load_full();
+    let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
     };
@@ -131,7 +132,7 @@ async fn travel(
     ledger.record.dialect = Some(route.dialect);
     let admitted = admit(worker, &mut head, route, &mut ledger.record)
         .and_then(|grant| Ok((grant, dialect::upstream_path(route, &mut head)?)));
-    let mut passage = Passage { worker, peer, route, switch, ledger };
+    let mut passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
     match (std::mem::replace(&mut head.ask, Ask::Http), admitted) {
         (Ask::Http, Ok((grant, path))) => Box::pin(http(passage, head, &path, body, grant)).await,
         (Ask::Http, Err(refusal)) => passage.refuse(&refusal),
@@ -159,17 +160,17 @@ fn admit(worker: &Worker, head: &mut Head, route: &Route, record: &mut Record) -
 
 /// A plain request: sent up, and answered with what comes back.
 async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, grant: Grant) -> Response<ToClient> {
-    let (upload, uploaded) = Upload::new(body, passage.worker.shared.limits.body_idle);
+    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
-        let request = upstream::for_http(link, head, path, passage.route.dialect, passage.peer, upload)?;
+        let request = upstream::for_http(&link, head, path, passage.route.dialect, passage.peer, upload)?;
         Ok((link, request))
     });
     let (link, request) = match request {
         Ok(request) => request,
         Err(refusal) => return passage.refuse(&refusal),
     };
-    let failure = match link.send(request).await {
+    let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
             return relay::http(passage, response, lent, uploaded, grant);

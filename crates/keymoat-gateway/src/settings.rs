@@ -96,7 +96,7 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// How long a connection to an upstream may take, TLS included.
     pub connect: Duration,
-    /// How long an upstream may take to answer with a head.
+    /// How long an upstream may take to answer with a head, from the last part of the request's body on.
     pub response_head: Duration,
     /// The longest silence inside a request's or response's body.
     pub body_idle: Duration,

@@ -1,20 +1,21 @@
 //! One serving thread: its links to the upstreams, and what it shares with the others.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use keymoat_core::record::RecordId;
-use keymoat_core::{Route, Snapshot, UnixMillis};
+use keymoat_core::{Snapshot, UnixMillis};
+use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::ledger::Records;
 use crate::permits::Permits;
+use crate::plan::Plan;
 use crate::session::Sessions;
-use crate::settings::Limits;
-use crate::upstream::{Link, Pool, Target};
+use crate::upstream::Link;
 
 /// How far the shutdown has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,21 +31,21 @@ pub(crate) enum Phase {
 
 /// What all threads share. Nothing in it is locked on the road of a request.
 pub(crate) struct Shared {
-    pub(crate) routes: Vec<Route>,
-    pub(crate) targets: Vec<Arc<Target>>,
-    pub(crate) limits: Limits,
+    pub(crate) plan: ArcSwap<Plan>,
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) records: Records,
     pub(crate) permits: Arc<Permits>,
     pub(crate) turned_away: Arc<Permits>,
     pub(crate) sessions: Sessions,
     pub(crate) started_at: UnixMillis,
+    /// The TLS settings of the listeners, in their order; `None` for plain text.
+    pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
 }
 
 /// One thread's own things.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    links: HashMap<Arc<str>, Link>,
+    links: RefCell<HashMap<Arc<str>, Link>>,
     phase: watch::Receiver<Phase>,
     /// The rest of the next record's id: 48 bits drawn at the start, then a count.
     next_record: Cell<u128>,
@@ -52,21 +53,27 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, phase: watch::Receiver<Phase>) -> Self {
-        let link = |target: &Arc<Target>| Link {
-            target: target.clone(),
-            pool: Rc::new(Pool::default()),
-            limits: shared.limits,
-        };
-        let links = shared.targets.iter().map(|target| (target.name().clone(), link(target))).collect();
         let mut drawn = [0; 6];
         aws_lc_rs::rand::fill(&mut drawn).expect("the system gives random bytes");
         let drawn = drawn.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
-        Self { shared, links, phase, next_record: Cell::new(drawn << 32) }
+        Self { shared, links: RefCell::default(), phase, next_record: Cell::new(drawn << 32) }
     }
 
-    /// The link to the upstream of that name; the start has checked that every route's upstream exists.
-    pub(crate) fn link(&self, upstream: &str) -> Option<&Link> {
-        self.links.get(upstream)
+    /// This thread's link to the upstream of that name in `plan`. It is made at the first use, and made anew when the
+    /// upstream has changed: its connections belong to the old one.
+    pub(crate) fn link(&self, plan: &Plan, upstream: &str) -> Option<Link> {
+        let target = plan.target(upstream)?;
+        let mut links = self.links.borrow_mut();
+        if links.get(upstream).is_none_or(|link| !Arc::ptr_eq(&link.target, target)) {
+            links.retain(|name, _| plan.target(name).is_some());
+            links.insert(
+                target.name().clone(),
+                Link { target: target.clone(), pool: Rc::default(), limits: plan.limits },
+            );
+        }
+        let mut link = links.get(upstream)?.clone();
+        link.limits = plan.limits;
+        Some(link)
     }
 
     /// An id that no other record has.

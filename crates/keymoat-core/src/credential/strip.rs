@@ -41,6 +41,10 @@ pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> V
         }
         !stray
     });
+    if eye.sees_across(b'&', head.query.as_str().as_bytes()) {
+        head.query.retain(|_| false);
+        strays.push(Some(Place::Query(None)));
+    }
     if let Ask::WebSocket(opening) = &mut head.ask {
         let seen = opening.offer.drop_labels(|label| eye.sees(label));
         let known = opening.offer.drop_labels(|label| eye.knows(label));
@@ -79,6 +83,13 @@ impl Eye<'_> {
             // Compared and forgotten.
             format::is_in(reading) || self.found.iter().any(|found| disguise::holds(reading, found.credential.expose()))
         })
+    }
+
+    /// Whether a credential that has the `separator` in it stands in `text`, where it was cut in two by looking at what
+    /// is between the separators.
+    fn sees_across(&self, separator: u8, text: &[u8]) -> bool {
+        // Searched for one byte and forgotten.
+        self.found.iter().any(|found| found.credential.expose().contains(&separator)) && self.sees(text)
     }
 
     /// Whether the value, decoded up to three times, is a secret that the snapshot knows.
@@ -120,12 +131,14 @@ fn is_telling(name: &str) -> bool {
 }
 
 fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
-    let seen = |value: &HeaderValue| eye.sees(value.as_bytes());
+    // A name is in lower case, which hides no credential of Keymoat's shape.
+    let seen =
+        |name: &HeaderName, value: &HeaderValue| eye.sees(value.as_bytes()) || eye.sees(name.as_str().as_bytes());
     let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str(), value.as_bytes());
     let mut names: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, _)| **name != CONTENT_LENGTH && **name != COOKIE)
-        .filter(|(name, value)| seen(value) || known(name, value))
+        .filter(|(name, value)| seen(name, value) || known(name, value))
         .map(|(name, _)| name.clone())
         .collect();
     names.dedup();
@@ -133,7 +146,7 @@ fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
         let Entry::Occupied(entry) = headers.entry(&name) else { continue };
         let values: Vec<HeaderValue> = entry.remove_entry_mult().1.collect();
         for value in values {
-            if seen(&value) {
+            if seen(&name, &value) {
                 strays.push(Some(Place::Header(KNOWN_HEADERS.into_iter().find(|known| name == *known))));
             } else if known(&name, &value) {
                 strays.push(None);
@@ -163,10 +176,15 @@ fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
             !stray
         })
         .collect();
+    let joined = kept.join(&b";"[..]);
+    if eye.sees_across(b';', &joined) {
+        strays.push(Some(Place::Cookie));
+        headers.remove(COOKIE);
+        return;
+    }
     if strays.len() == before {
         return;
     }
-    let joined = kept.join(&b";"[..]);
     match HeaderValue::from_bytes(joined.trim_ascii()) {
         Ok(value) if !value.is_empty() => headers.insert(COOKIE, value),
         _ => headers.remove(COOKIE),

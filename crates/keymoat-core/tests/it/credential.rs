@@ -408,6 +408,23 @@ fn a_generic_route_removes_credentials_from_where_they_do_not_belong() {
 }
 
 #[test]
+fn a_credential_with_a_separator_in_it_is_found_where_the_separator_cuts_it() {
+    let credential = "imported;key&of=old";
+    let outcome = Scenario::http(&format!("/a?x=1&q={credential}&y=2"))
+        .header("x-api-key", credential)
+        .header("cookie", format!("theme=dark; sid={credential}; b=2"))
+        .run();
+    assert_eq!(outcome.head.query.as_str(), "");
+    assert!(!outcome.head.headers.contains_key("cookie"));
+    assert_eq!(outcome.record.copies_stripped, 2);
+
+    let without_copies = Scenario::http("/a?x=1&y=2").header("x-api-key", credential).header("cookie", "a=1; b=2");
+    let outcome = without_copies.run();
+    assert_eq!(outcome.head.query.as_str(), "x=1&y=2");
+    assert_eq!(outcome.head.headers["cookie"], "a=1; b=2");
+}
+
+#[test]
 fn a_credential_in_an_unlisted_place_is_removed_and_the_right_place_named() {
     let told = |scenario: Scenario| {
         let outcome: Outcome = scenario.carriers(&["header:x-api-key"]).run();
@@ -437,6 +454,12 @@ fn a_credential_in_the_path_is_refused_and_masked() {
         assert_eq!(outcome.detail(), "a credential in the path: send it in header `x-api-key`");
         assert!(outcome.record.path.starts_with("/a/[redacted]"), "{}", outcome.record.path);
     }
+    // Two different ones, of a shape that does not show.
+    let outcome = Scenario::http("/a/first-of-two/second-of-two")
+        .header("x-api-key", "first-of-two")
+        .header("authorization", "Bearer second-of-two")
+        .run();
+    assert_eq!((outcome.word().as_str(), outcome.record.path.as_str()), ("request_invalid", "/[redacted]"));
     // Nobody presented it, but it is one.
     assert_eq!(Scenario::http(&format!("/a/{KEY}")).run().word(), "request_invalid");
     let short = Scenario::http("/api/test").key("test", |_| {}).header("x-api-key", "test").run();
@@ -453,4 +476,24 @@ fn a_route_outside_the_scopes_is_forbidden() {
     let outcome =
         Scenario::http("/a").key(KEY, |key| key.scopes = scopes(&["voice", "events"])).header("x-api-key", KEY).run();
     assert_eq!(outcome.word(), "changed");
+}
+
+#[test]
+fn refuses_a_credential_in_the_host() {
+    let foreign = "An-Imported-Key-0123456789";
+    for (host, credential) in [(KEY, KEY), (OTHER, KEY), (foreign, foreign)] {
+        let scenario = Scenario::http("/a").host(&format!("{host}.example")).header("x-api-key", credential);
+        let outcome = scenario.run();
+        assert_eq!(outcome.word(), "request_invalid", "{}", outcome.detail());
+        assert!(outcome.detail().starts_with("a credential in the host"), "{}", outcome.detail());
+    }
+}
+
+#[test]
+fn drops_a_header_whose_name_is_a_credential() {
+    let name = format!("x{}", KEY.replace('_', "%5f"));
+    let (taken, head, record) = Scenario::http("/a").header("x-api-key", KEY).header(&name, "1").take();
+    assert!(taken.is_ok());
+    assert!(head.headers.keys().all(|name| !name.as_str().contains("%5f")));
+    assert_eq!(record.copies_stripped, 1);
 }

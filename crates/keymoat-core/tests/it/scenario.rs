@@ -61,6 +61,12 @@ impl Scenario {
         self
     }
 
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        let host = HeaderValue::try_from(host).expect("a test's host is well formed");
+        self.request.headers_mut().insert("host", host);
+        self
+    }
+
     pub(crate) fn method(mut self, method: Method) -> Self {
         *self.request.method_mut() = method;
         self

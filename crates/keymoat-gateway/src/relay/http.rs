@@ -41,7 +41,7 @@ pub(crate) fn http(
     uploaded: Rc<Uploaded>,
     grant: Grant,
 ) -> Response<ToClient> {
-    let Passage { worker, route, mut ledger, .. } = passage;
+    let Passage { worker, plan, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
     let session = match live_session(worker, &incoming, &parts.headers, route, &grant) {
@@ -54,7 +54,7 @@ pub(crate) fn http(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let idle = worker.shared.limits.body_idle;
+    let idle = plan.limits.body_idle;
     let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default() };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }

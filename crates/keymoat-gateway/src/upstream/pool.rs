@@ -4,7 +4,9 @@
 //! not before. HTTP/2: one connection that all requests share.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::connect::{Purpose, Spoken, dial};
 use super::{Failure, Link};
-use crate::body::ToUpstream;
+use crate::body::{ToUpstream, Uploaded};
 use crate::executor::LocalExecutor;
 
 /// Idle connections kept per thread and upstream.
@@ -73,18 +75,25 @@ impl Pool {
 }
 
 impl Link {
-    /// Sends a request in origin form and waits for the head of its answer.
+    /// Sends a request in origin form and waits for the head of its answer; the wait begins anew with every part of the
+    /// body that passes.
     ///
     /// A request that met a warm connection which had just been closed is sent again on another one: when nothing of it
     /// had been written, or when it has no body and may be repeated (RFC 9110 section 9.2.2).
     pub(crate) async fn send(
         &self,
         request: Request<ToUpstream>,
+        uploaded: &Uploaded,
     ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
         let limit = self.limits.response_head;
-        let answer = match tokio::time::timeout(limit, self.send_untimed(request)).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(Failure::Slow(self.target.name().clone(), limit)),
+        let mut sending = pin!(self.send_untimed(request));
+        let answer = loop {
+            let moved = uploaded.moved();
+            match tokio::time::timeout_at(moved + limit, sending.as_mut()).await {
+                Ok(answer) => break answer?,
+                Err(_) if uploaded.moved() > moved => {}
+                Err(_) => return Err(Failure::Slow(self.target.name().clone(), limit)),
+            }
         };
         if answer.0.status().is_informational() {
             // A 101 to a request that is no upgrade: what follows it is not HTTP.
@@ -205,21 +214,49 @@ fn repeatable(request: &Request<ToUpstream>) -> Option<Request<ToUpstream>> {
 
 /// Whether the upstream closed the connection before it had answered.
 fn is_closed(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     let reset = source.is_some_and(|error| {
         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected)
     });
     reset || error.is_incomplete_message()
 }
 
-/// An error with its causes; hyper's own text says too little.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error with its causes; hyper's own text says too little. What a peer wrote is left out: the debug data of an
+/// HTTP/2 GOAWAY could repeat a credential.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&words(error));
         cause = error.source();
     }
     text
+}
+
+fn words(error: &(dyn Error + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return error.reason().map_or_else(|| "HTTP/2 failed".to_owned(), |reason| format!("HTTP/2: {reason}"));
+    }
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => words(inner),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(error_chain(&Outer(refused)), "outer: connection refused");
+        let wrapped = io::Error::other(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM));
+        assert!(error_chain(&Outer(wrapped)).starts_with("outer: HTTP/2: "));
+    }
 }

@@ -9,6 +9,7 @@ use keymoat_core::route::Dialect;
 use super::{Link, inject};
 use crate::body::ToUpstream;
 use crate::peer::Peer;
+use crate::settings::Inject;
 
 /// A plain request; `path` is the one that the upstream knows.
 pub(crate) fn for_http(
@@ -57,12 +58,16 @@ pub(crate) fn for_websocket(
 
 fn rebuild(
     link: &Link,
-    head: Head,
+    mut head: Head,
     path: &str,
     dialect: Dialect,
     peer: &Peer,
 ) -> Result<(Method, HeaderMap, Uri), Refusal> {
     let upstream = &link.target.upstream;
+    if let Inject::Query(name) = &upstream.inject {
+        // One of the client's own, in whatever spelling, could be read in place of the real key.
+        let _ = head.query.take(name);
+    }
     let mut headers = head.headers;
     replace_forwarding(&mut headers, dialect, &head.host, peer);
     headers.remove(header::EXPECT);
@@ -75,11 +80,23 @@ fn rebuild(
     Ok((head.method, headers, uri))
 }
 
-/// What a client says of the way that it came is not believed. A generic upstream is told what we saw; a provider, nothing.
+/// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
+/// routed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
-    const FORWARDING: [&str; 6] =
-        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
-    for name in FORWARDING {
+    const FORWARDING: [&str; 9] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    let is_forwarding = |name: &str| FORWARDING.contains(&name) || name.starts_with("x-forwarded-");
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {

@@ -14,9 +14,10 @@ use keymoat_gateway::tls::self_signed;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::group_a_http::{in_front_of, read_all_or_reset};
-use crate::scripted::{Scripted, Then, switch};
-use crate::stand::{REAL_KEY, Stand, close_of, emulate, frame, generic, read_frame, upstream};
+use crate::scripted::{Scripted, Then, in_front_of, switch};
+use crate::stand::{
+    REAL_KEY, Stand, close_of, emulate, frame, generic, read_all_or_reset, read_frame, read_head, upstream, wait_until,
+};
 
 /// The real time, because a TLS handshake reads the real clock.
 pub(crate) fn now() -> UnixMillis {
@@ -214,7 +215,7 @@ fn a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again() {
     let mut first = stand.connect();
     let request = format!("GET /x/first HTTP/1.1\r\nHost: a\r\n{}\r\n", key(&stand));
     first.write_all(request.as_bytes()).expect("sent");
-    assert!(crate::stand::read_head(&mut first).starts_with("HTTP/1.1 200 "));
+    assert!(read_head(&mut first).starts_with("HTTP/1.1 200 "));
     drop(first);
     let answer = stand.fetch("/x/second", &key(&stand));
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
@@ -356,4 +357,61 @@ fn an_invalid_101_is_the_upstream_s_failure() {
         drop(stream);
         assert_eq!(stand.records(1)[0].outcome, Outcome::Failed);
     }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_has_ended_is_passed_on() {
+    let scripted = Scripted::start(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+        read_all_or_reset(stream);
+        Then::Close
+    });
+    let stand = in_front_of(&scripted, Limits::default());
+    let mut stream = stand.connect();
+    let mut sending = stream.try_clone().expect("a second handle");
+    let head = format!("POST /x/y HTTP/1.1\r\nHost: a\r\n{}Content-Length: 5000000\r\n\r\n", key(&stand));
+    let sender = std::thread::spawn(move || {
+        let _ = sending.write_all(head.as_bytes());
+        // The gateway may stop reading before all is sent.
+        std::iter::repeat_n([b'x'; 10_000], 500).all(|part| sending.write_all(&part).is_ok());
+    });
+    let answer = read_head(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    drop(stream);
+    sender.join().expect("no panic");
+}
+
+#[test]
+fn an_upload_may_take_longer_than_the_wait_for_an_answer() {
+    let limits = Limits { response_head: Duration::from_millis(300), ..Limits::default() };
+    let stand = Stand::with(limits, |_| {});
+    let mut stream = stand.connect();
+    let head = format!("POST /demo/echo HTTP/1.1\r\nHost: a\r\n{}Content-Length: 30\r\n\r\n", key(&stand));
+    stream.write_all(head.as_bytes()).expect("sent");
+    for _ in 0..30 {
+        // The pace of the upload is what is tested.
+        std::thread::sleep(Duration::from_millis(30));
+        stream.write_all(b"x").expect("sent");
+    }
+    let answer = read_head(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn a_client_that_goes_away_while_the_upstream_thinks_is_recorded_and_the_upstream_let_go() {
+    let (told, gone) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let scripted = Scripted::start(move |stream, _| {
+        let rest = read_all_or_reset(stream);
+        let _ = told.lock().expect("no panic").send(rest);
+        Then::Close
+    });
+    let stand = in_front_of(&scripted, Limits::default());
+    let mut stream = stand.connect();
+    let request = format!("GET /x/y HTTP/1.1\r\nHost: a\r\n{}\r\n", key(&stand));
+    stream.write_all(request.as_bytes()).expect("sent");
+    wait_until(|| scripted.heads().len() == 1);
+    drop(stream);
+    assert_eq!(gone.recv_timeout(Duration::from_secs(5)).as_deref(), Ok(""));
+    assert_eq!(stand.records(1)[0].outcome, Outcome::Aborted);
 }

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use keymoat_core::record::Outcome;
 use keymoat_gateway::settings::Limits;
 
-use crate::group_a_http::{in_front_of, read_all_or_reset, wait_until};
-use crate::scripted::{Scripted, Then};
-use crate::stand::{Stand, frame, read_all, read_frame, read_head};
+use crate::scripted::{Scripted, Then, in_front_of};
+use crate::stand::{Stand, frame, read_all, read_all_or_reset, read_frame, read_head, wait_until};
 
 const SHORT: Duration = Duration::from_millis(150);
 

@@ -178,6 +178,19 @@ fn revoking_a_key_ends_its_live_sessions() {
 }
 
 #[test]
+fn revoking_a_key_ends_its_event_streams() {
+    let stand = Stand::start();
+    let mut stream = stand.connect();
+    let request = format!("GET /demo/sse HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", stand.key);
+    stream.write_all(request.as_bytes()).expect("sent");
+    read_head(&mut stream);
+    assert_eq!(stand.running.as_ref().expect("running").end_sessions_of_key("key_one"), 1);
+    assert!(!read_all(&mut stream).ends_with("0\r\n\r\n"), "nobody takes the stream for a finished one");
+    let record = &stand.records(1)[0];
+    assert_eq!((record.outcome, record.code), (Outcome::Refused, Some(Code::CredentialRevoked)));
+}
+
+#[test]
 fn a_drain_lets_requests_end_and_closes_websockets_with_1012() {
     let limits = keymoat_gateway::settings::Limits { drain: Duration::from_millis(200), ..Default::default() };
     let mut stand = Stand::with(limits, |_| {});

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keymoat_core::route::QueryPolicy;
+use keymoat_gateway::settings::Limits;
 
-use crate::stand::read_head;
+use crate::stand::{Stand, generic, read_head, upstream};
 
 /// What becomes of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,4 +117,14 @@ pub(crate) fn headers(head: &str, name: &str) -> Vec<String> {
 /// The first value of a header in a raw head.
 pub(crate) fn header(head: &str, name: &str) -> Option<String> {
     headers(head, name).into_iter().next()
+}
+
+/// A gateway whose `/x/*` leads to `scripted`.
+pub(crate) fn in_front_of(scripted: &Scripted, limits: Limits) -> Stand {
+    let behind = scripted.address;
+    Stand::with(limits, |settings| {
+        settings.threads = 1;
+        settings.routes.push(generic("x", "x", &["/x/*"], QueryPolicy::Tokens));
+        settings.upstreams.push(upstream("x", behind, "x-api-key"));
+    })
 }

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     pub(crate) recorder: Recorder,
+    /// Where the emulator listens.
+    pub(crate) behind: SocketAddr,
     pub(crate) records: Arc<Mutex<Vec<Record>>>,
     pub(crate) key: String,
     pub(crate) running: Option<Running>,
@@ -135,8 +137,16 @@ impl Stand {
         )
         .expect("a gateway");
         let address = running.addresses()[0];
-        let stand =
-            Self { address, recorder, records, key: text, running: Some(running), snapshots, emulator: Some(emulator) };
+        let stand = Self {
+            address,
+            recorder,
+            behind,
+            records,
+            key: text,
+            running: Some(running),
+            snapshots,
+            emulator: Some(emulator),
+        };
         stand.know(&stand.key, &Stand::a_key("key_one", Scopes::All));
         stand
     }
@@ -284,4 +294,20 @@ pub(crate) fn close_of((opcode, payload): &(u8, Vec<u8>)) -> (u16, String) {
     assert_eq!(*opcode, 8, "a close frame, not {payload:?}");
     let code = u16::from_be_bytes([payload[0], payload[1]]);
     (code, String::from_utf8_lossy(&payload[2..]).into_owned())
+}
+
+/// What comes up to the end of the stream or its reset.
+pub(crate) fn read_all_or_reset(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Looks again and again until it holds.
+pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came to hold");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -108,10 +108,14 @@ fn create(store: &Store, name: &str, scopes: &[String], expires: Option<&str>, j
 
 /// Reads `90d` from `now` on, or a time.
 fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
-    match config::duration_text(text) {
-        Ok(duration) => Ok(now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
-        Err(_) => parse_rfc3339(text),
+    let expires_at = match config::duration_text(text) {
+        Ok(duration) => now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        Err(_) => parse_rfc3339(text)?,
+    };
+    if expires_at <= now {
+        return Err(format!("{} has passed: give a later time, or a duration such as `90d`", rfc3339(expires_at)));
     }
+    Ok(expires_at)
 }
 
 /// A key in JSON; there is no secret in it.

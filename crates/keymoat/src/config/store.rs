@@ -69,7 +69,8 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     let file = source.read().map_err(|problem| Problems(vec![problem]))?;
     let mut read = Reader::new(&source, base, environment);
-    let (dir, master_key) = (dir(&read, &file.store), master_key(&mut read, &file.store));
+    let dir = dir(&read, &file.store);
+    let master_key = master_key(&mut read, &file.store);
     let upstream =
         |(name, upstream): (&At<String>, &file::Upstream)| (name.get_ref().clone(), upstream.secret.is_some());
     let upstreams = Some(file.upstream.iter().map(upstream).collect());

@@ -19,3 +19,34 @@ pub(crate) fn install_hook() {
         );
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the process that panics.
+    const CANARY: &str = "KEYMOAT_TEST_PANICS_WITH";
+
+    #[test]
+    fn a_panic_is_told_without_its_text() {
+        if let Ok(canary) = std::env::var(CANARY) {
+            install_hook();
+            let worker = thread::Builder::new().name("worker".into()).spawn(move || panic!("holding {canary}"));
+            assert!(worker.expect("a thread").join().is_err());
+            return;
+        }
+        let this_test = "output::panic::tests::a_panic_is_told_without_its_text";
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", this_test, "--nocapture"])
+            .env(CANARY, "km_canary")
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("internal error at ") && told.contains("`worker`"), "{told}");
+        for stream in [&output.stdout, &output.stderr] {
+            assert!(!String::from_utf8_lossy(stream).contains("km_canary"), "{told}");
+        }
+    }
+}

@@ -195,6 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_explained_in_the_book() {
+        let page = include_str!("../../../../docs/src/record.md");
+        let mut record = refused();
+        record.upstream = Some("events".into());
+        record.key_id = Some("key_1".into());
+        record.token_id = Some("token_1".into());
+        record.cause = Some("why".to_owned());
+        record.upstream_millis = Some(1);
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&line(&record, LogFormat::Json)).expect("an object");
+        assert_eq!(fields.len(), 28, "a new field is left out above");
+        for field in fields.keys() {
+            assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
+        }
+    }
+
+    #[test]
     fn a_record_is_readable_and_cannot_steer_the_terminal() {
         let line = line(&refused(), LogFormat::Human);
         let plain = anstream::adapter::strip_str(&line).to_string();

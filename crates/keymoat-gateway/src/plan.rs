@@ -1,0 +1,96 @@
+//! The routes and upstreams in force: replaced as a whole on reload, held by a request for its whole road.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use keymoat_core::Route;
+
+use crate::settings::{Limits, Upstream};
+use crate::upstream::{Target, TargetError};
+
+/// What the configuration says, made ready. A request that began under one plan ends under it.
+pub(crate) struct Plan {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) limits: Limits,
+    targets: HashMap<Arc<str>, Arc<Target>>,
+}
+
+/// Routes and upstreams that do not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An upstream's settings cannot work.
+    #[error(transparent)]
+    Upstream(#[from] TargetError),
+    /// A route leads nowhere.
+    #[error("route `{route}` leads to upstream `{upstream}`, which is not configured")]
+    UnknownUpstream {
+        /// The route.
+        route: Arc<str>,
+        /// The upstream that it names.
+        upstream: Arc<str>,
+    },
+}
+
+impl Plan {
+    /// Makes a plan. An upstream that is the same as in `before` stays the same one, with its warm connections.
+    pub(crate) fn new(
+        routes: Vec<Route>,
+        upstreams: Vec<Upstream>,
+        limits: Limits,
+        before: Option<&Self>,
+    ) -> Result<Self, PlanError> {
+        let mut targets = HashMap::new();
+        for upstream in upstreams {
+            let kept = before.and_then(|plan| plan.target(&upstream.name)).filter(|target| target.is_for(&upstream));
+            let target = match kept {
+                Some(target) => target.clone(),
+                None => Arc::new(Target::new(upstream)?),
+            };
+            targets.insert(target.name().clone(), target);
+        }
+        if let Some(route) = routes.iter().find(|route| !targets.contains_key(&route.upstream)) {
+            let (route, upstream) = (route.name.clone(), route.upstream.clone());
+            return Err(PlanError::UnknownUpstream { route, upstream });
+        }
+        Ok(Self { routes, limits, targets })
+    }
+
+    /// The upstream of that name.
+    pub(crate) fn target(&self, upstream: &str) -> Option<&Arc<Target>> {
+        self.targets.get(upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keymoat_core::Secret;
+
+    use super::*;
+    use crate::settings::{Inject, Origin, UpstreamHttp};
+
+    fn upstream(secret: &str) -> Upstream {
+        Upstream {
+            name: "api".into(),
+            origin: Origin { tls: false, host: "localhost".into(), port: 80 },
+            path_prefix: String::new(),
+            secret: Some(Secret::from(secret)),
+            inject: Inject::Query("key".into()),
+            ca_file: None,
+            http: UpstreamHttp::Auto,
+        }
+    }
+
+    fn target(plan: &Plan) -> &Arc<Target> {
+        plan.target("api").expect("it was planned")
+    }
+
+    #[test]
+    fn an_unchanged_upstream_keeps_its_connections_and_a_new_secret_does_not() {
+        let plan = |secret, before| Plan::new(vec![], vec![upstream(secret)], Limits::default(), before).expect("fits");
+        let first = plan("one", None);
+        let same = plan("one", Some(&first));
+        assert!(Arc::ptr_eq(target(&first), target(&same)));
+        let rotated = plan("two", Some(&same));
+        assert!(!Arc::ptr_eq(target(&same), target(&rotated)));
+    }
+}
