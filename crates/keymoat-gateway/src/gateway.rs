@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use keymoat_core::Snapshot;
 use keymoat_core::refusal::{Code, Refusal};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use crate::accept;
 use crate::clock;
@@ -109,13 +108,20 @@ fn spawn(
     phase: watch::Receiver<Phase>,
     sockets: Vec<std::net::TcpListener>,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
-        let tasks = LocalSet::new();
-        tasks.block_on(&runtime, serve(shared, phase, sockets));
+    let (tell, made) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
+        // Not a `LocalSet` on a runtime: every turn of its reactor would cost a system call to wake itself.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(Err(error))),
+        };
+        drop(tell.send(Ok(())));
+        runtime.block_on(serve(shared, phase, sockets));
         // Tasks that are still there belong to clients that did not take their leave in time.
         runtime.shutdown_timeout(Duration::from_millis(100));
-    })
+    })?;
+    made.recv().map_err(io::Error::other)??;
+    Ok(thread)
 }
 
 async fn serve(shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Vec<std::net::TcpListener>) {

@@ -5,22 +5,27 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod panic;
+mod queue;
 pub(crate) mod record;
 pub(crate) mod time;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use keymoat_core::{Record, UnixMillis};
 
+use self::queue::Queue;
 use crate::config::LogFormat;
 
 /// How many lines may wait to be written.
 const QUEUE_LINES: usize = 8_192;
+
+/// So much is written at once, as far as it is there.
+const WRITE_BYTES: usize = 64 << 10;
 
 /// How long the end of the process waits for the last lines.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -28,9 +33,15 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 /// A handle to the writing thread; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
-    queue: SyncSender<Item>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     format: LogFormat,
+}
+
+/// What all handles share. When the last of them is gone, the thread writes what is left and ends.
+#[derive(Debug)]
+struct Shared {
+    queue: Arc<Queue<Item>>,
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -47,15 +58,18 @@ impl Output {
     /// The system gives no thread.
     pub(crate) fn start(format: Option<LogFormat>) -> io::Result<Self> {
         let of_terminal = || if io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
-        Self::start_with(format.unwrap_or_else(of_terminal), anstream::AutoStream::auto(io::stderr()))
+        match format.unwrap_or_else(of_terminal) {
+            // Nothing in it is coloured, so nothing has to look for colours.
+            LogFormat::Json => Self::start_with(LogFormat::Json, io::stderr()),
+            LogFormat::Human => Self::start_with(LogFormat::Human, anstream::AutoStream::auto(io::stderr())),
+        }
     }
 
     fn start_with(format: LogFormat, to: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, items) = mpsc::sync_channel(QUEUE_LINES);
-        let output = Self { queue, dropped: Arc::new(AtomicU64::new(0)), format };
-        let dropped = Arc::clone(&output.dropped);
-        thread::Builder::new().name("output".into()).spawn(move || write_all(&items, &dropped, format, to))?;
-        Ok(output)
+        let shared = Shared { queue: Arc::new(Queue::new(QUEUE_LINES)), dropped: Arc::default() };
+        let (queue, dropped) = (Arc::clone(&shared.queue), Arc::clone(&shared.dropped));
+        thread::Builder::new().name("output".into()).spawn(move || write_all(&queue, &dropped, format, to))?;
+        Ok(Self { shared: Arc::new(shared), format })
     }
 
     /// The form of the lines.
@@ -73,7 +87,7 @@ impl Output {
         let deadline = Instant::now() + FLUSH_WAIT;
         let (done, written) = mpsc::sync_channel(1);
         let mut item = Item::Flush(done);
-        while let Err(TrySendError::Full(refused)) = self.queue.try_send(item) {
+        while let Err(refused) = self.shared.queue.send_urgently(item) {
             if Instant::now() >= deadline {
                 return;
             }
@@ -84,31 +98,68 @@ impl Output {
     }
 
     fn send(&self, item: Item) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(item) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.shared.queue.send(item).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn write_all(items: &Receiver<Item>, dropped: &AtomicU64, format: LogFormat, mut to: impl Write) {
-    while let Ok(item) = items.recv() {
-        // A failed write has nowhere to be reported: it counts as a dropped line, and the next write tells.
-        let written = match item {
-            Item::Line(line) => to.write_all(&line),
-            Item::Record(record) => to.write_all(record::line(&record, format).as_bytes()),
-            Item::Flush(done) => {
-                let flushed = to.flush();
-                let _ = done.try_send(());
-                flushed
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
+fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write) {
+    let mut page = Page { to, text: Vec::new(), lines: 0, dropped };
+    while let Some(items) = queue.take() {
+        for item in items {
+            match item {
+                Item::Line(line) => page.add(&line),
+                Item::Record(record) => page.add(record::line(&record, format).as_bytes()),
+                Item::Flush(done) => {
+                    page.write();
+                    let _ = page.to.flush();
+                    let _ = done.try_send(());
+                }
             }
-        };
-        if written.is_err() {
-            dropped.fetch_add(1, Ordering::Relaxed);
         }
+        page.write();
         let count = dropped.swap(0, Ordering::Relaxed);
-        if count > 0 && to.write_all(dropped_line(count, format).as_bytes()).is_err() {
-            dropped.fetch_add(count, Ordering::Relaxed);
+        if count > 0 {
+            page.add(dropped_line(count, format).as_bytes());
+            page.lines = count;
+            page.write();
         }
+        // An idle gateway does not keep what a busy one needed.
+        page.text = Vec::new();
+    }
+}
+
+/// Lines that are written at once.
+struct Page<'a, W> {
+    to: W,
+    text: Vec<u8>,
+    lines: u64,
+    dropped: &'a AtomicU64,
+}
+
+impl<W: Write> Page<'_, W> {
+    fn add(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.lines += 1;
+        if self.text.len() >= WRITE_BYTES {
+            self.write();
+        }
+    }
+
+    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells.
+    fn write(&mut self) {
+        if !self.text.is_empty() && self.to.write_all(&self.text).is_err() {
+            self.dropped.fetch_add(self.lines, Ordering::Relaxed);
+        }
+        self.text.clear();
+        self.lines = 0;
     }
 }
 
@@ -143,9 +194,9 @@ mod tests {
 
     /// A place to write that waits until it is let go on.
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct Held(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for Held {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic holds it").write(bytes)
         }
@@ -157,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted_and_the_count_is_written() {
-        let page = Page::default();
+        let page = Held::default();
         let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
         let sent = QUEUE_LINES + 100;
         let at = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);

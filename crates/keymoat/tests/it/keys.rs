@@ -69,7 +69,7 @@ fn what_is_refused_ends_with_one_and_says_what_to_do() {
     refused(&["key", "create", "km_canary"], 1, "does not start with");
     refused(&["key", "revoke", "km_canary"], 1, "keymoat key list");
     refused(&["key", "create", "b", "--expires", "soon"], 2, "--expires");
-    refused(&["key", "create", "b", "--expires", "2001-01-01T00:00:00Z"], 1, "in the past");
+    refused(&["key", "create", "b", "--expires", "2001-01-01T00:00:00Z"], 2, "has passed");
 }
 
 #[test]

@@ -38,7 +38,7 @@ const EXPOSING: [&str; 17] = [
     "crates/keymoat-core/src/path.rs",
     "crates/keymoat-core/src/subprotocol.rs",
     "crates/keymoat-emulator/src/emulator.rs",
-    "crates/keymoat-gateway/src/relay/start.rs",
+    "crates/keymoat-gateway/src/opening.rs",
     "crates/keymoat-gateway/src/tls/self_signed.rs",
     "crates/keymoat-gateway/src/upstream/inject.rs",
     "crates/keymoat-store/src/master_key.rs",
