@@ -1,19 +1,64 @@
 //! Whether somebody may use a route, and what then holds for the request as values.
 
+use std::sync::Arc;
+
 use crate::carrier::Carrier;
+use crate::credential::Presented;
 use crate::format::Shape;
 use crate::identity::Identity;
 use crate::record::Record;
 use crate::refusal::{Code, Refusal};
 use crate::route::{QueryPolicy, Route};
 
-/// A yes. Nothing below this stage asks "may I?".
+/// A yes.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// Who it was given to.
     pub identity: Identity,
     /// A long-lived key came in the URL of a route that warns of that: the answer says so in `Deprecation` and its kin.
     pub query_warned: bool,
+}
+
+/// By what right a request goes on. Nothing below this stage asks "may I?".
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// A key's. The upstream's real key is put on.
+    Keyed(Grant),
+    /// Nobody's: the path is public. The real key stays out, because whoever comes without a key gets nothing that
+    /// it pays for.
+    Public,
+}
+
+impl Access {
+    /// Whose key it is.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Keyed(grant) => Some(&grant.identity.key.id),
+            Self::Public => None,
+        }
+    }
+
+    /// Whether the answer warns of a key in the URL.
+    #[must_use]
+    pub fn is_query_warned(&self) -> bool {
+        matches!(self, Self::Keyed(grant) if grant.query_warned)
+    }
+}
+
+/// What becomes of a request to a public path: whatever credential it presented is dropped, a wrong one too.
+///
+/// # Errors
+/// `request_invalid` for a credential in the path, the one place where it cannot be taken out.
+pub fn pass_unasked(presented: Result<Presented, Refusal>, record: &mut Record) -> Result<Access, Refusal> {
+    if let Err(refusal) = presented
+        && refusal.code == Code::RequestInvalid
+    {
+        return Err(refusal);
+    }
+    let taken = u16::from(record.carrier.take().is_some());
+    record.copies_stripped = record.copies_stripped.saturating_add(taken);
+    Ok(Access::Public)
 }
 
 /// Decides whether `identity` may use `route`: the route's name must be in the key's scopes.
@@ -40,7 +85,7 @@ mod tests {
     use crate::format::Spelling;
     use crate::key::{Key, Scopes};
     use crate::record::Protocol;
-    use crate::route::{Dialect, LoneSubprotocol, Paths};
+    use crate::route::{Dialect, Paths};
     use crate::time::UnixMillis;
 
     fn decided(query: QueryPolicy, carrier: Carrier, shape: Shape, scope: &str) -> Result<Grant, Refusal> {
@@ -52,15 +97,8 @@ mod tests {
             expires_at: None,
             revoked_at: None,
         };
-        let route = Route {
-            name: "voice".into(),
-            upstream: "gemini".into(),
-            dialect: Dialect::Gemini,
-            paths: Paths::Dialect { prefix: String::new() },
-            carriers: Carriers::default(),
-            query,
-            lone_subprotocol: LoneSubprotocol::Refuse,
-        };
+        let paths = Paths::Dialect { prefix: String::new() };
+        let route = Route { query, ..Route::new("voice", "gemini", Dialect::Gemini, paths, Carriers::default()) };
         let mut record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
         decide(Identity { key: Arc::new(key), carrier, shape }, &route, &mut record)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::carrier::Carriers;
 use crate::gemini;
 use crate::head::Head;
+use crate::origin::Origins;
 
 /// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +105,36 @@ pub struct Route {
     pub query: QueryPolicy,
     /// What it does with a lone credential in `Sec-WebSocket-Protocol`.
     pub lone_subprotocol: LoneSubprotocol,
+    /// Which origins' pages may use it.
+    pub origins: Origins,
+    /// Paths of it that need no credential, such as the health pages of a backend. Credentials are stripped there as
+    /// everywhere, and the upstream's real key is not put on.
+    pub public: Vec<Pattern>,
+}
+
+impl Route {
+    /// A route with the strictest policies: credentials in `carriers` alone, long-lived ones not in the query; pages of
+    /// all origins, nothing public.
+    #[must_use]
+    pub fn new(name: &str, upstream: &str, dialect: Dialect, paths: Paths, carriers: Carriers) -> Self {
+        Self {
+            name: name.into(),
+            upstream: upstream.into(),
+            dialect,
+            paths,
+            carriers,
+            query: QueryPolicy::default(),
+            lone_subprotocol: LoneSubprotocol::default(),
+            origins: Origins::default(),
+            public: Vec::new(),
+        }
+    }
+
+    /// Whether `path`, canonical and without query, needs no credential.
+    #[must_use]
+    pub fn is_public(&self, path: &str) -> bool {
+        self.public.iter().any(|pattern| pattern.matches(path).is_some())
+    }
 }
 
 /// The route whose paths are closest to the request's; of two that are equally close, the first.
@@ -217,15 +248,7 @@ mod tests {
     }
 
     fn route(name: &str, dialect: Dialect, paths: Paths) -> Route {
-        Route {
-            name: name.into(),
-            upstream: name.into(),
-            dialect,
-            paths,
-            carriers: Carriers::default(),
-            query: QueryPolicy::Tokens,
-            lone_subprotocol: LoneSubprotocol::Refuse,
-        }
+        Route::new(name, name, dialect, paths, Carriers::default())
     }
 
     fn found(routes: &[Route], target: &str) -> Option<String> {

@@ -6,6 +6,7 @@ mod body;
 mod claim;
 mod clock;
 mod connection;
+mod cors;
 mod dialect;
 mod executor;
 pub mod gated;

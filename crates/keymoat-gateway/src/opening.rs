@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderValue, Response};
 use keymoat_core::head::{Head, Opening};
-use keymoat_core::policy::Grant;
+use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Dialect;
@@ -42,13 +42,13 @@ pub(crate) async fn dial_first(
     head: Head,
     opening: Opening,
     path: &str,
-    grant: Grant,
+    access: Access,
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
     let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
-    let claimed = claim::session(passage.worker, passage.route, &grant).and_then(|session| {
-        let (link, dialect) = (passage.link()?, passage.route.dialect);
-        let request = upstream::for_websocket(&link, head, path, dialect, passage.peer, (&key, &labels))?;
+    let claimed = claim::session(passage.worker, passage.route, &access).and_then(|session| {
+        let link = passage.link()?;
+        let request = upstream::for_websocket(&link, head, path, &passage, &access, (&key, &labels))?;
         Ok((session, link, request))
     });
     let (session, link, request) = match claimed {

@@ -66,18 +66,12 @@ mod tests {
     use keymoat_core::Secret;
 
     use super::*;
-    use crate::settings::{Inject, Origin, UpstreamHttp};
+    use crate::settings::{Inject, Origin};
 
     fn upstream(secret: &str) -> Upstream {
-        Upstream {
-            name: "api".into(),
-            origin: Origin { tls: false, host: "localhost".into(), port: 80 },
-            path_prefix: String::new(),
-            secret: Some(Secret::from(secret)),
-            inject: Inject::Query("key".into()),
-            ca_file: None,
-            http: UpstreamHttp::Auto,
-        }
+        let origin = Origin { tls: false, host: "localhost".into(), port: 80 };
+        let inject = Inject::Query("key".into());
+        Upstream { secret: Some(Secret::from(secret)), inject, ..Upstream::new("api", origin) }
     }
 
     fn target(plan: &Plan) -> &Arc<Target> {

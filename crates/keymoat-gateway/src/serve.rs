@@ -8,15 +8,16 @@ use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
-use keymoat_core::policy::Grant;
+use keymoat_core::origin::Page;
+use keymoat_core::policy::Access;
 use keymoat_core::record::{Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::Route;
-use keymoat_core::{credential, identity, path, policy, route};
+use keymoat_core::{credential, identity, origin, path, policy, route};
 use tracing::Instrument;
 
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
+use crate::cors::{self, Cors};
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
 use crate::passage::Passage;
@@ -113,7 +114,7 @@ async fn travel(
         let refusal = Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1);
         return answer::refusal(&refusal, None, ledger);
     }
-    let mut head = match Head::read(parts, transport, peer.tls_name.as_deref()) {
+    let head = match Head::read(parts, transport, peer.tls_name.as_deref()) {
         Ok(head) => head,
         Err(refusal) => return answer::refusal(&refusal, None, ledger),
     };
@@ -130,11 +131,24 @@ async fn travel(
     ledger.record.route = Some(route.name.clone());
     ledger.record.upstream = Some(route.upstream.clone());
     ledger.record.dialect = Some(route.dialect);
-    let admitted = admit(worker, &mut head, route, &mut ledger.record)
-        .and_then(|grant| Ok((grant, dialect::upstream_path(route, &mut head)?)));
-    let mut passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+    let page = route.origins.judge(&head, peer.tls);
+    let cors = if matches!(head.ask, Ask::Http) { Cors::for_page(page) } else { Cors::Untouched };
+    if matches!(page, Page::Listed(_)) && origin::is_preflight(&head) {
+        return cors::preflight(cors, route, ledger);
+    }
+    let passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+    let mut answer = pass(passage, head, body, page).await;
+    cors.dress(answer.headers_mut());
+    answer
+}
+
+/// The rest of the road, once the route is known.
+async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Page<'_>) -> Response<ToClient> {
+    let route = passage.route;
+    let admitted =
+        admit(&mut passage, &mut head, page).and_then(|access| Ok((access, dialect::upstream_path(route, &mut head)?)));
     match (std::mem::replace(&mut head.ask, Ask::Http), admitted) {
-        (Ask::Http, Ok((grant, path))) => Box::pin(http(passage, head, &path, body, grant)).await,
+        (Ask::Http, Ok((access, path))) => Box::pin(http(passage, head, &path, body, access)).await,
         (Ask::Http, Err(refusal)) => passage.refuse(&refusal),
         (Ask::WebSocket(_), _) if !passage.switch.is_possible() => {
             let refusal = Refusal::new(Code::RequestInvalid, "the upgrade cannot be told apart from a plain request");
@@ -143,27 +157,34 @@ async fn travel(
         (Ask::WebSocket(offered), admitted) => {
             passage.ledger.record.protocol = Protocol::WebSocket;
             match admitted {
-                Ok((grant, path)) => Box::pin(opening::dial_first(passage, head, offered, &path, grant)).await,
+                Ok((access, path)) => Box::pin(opening::dial_first(passage, head, offered, &path, access)).await,
                 Err(refusal) => opening::refuse(passage, &refusal, &offered),
             }
         }
     }
 }
 
-/// Credential → identity → policy: pure decisions on one snapshot.
-fn admit(worker: &Worker, head: &mut Head, route: &Route, record: &mut Record) -> Result<Grant, Refusal> {
-    let snapshot = worker.shared.snapshots.load();
-    let presented = credential::take(head, route, &snapshot, record)?;
-    let identity = identity::find(presented, &snapshot, clock::now(), record)?;
-    policy::decide(identity, route, record)
+/// Origin → credential → identity → policy: pure decisions on one snapshot.
+fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Access, Refusal> {
+    if page == Page::Foreign {
+        return Err(cors::foreign());
+    }
+    let (route, record) = (passage.route, &mut passage.ledger.record);
+    let snapshot = passage.worker.shared.snapshots.load();
+    let presented = credential::take(head, route, &snapshot, record);
+    if route.is_public(&head.path) {
+        return policy::pass_unasked(presented, record);
+    }
+    let identity = identity::find(presented?, &snapshot, clock::now(), record)?;
+    policy::decide(identity, route, record).map(Access::Keyed)
 }
 
 /// A plain request: sent up, and answered with what comes back.
-async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, grant: Grant) -> Response<ToClient> {
+async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, access: Access) -> Response<ToClient> {
     let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
-        let request = upstream::for_http(&link, head, path, passage.route.dialect, passage.peer, upload)?;
+        let request = upstream::for_http(&link, head, path, &passage, &access, upload)?;
         Ok((link, request))
     });
     let (link, request) = match request {
@@ -173,7 +194,7 @@ async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, 
     let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            return relay::http(passage, response, lent, uploaded, grant);
+            return relay::http(passage, response, lent, uploaded, &access);
         }
         Err(failure) => failure,
     };

@@ -1,6 +1,6 @@
 //! What the gateway is told to do: already parsed, already checked. The binary's configuration builds these values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,27 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// Which HTTP version is spoken to it.
     pub http: UpstreamHttp,
+    /// Whether its name may resolve to an address that is not public: loopback, private, link-local and the like.
+    pub allow_private: bool,
+}
+
+impl Upstream {
+    /// An upstream without a secret, which would go into `Authorization`. Addresses that are not public are taken
+    /// where the host is an address itself or `localhost`, because whoever wrote that meant it.
+    #[must_use]
+    pub fn new(name: &str, origin: Origin) -> Self {
+        let allow_private = origin.host == "localhost" || origin.host.parse::<IpAddr>().is_ok();
+        Self {
+            name: name.into(),
+            origin,
+            path_prefix: String::new(),
+            secret: None,
+            inject: Inject::Header(http::header::AUTHORIZATION),
+            ca_file: None,
+            http: UpstreamHttp::default(),
+            allow_private,
+        }
+    }
 }
 
 /// Scheme, host and port of an upstream (RFC 6454 section 4).

@@ -10,9 +10,9 @@ use http::HeaderName;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::format::canonical;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
-use keymoat_core::{Dialect, QueryPolicy, Route, Scopes, Secret, UnixMillis};
+use keymoat_core::{Dialect, Route, Scopes, Secret, UnixMillis};
 use keymoat_emulator::Options;
-use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
+use keymoat_gateway::settings::{Inject, Origin, Upstream};
 use keymoat_store::private_file::{self, Readers};
 use keymoat_store::{NewKey, Store, StoreError};
 
@@ -110,34 +110,26 @@ impl Emulators {
 }
 
 fn upstream(built_in: &BuiltIn, address: SocketAddr, secret: Secret) -> Upstream {
-    Upstream {
-        name: built_in.name.into(),
-        origin: Origin { tls: false, host: address.ip().to_string(), port: address.port() },
-        path_prefix: String::new(),
-        secret: Some(secret),
-        inject: Inject::Header(HeaderName::from_static(built_in.header)),
-        ca_file: None,
-        http: UpstreamHttp::Auto,
-    }
+    let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
+    let inject = Inject::Header(HeaderName::from_static(built_in.header));
+    Upstream { secret: Some(secret), inject, ..Upstream::new(built_in.name, origin) }
 }
 
 /// The routes to the emulated APIs, each to the upstream of the same name.
 pub(crate) fn routes() -> Vec<Route> {
     let carriers = Carriers::parse(EVERY_CARRIER).expect("the list is well formed");
-    let route = |built_in: &BuiltIn| Route {
-        name: built_in.name.into(),
-        upstream: built_in.name.into(),
-        dialect: built_in.dialect,
-        paths: match built_in.paths {
+    let route = |built_in: &BuiltIn| {
+        let paths = match built_in.paths {
             [] => Paths::Dialect { prefix: String::new() },
             patterns => {
                 let pattern = |text: &&str| Pattern::parse(text).expect("the patterns are well formed");
                 Paths::Patterns(patterns.iter().map(pattern).collect())
             }
-        },
-        carriers: carriers.clone(),
-        query: QueryPolicy::Tokens,
-        lone_subprotocol: built_in.lone_subprotocol,
+        };
+        Route {
+            lone_subprotocol: built_in.lone_subprotocol,
+            ..Route::new(built_in.name, built_in.name, built_in.dialect, paths, carriers.clone())
+        }
     };
     BUILT_IN.iter().map(route).collect()
 }

@@ -182,13 +182,6 @@ fn snapshot() -> Snapshot {
 
 fn route() -> Route {
     let list = ["header:x-api-key", "header:authorization", "subprotocol", "query:api_key"];
-    Route {
-        name: "events".into(),
-        upstream: "events".into(),
-        dialect: Dialect::Generic,
-        paths: Paths::Patterns(vec![Pattern::parse("/*").expect("well formed")]),
-        carriers: Carriers::parse(list).expect("well formed"),
-        query: QueryPolicy::Tokens,
-        lone_subprotocol: LoneSubprotocol::Refuse,
-    }
+    let paths = Paths::Patterns(vec![Pattern::parse("/*").expect("well formed")]);
+    Route::new("events", "events", Dialect::Generic, paths, Carriers::parse(list).expect("well formed"))
 }

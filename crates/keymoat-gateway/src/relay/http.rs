@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 use hyper::body::{Body, Incoming};
-use keymoat_core::policy::Grant;
+use keymoat_core::policy::Access;
 use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
 
@@ -39,17 +39,17 @@ pub(crate) fn http(
     response: Response<Incoming>,
     lent: Option<Lent>,
     uploaded: Rc<Uploaded>,
-    grant: Grant,
+    access: &Access,
 ) -> Response<ToClient> {
     let Passage { worker, plan, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
-    let session = match live_session(worker, &incoming, &parts.headers, route, &grant) {
+    let session = match live_session(worker, &incoming, &parts.headers, route, access) {
         Ok(session) => session,
         Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
     };
     clean(&mut parts.headers);
-    if grant.query_warned {
+    if access.is_query_warned() {
         warn(&mut parts.headers, worker);
     }
     parts.version = Version::HTTP_11;
@@ -65,14 +65,14 @@ fn live_session(
     incoming: &Incoming,
     headers: &HeaderMap,
     route: &Route,
-    grant: &Grant,
+    access: &Access,
 ) -> Result<Option<SessionGuard>, Refusal> {
     let event_stream =
         headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    claim::session(worker, route, grant).map(Some)
+    claim::session(worker, route, access).map(Some)
 }
 
 fn clean(headers: &mut HeaderMap) {

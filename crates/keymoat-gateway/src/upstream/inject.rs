@@ -1,6 +1,7 @@
 //! Puts the real key on a request: the one place in the code, and one place in the request.
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use keymoat_core::head::Head;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::settings::{Inject, Upstream};
@@ -30,26 +31,30 @@ pub(super) fn put_on(upstream: &Upstream, headers: &mut HeaderMap, query: &mut S
     }
 }
 
+/// Takes off whatever a client put where the secret would stand, in whatever spelling: it could be read in place of the
+/// real key, or try out others where there is none.
+pub(super) fn take_off(upstream: &Upstream, head: &mut Head) {
+    match &upstream.inject {
+        Inject::Header(name) => {
+            head.headers.remove(name);
+        }
+        Inject::Query(name) => {
+            let _ = head.query.take(name);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http::HeaderName;
     use keymoat_core::Secret;
 
     use super::*;
-    use crate::settings::{Origin, UpstreamHttp};
+    use crate::settings::Origin;
 
     fn upstream(inject: Inject) -> Upstream {
-        Upstream {
-            name: Arc::from("test"),
-            origin: Origin { tls: false, host: "localhost".into(), port: 80 },
-            path_prefix: String::new(),
-            secret: Some(Secret::from("r/eal")),
-            inject,
-            ca_file: None,
-            http: UpstreamHttp::Auto,
-        }
+        let origin = Origin { tls: false, host: "localhost".into(), port: 80 };
+        Upstream { secret: Some(Secret::from("r/eal")), inject, ..Upstream::new("test", origin) }
     }
 
     #[test]

@@ -3,24 +3,25 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use keymoat_core::head::Head;
+use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
+use crate::passage::Passage;
 use crate::peer::Peer;
-use crate::settings::Inject;
 
 /// A plain request; `path` is the one that the upstream knows.
 pub(crate) fn for_http(
     link: &Link,
     head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
     body: ToUpstream,
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (method, headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let (method, headers, uri) = rebuild(link, head, path, passage, access)?;
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -33,11 +34,11 @@ pub(crate) fn for_websocket(
     link: &Link,
     head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
     (key, labels): (&str, &[String]),
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (_, mut headers, uri) = rebuild(link, head, path, dialect, peer)?;
+    let (_, mut headers, uri) = rebuild(link, head, path, passage, access)?;
     let text = |value: &str| {
         HeaderValue::try_from(value).map_err(|_| Refusal::new(Code::RequestInvalid, "a subprotocol is no token"))
     };
@@ -60,20 +61,19 @@ fn rebuild(
     link: &Link,
     mut head: Head,
     path: &str,
-    dialect: Dialect,
-    peer: &Peer,
+    passage: &Passage<'_>,
+    access: &Access,
 ) -> Result<(Method, HeaderMap, Uri), Refusal> {
     let upstream = &link.target.upstream;
-    if let Inject::Query(name) = &upstream.inject {
-        // One of the client's own, in whatever spelling, could be read in place of the real key.
-        let _ = head.query.take(name);
-    }
+    inject::take_off(upstream, &mut head);
     let mut headers = head.headers;
-    replace_forwarding(&mut headers, dialect, &head.host, peer);
+    replace_forwarding(&mut headers, passage.route.dialect, &head.host, passage.peer);
     headers.remove(header::EXPECT);
     headers.insert(header::HOST, link.target.authority.clone());
     let mut query = head.query.as_str().to_owned();
-    inject::put_on(upstream, &mut headers, &mut query);
+    if matches!(access, Access::Keyed(_)) {
+        inject::put_on(upstream, &mut headers, &mut query);
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     let uri = Uri::try_from(format!("{}{path}{mark}{query}", upstream.path_prefix))
         .map_err(|_| Refusal::new(Code::RequestInvalid, "the path or query cannot be sent on: encode it"))?;

@@ -10,6 +10,7 @@ mod group_b_websocket;
 mod group_c_credentials;
 mod limits;
 mod negotiation;
+mod origins;
 mod pipelining;
 mod relay;
 mod reload;

@@ -12,7 +12,7 @@ use keymoat_core::record::Record;
 use keymoat_core::route::{Dialect, LoneSubprotocol, Paths, Pattern, QueryPolicy, Route};
 use keymoat_core::{Key, Pepper, Scopes, Secret, Snapshot, UnixMillis, format};
 use keymoat_emulator::{Options, Recorder};
-use keymoat_gateway::settings::{Inject, Limits, Listener, Origin, Settings, Upstream, UpstreamHttp};
+use keymoat_gateway::settings::{Inject, Limits, Listener, Origin, Settings, Upstream};
 use keymoat_gateway::{Gateway, Running};
 use tokio::sync::oneshot;
 
@@ -49,15 +49,9 @@ pub(crate) const ALL_CARRIERS: [&str; 9] = [
 
 /// A generic route to the emulator.
 pub(crate) fn generic(name: &str, upstream: &str, patterns: &[&str], query: QueryPolicy) -> Route {
-    Route {
-        name: name.into(),
-        upstream: upstream.into(),
-        dialect: Dialect::Generic,
-        paths: Paths::Patterns(patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect()),
-        carriers: Carriers::parse(ALL_CARRIERS).expect("known carriers"),
-        query,
-        lone_subprotocol: LoneSubprotocol::Refuse,
-    }
+    let paths = Paths::Patterns(patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect());
+    let carriers = Carriers::parse(ALL_CARRIERS).expect("known carriers");
+    Route { query, ..Route::new(name, upstream, Dialect::Generic, paths, carriers) }
 }
 
 /// A Gemini route to the emulator, below `prefix`.
@@ -71,14 +65,11 @@ pub(crate) fn gemini(name: &str, prefix: &str, query: QueryPolicy) -> Route {
 
 /// An upstream at `address` that takes the real key in `header`.
 pub(crate) fn upstream(name: &str, address: SocketAddr, header: &'static str) -> Upstream {
+    let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
     Upstream {
-        name: name.into(),
-        origin: Origin { tls: false, host: address.ip().to_string(), port: address.port() },
-        path_prefix: String::new(),
         secret: Some(Secret::from(REAL_KEY)),
         inject: Inject::Header(http::HeaderName::from_static(header)),
-        ca_file: None,
-        http: UpstreamHttp::Auto,
+        ..Upstream::new(name, origin)
     }
 }
 

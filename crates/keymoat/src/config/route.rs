@@ -46,13 +46,9 @@ pub(crate) fn route(
     let query = word_or_default::<QueryPolicy>(read, file.query.as_ref());
     let lone_subprotocol = word_or_default::<LoneSubprotocol>(read, file.lone_subprotocol.as_ref());
     Some(Route {
-        name: name.get_ref().as_str().into(),
-        upstream: upstream_name.get_ref().as_str().into(),
-        dialect,
-        paths: paths?,
-        carriers: carriers?,
         query: query?,
         lone_subprotocol: lone_subprotocol?,
+        ..Route::new(name.get_ref(), upstream_name.get_ref(), dialect, paths?, carriers?)
     })
 }
 

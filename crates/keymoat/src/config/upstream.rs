@@ -49,8 +49,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     };
     let ca_file = file.ca.as_ref().map(|path| read.path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
-    let name = name.get_ref().as_str().into();
-    let upstream = Upstream { name, origin, path_prefix, secret, inject, ca_file, http };
+    let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
     if let Some(warning) = secret_in_plain_text(&upstream) {
         read.warn(warning);
     }
