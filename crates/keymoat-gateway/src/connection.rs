@@ -85,10 +85,10 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
             async move { Ok::<_, Infallible>(serve::serve_http1(&worker, &peer, &signal, request).await) }
         })
     };
+    // At most 100 headers, as is hyper's own limit; naming it here would cost thousands of instructions a request.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.keep_alive)
-        .max_headers(100)
         .max_buf_size(READ_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();

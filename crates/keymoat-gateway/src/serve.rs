@@ -39,7 +39,6 @@ pub(crate) async fn serve_http1(
         Err(rejection) => {
             // The request at hand is the gate's stand-in for one that must not be read.
             ledger.record.method = "-";
-            ledger.record.path = String::from("-");
             return answer::closing(answer::refusal(&answer::of_gate(rejection), None, ledger));
         }
     };
@@ -74,7 +73,6 @@ fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Inc
     let mut record = Record::begin(now, peer.client, protocol);
     record.id = worker.record_id(now);
     record.method = known_method(request.method());
-    record.path = path::shown(request.uri().path(), None);
     Ledger::begin(record, worker.shared.records.clone())
 }
 
@@ -108,17 +106,22 @@ async fn travel(
     body: Incoming,
     transport: Transport,
     switch: Switch,
-    ledger: Ledger,
+    mut ledger: Ledger,
 ) -> Response<ToClient> {
     if worker.is_draining() {
         let refusal = Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1);
+        ledger.record.path = path::shown(parts.uri.path(), None);
         return answer::refusal(&refusal, None, ledger);
     }
+    let uri = parts.uri.clone();
     let head = match Head::read(parts, transport, peer.tls_name.as_deref()) {
         Ok(head) => head,
-        Err(refusal) => return answer::refusal(&refusal, None, ledger),
+        Err(refusal) => {
+            ledger.record.path = path::shown(uri.path(), None);
+            return answer::refusal(&refusal, None, ledger);
+        }
     };
-    let mut ledger = ledger;
+    drop(uri);
     ledger.record.path = path::shown(&head.path, None);
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
