@@ -14,6 +14,7 @@ pub mod gemini;
 pub mod head;
 pub mod identity;
 pub mod key;
+pub mod network;
 pub mod origin;
 pub mod path;
 pub mod policy;

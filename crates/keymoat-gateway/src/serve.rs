@@ -18,6 +18,7 @@ use tracing::Instrument;
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::cors::{self, Cors};
+use crate::forwarded;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
 use crate::passage::Passage;
@@ -33,6 +34,7 @@ pub(crate) async fn serve_http1(
     signal: &GateSignal,
     mut request: Request<Incoming>,
 ) -> Response<ToClient> {
+    let peer = &forwarded::behind(peer, request.headers(), &worker.shared.plan.load().trusted_proxies);
     let mut ledger = begin(worker, peer, Protocol::Http1, &request);
     let passed = match signal.next_request() {
         Ok(passed) => passed,
@@ -58,6 +60,7 @@ pub(crate) async fn serve_http2(
     peer: &Rc<Peer>,
     mut request: Request<Incoming>,
 ) -> Response<ToClient> {
+    let peer = &forwarded::behind(peer, request.headers(), &worker.shared.plan.load().trusted_proxies);
     let ledger = begin(worker, peer, Protocol::Http2, &request);
     let websocket = request.method() == Method::CONNECT
         && request.extensions().get::<ExtendedConnect>().is_some_and(|protocol| protocol.as_str() == "websocket");
