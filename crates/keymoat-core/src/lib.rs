@@ -3,6 +3,7 @@
 //! Every function here is given all it needs (the head of a request, a snapshot of what is known, the time) and
 //! answers with a value. The crates above move the bytes and keep the state.
 
+pub mod address;
 pub mod carrier;
 pub mod credential;
 pub mod digest;

@@ -111,6 +111,12 @@ pub(crate) enum Failure {
     /// No connection: resolution, refusal, timeout.
     #[error("cannot connect to upstream `{0}`: {1}")]
     Connect(Arc<str>, String),
+    /// Its name leads inside, where it may not: all addresses are loopback, private and the like.
+    #[error(
+        "upstream `{0}` is not dialled: {1}, and only public addresses are taken for a name: if this is meant, set its \
+         `allow_private = true`"
+    )]
+    Inside(Arc<str>, String),
     /// The connection is not the upstream's: certificate, name, version.
     #[error("no trusted TLS connection to upstream `{0}`: {1}")]
     Tls(Arc<str>, String),
@@ -131,6 +137,9 @@ impl Failure {
         match self {
             Self::Connect(..) => {
                 Refusal::new(Code::Unavailable, "the upstream cannot be reached, try again").retry_after_secs(1)
+            }
+            Self::Inside(..) => {
+                Refusal::new(Code::UpstreamFailed, "the upstream's address is not one that may be used")
             }
             Self::Tls(..) => Refusal::new(Code::UpstreamFailed, "the upstream's certificate is not trusted"),
             Self::Slow(..) => Refusal::new(Code::UpstreamTimeout, "the upstream did not answer in time, try again"),
