@@ -200,7 +200,7 @@ async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, 
     let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            return relay::http(passage, response, lent, uploaded, &access);
+            return relay::http(passage, response, lent, uploaded, &access, link.target.mask().clone());
         }
         Err(failure) => failure,
     };
