@@ -3,6 +3,7 @@
 //! Every function here is given all it needs (the head of a request, a snapshot of what is known, the time) and
 //! answers with a value. The crates above move the bytes and keep the state.
 
+pub mod address;
 pub mod carrier;
 pub mod credential;
 pub mod digest;
@@ -14,6 +15,7 @@ pub mod gemini;
 pub mod head;
 pub mod identity;
 pub mod key;
+pub mod mask;
 pub mod network;
 pub mod origin;
 pub mod path;
@@ -34,6 +36,7 @@ pub use digest::{Digest, Pepper};
 pub use head::{Ask, Head, Opening, Transport};
 pub use identity::Identity;
 pub use key::{Key, Scopes};
+pub use mask::{Mask, Masking};
 pub use origin::{Origin, Origins};
 pub use policy::{Access, Grant};
 pub use query::Query;

@@ -4,14 +4,17 @@ use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::{Mask, Masking};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
@@ -166,6 +169,59 @@ pub(crate) struct Relayed {
     pub(crate) session: Option<SessionGuard>,
     pub(crate) idle: Duration,
     pub(crate) clock: BodyClock,
+    pub(crate) masked: Masked,
+}
+
+/// Where a [`Relayed`] body is looked through for the upstream's own secret.
+pub(crate) struct Masked {
+    mask: Arc<Mask>,
+    /// The body itself, too.
+    body: Option<Masking>,
+}
+
+impl Masked {
+    /// Trailers alone: the body of a success is not looked at.
+    pub(crate) const fn trailers(mask: Arc<Mask>) -> Self {
+        Self { mask, body: None }
+    }
+
+    /// The whole body. Its length is not known beforehand.
+    pub(crate) fn whole(mask: Arc<Mask>) -> Self {
+        Self { mask, body: Some(Masking::default()) }
+    }
+
+    /// What of a frame goes on, if anything.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(body) = &mut self.body else {
+            let mut frame = frame;
+            if let Some(trailers) = frame.trailers_mut() {
+                mask_values(&self.mask, trailers);
+            }
+            return Some(frame);
+        };
+        // Trailers would have to stand behind what is held back; those of a failure are nobody's loss.
+        let data = body.push(&self.mask, frame.data_ref()?);
+        if data.is_empty() { None } else { Some(Frame::data(data.into())) }
+    }
+
+    /// What was held back.
+    fn finish(&mut self) -> Option<Frame<Bytes>> {
+        let rest = self.body.as_mut().map(Masking::finish).filter(|rest| !rest.is_empty())?;
+        Some(Frame::data(rest.into()))
+    }
+
+    fn is_holding(&self) -> bool {
+        self.body.as_ref().is_some_and(Masking::is_holding)
+    }
+}
+
+/// Masks the values of headers or trailers.
+pub(crate) fn mask_values(mask: &Mask, headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Some(masked) = mask.masked(value.as_bytes()) {
+            *value = HeaderValue::from_bytes(&masked).unwrap_or_else(|_| HeaderValue::from_static("[redacted]"));
+        }
+    }
 }
 
 /// The silence clock of a [`Relayed`] body.
@@ -191,18 +247,29 @@ impl Relayed {
         {
             return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
         }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.clock = BodyClock::default();
-                if let Some(data) = frame.data_ref() {
-                    self.ledger.record.bytes_out += data.len() as u64;
+        loop {
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.clock = BodyClock::default();
+                    self.masked.pass(frame)
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => match self.masked.finish() {
+                    None => return Poll::Ready(None),
+                    rest => rest,
+                },
+                Poll::Pending => return self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+            };
+            let Some(frame) = frame else { continue };
+            if let Some(data) = frame.data_ref() {
+                self.ledger.record.bytes_out += data.len() as u64;
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
+            return Poll::Ready(Some(Ok(frame)));
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream() && !self.masked.is_holding()
     }
 
     /// Notes why the body ends before its end.
@@ -227,7 +294,7 @@ impl Relayed {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() && self.ledger.record.outcome == Outcome::Aborted {
+        if self.is_end_stream() && self.ledger.record.outcome == Outcome::Aborted {
             self.finish();
         }
         self.ledger.record.bytes_in = self.uploaded.bytes();
@@ -255,13 +322,14 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
-            Self::Relayed(relayed) => relayed.incoming.is_end_stream(),
+            Self::Relayed(relayed) => relayed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Relayed(relayed) if relayed.masked.body.is_some() && !relayed.is_end_stream() => SizeHint::default(),
             Self::Relayed(relayed) => relayed.incoming.size_hint(),
         }
     }

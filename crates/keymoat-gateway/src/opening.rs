@@ -10,10 +10,12 @@
 //! [`dial_first`] serves every session whose credential and limits are known from its head: all that long-lived keys
 //! open. The first-message order is for limits that depend on the message; it shares [`start`] from the dialling on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, Response};
+use keymoat_core::Mask;
 use keymoat_core::head::{Head, Opening};
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
@@ -27,7 +29,7 @@ use crate::claim;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
-use crate::relay::websocket::{End, close_refused, relay};
+use crate::relay::websocket::{End, close_refused, relay_masked};
 use crate::session::SessionGuard;
 use crate::upstream::{self, Opened};
 
@@ -58,7 +60,7 @@ pub(crate) async fn dial_first(
     match upstream::open_websocket(&link, request, &key, &labels).await {
         Ok(opened) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            start(passage, opened, &opening, session)
+            start(passage, opened, &opening, session, link.target.mask().clone())
         }
         Err(failure) => {
             passage.ledger.record.cause = Some(failure.to_string());
@@ -69,7 +71,13 @@ pub(crate) async fn dial_first(
 }
 
 /// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
-fn start(passage: Passage<'_>, opened: Opened, opening: &Opening, session: SessionGuard) -> Response<ToClient> {
+fn start(
+    passage: Passage<'_>,
+    opened: Opened,
+    opening: &Opening,
+    session: SessionGuard,
+    mask: Arc<Mask>,
+) -> Response<ToClient> {
     let Passage { peer, plan, route, switch, mut ledger, .. } = passage;
     let selected = selection(opening, opened.selected.as_deref(), &mut ledger);
     let answer = switch.answer(opening, selected);
@@ -82,8 +90,12 @@ fn start(passage: Passage<'_>, opened: Opened, opening: &Opening, session: Sessi
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
         let control = session.control();
         let end = match client {
-            ClientEnd::Http1(client) => Box::pin(relay(client, upstream, &limits, control, dialect)).await,
-            ClientEnd::Http2(client) => Box::pin(relay(client, upstream, &limits, control, dialect)).await,
+            ClientEnd::Http1(client) => {
+                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
+            }
+            ClientEnd::Http2(client) => {
+                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
+            }
         };
         let record = &mut ledger.record;
         record.outcome = end.outcome;

@@ -21,6 +21,7 @@ use crate::cors::{self, Cors};
 use crate::forwarded;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
+use crate::own::Own;
 use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
@@ -127,6 +128,10 @@ async fn travel(
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
     if let Some(answer) = own::answer(&head) {
+        if answer == Own::Ready && !worker.shared.is_ready() {
+            let refusal = Refusal::new(Code::Unavailable, "the store cannot be read: see the log").retry_after_secs(1);
+            return answer::refusal(&refusal, None, ledger);
+        }
         return answer::own(answer, ledger);
     }
     let plan = worker.shared.plan.load_full();
@@ -200,7 +205,7 @@ async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, 
     let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            return relay::http(passage, response, lent, uploaded, &access);
+            return relay::http(passage, response, lent, uploaded, &access, link.target.mask().clone());
         }
         Err(failure) => failure,
     };

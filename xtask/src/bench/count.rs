@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::peer::Peer;
+use crate::process;
 
 /// Counts the system calls of `peer` while `work` runs, by name.
 pub(crate) fn system_calls(
@@ -35,6 +36,12 @@ pub(crate) fn system_calls(
 fn row(line: &str) -> Option<(String, u64)> {
     let (count, name) = line.trim().split_once(' ')?;
     (name.trim() != "total").then_some((name.trim().to_owned(), count.parse().ok()?))
+}
+
+/// Has the profiler that `peer` runs under do something.
+pub(crate) fn callgrind(peer: &Peer, what: &str) -> Result<()> {
+    let told = process::output(Command::new("callgrind_control").arg(what).arg(peer.process.to_string()));
+    told.map(drop).with_context(|| format!("`callgrind_control {what}` failed"))
 }
 
 /// The instructions that a profiler has counted, of all threads.

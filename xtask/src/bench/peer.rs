@@ -72,7 +72,8 @@ http {
 
 /// A proxy that runs, and where clients find it.
 pub(crate) struct Peer {
-    running: Running,
+    /// Ends it when it is dropped.
+    _running: Running,
     /// The process that does the work.
     pub(crate) process: u32,
     pub(crate) plain: Target,
@@ -99,7 +100,7 @@ impl Peer {
         let tls = rustls::ClientConfig::builder().with_root_certificates(trusted).with_no_client_auth();
         let plain = Target { address: address("gateway")?, tls: None, key };
         let tls = Target { address: address("gateway_tls")?, tls: Some(Arc::new(tls)), ..plain.clone() };
-        Ok(Self { process: running.id(), running, plain, tls: Some(tls) })
+        Ok(Self { process: running.id(), _running: running, plain, tls: Some(tls) })
     }
 
     /// Starts nginx in `folder`.
@@ -125,7 +126,7 @@ impl Peer {
             ensure!(waits, "nginx: {}", fs::read_to_string(folder.join("nginx.log"))?);
             std::thread::sleep(Duration::from_millis(20));
         };
-        Ok(Self { process: worker, running, plain: Target { address, tls: None, key }, tls: None })
+        Ok(Self { process: worker, _running: running, plain: Target { address, tls: None, key }, tls: None })
     }
 
     /// The processor time that it has used, all threads together.
@@ -143,10 +144,5 @@ impl Peer {
         let memory = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process)).context("it has ended")?;
         let line = memory.lines().find_map(|line| line.strip_prefix("Anonymous:")).context("no `Anonymous`")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-    }
-
-    /// Ends it in order.
-    pub(crate) fn end(&mut self) -> bool {
-        self.running.end()
     }
 }

@@ -1,17 +1,18 @@
 //! Relays one HTTP answer: its head cleaned, its body streamed as it comes, event streams unbuffered.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
-use keymoat_core::UnixMillis;
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
+use keymoat_core::{Mask, UnixMillis};
 
 use crate::answer;
-use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
+use crate::body::{BodyClock, Masked, Relayed, ToClient, Uploaded, mask_values};
 use crate::claim;
 use crate::passage::Passage;
 use crate::session::SessionGuard;
@@ -41,6 +42,7 @@ pub(crate) fn http(
     lent: Option<Lent>,
     uploaded: Rc<Uploaded>,
     access: &Access,
+    mask: Arc<Mask>,
 ) -> Response<ToClient> {
     let Passage { worker, plan, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
@@ -50,14 +52,26 @@ pub(crate) fn http(
         Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
     };
     clean(&mut parts.headers);
+    let masked = masked(mask, &mut parts, &incoming);
     if access.is_query_warned() {
         warn(&mut parts.headers, worker, route);
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let idle = plan.limits.body_idle;
-    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default() };
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default(), masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
+}
+
+/// Masks the upstream's own secret in the head, and says where it is looked for in the body: in all of it unless the
+/// answer is a success. Then the length can change.
+fn masked(mask: Arc<Mask>, parts: &mut response::Parts, incoming: &Incoming) -> Masked {
+    mask_values(&mask, &mut parts.headers);
+    if parts.status.is_success() || incoming.is_end_stream() {
+        return Masked::trailers(mask);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Masked::whole(mask)
 }
 
 /// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.

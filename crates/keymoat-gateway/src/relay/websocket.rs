@@ -20,7 +20,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use keymoat_core::record::{Outcome, Side};
-use keymoat_core::{Code, Dialect};
+use keymoat_core::{Code, Dialect, Mask};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 
@@ -83,8 +83,25 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
+    static NONE: Mask = Mask::NONE;
+    relay_masked(client, upstream, limits, control, dialect, &NONE)
+}
+
+/// The same; what `mask` finds in the reason of the upstream's close frame is masked.
+pub fn relay_masked<'a, C, U>(
+    client: End<C>,
+    upstream: End<U>,
+    limits: &'a Limits,
+    control: &'a SessionControl,
+    dialect: Dialect,
+    mask: &'a Mask,
+) -> impl Future<Output = RelayEnd> + use<'a, C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
     // Built outside of the async block, so that the two ends are not kept twice in the future.
-    let mut pump = pump::Pump::new(client, upstream, limits, control, dialect, Mode::Frames);
+    let mut pump = pump::Pump::new(client, upstream, (limits, mask), control, dialect, Mode::Frames);
     async move {
         let mut timer = pin!(sleep_until(pump.deadline()));
         std::future::poll_fn(|cx| pump.poll(cx, timer.as_mut())).await;

@@ -1,6 +1,13 @@
-//! Opens connections: resolve, TCP, TLS, within one deadline.
+//! Opens connections: resolve, check, TCP, TLS, within one deadline.
+//!
+//! A name is resolved once per connection. What was checked is what is connected to: nothing below asks for the name again,
+//! so that no second answer can lead elsewhere.
 
-use tokio::net::TcpStream;
+use std::io;
+use std::net::SocketAddr;
+
+use keymoat_core::address;
+use tokio::net::{TcpStream, lookup_host};
 
 use super::{Failure, Target};
 use crate::settings::{Limits, UpstreamHttp};
@@ -39,8 +46,14 @@ pub(super) async fn dial(
 
 async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, Spoken), Failure> {
     let (name, origin) = (&target.upstream.name, &target.upstream.origin);
-    let unreachable = |error: std::io::Error| Failure::Connect(name.clone(), error.to_string());
-    let stream = TcpStream::connect((origin.host.as_str(), origin.port)).await.map_err(unreachable)?;
+    let unreachable = |error: io::Error| Failure::Connect(name.clone(), error.to_string());
+    let found = lookup_host((origin.host.as_str(), origin.port)).await.map_err(unreachable)?;
+    let addresses = if target.upstream.allow_private {
+        found.collect()
+    } else {
+        only_public(found).map_err(|cause| Failure::Inside(name.clone(), cause))?
+    };
+    let stream = connect_to_one(addresses).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let Some(tls) = &target.tls else {
         let prior_knowledge = purpose == Purpose::Http && target.upstream.http == UpstreamHttp::Http2;
@@ -54,4 +67,58 @@ async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, S
         .map_err(|error| Failure::Tls(name.clone(), error.to_string()))?;
     let spoken = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Spoken::Http2 } else { Spoken::Http1 };
     Ok((MaybeTls::Tls(Box::new(stream)), spoken))
+}
+
+/// The public ones of the addresses that a name has.
+///
+/// # Errors
+/// There are none, but others: what they are, for the operator.
+fn only_public(found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+    let mut public = Vec::new();
+    let mut refused = None;
+    for candidate in found {
+        match address::inside(candidate.ip()) {
+            None => public.push(candidate),
+            Some(kind) => refused = Some(format!("{} is {kind}", candidate.ip())),
+        }
+    }
+    match refused {
+        Some(refused) if public.is_empty() => Err(refused),
+        _ => Ok(public),
+    }
+}
+
+/// Connects to the first address that answers.
+async fn connect_to_one(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(addresses: &[&str]) -> Result<Vec<String>, String> {
+        let found = addresses.iter().map(|text| text.parse::<SocketAddr>().expect("an address"));
+        only_public(found).map(|public| public.iter().map(SocketAddr::to_string).collect())
+    }
+
+    #[test]
+    fn g91_every_address_of_a_name_is_checked() {
+        assert_eq!(
+            chosen(&["8.8.8.8:443", "[2606:4700::1]:443"]),
+            Ok(vec!["8.8.8.8:443".into(), "[2606:4700::1]:443".into()])
+        );
+        // An answer that mixes both leads to the public one only.
+        assert_eq!(chosen(&["127.0.0.1:443", "8.8.8.8:443", "[::1]:443"]), Ok(vec!["8.8.8.8:443".into()]));
+        assert_eq!(chosen(&["169.254.169.254:80"]), Err("169.254.169.254 is link-local".into()));
+        assert!(chosen(&["[::ffff:10.0.0.1]:80", "10.0.0.1:80"]).is_err());
+        assert_eq!(chosen(&[]), Ok(vec![]));
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use keymoat_core::Mask;
 use keymoat_core::refusal::{Code, Refusal};
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -27,6 +28,8 @@ pub(crate) struct Target {
     upstream: Upstream,
     /// What stands in `Host` and `:authority`.
     authority: HeaderValue,
+    /// Finds its secret in what it answers.
+    mask: Arc<Mask>,
     tls: Option<Tls>,
 }
 
@@ -72,7 +75,8 @@ impl Target {
         } else {
             None
         };
-        Ok(Self { upstream, authority, tls })
+        let mask = Arc::new(upstream.secret.as_ref().map_or(Mask::NONE, Mask::of));
+        Ok(Self { upstream, authority, mask, tls })
     }
 
     /// Whether these are the settings it was made of. A file of authorities may have changed under its name, so an
@@ -90,6 +94,10 @@ impl Target {
             && known.ca_file.is_none()
             && (&known.name, &known.origin, &known.path_prefix, &known.inject, &known.http, &known.allow_private)
                 == (name, origin, path_prefix, inject, http, allow_private)
+    }
+
+    pub(crate) fn mask(&self) -> &Arc<Mask> {
+        &self.mask
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -111,6 +119,12 @@ pub(crate) enum Failure {
     /// No connection: resolution, refusal, timeout.
     #[error("cannot connect to upstream `{0}`: {1}")]
     Connect(Arc<str>, String),
+    /// Its name leads inside, where it may not: all addresses are loopback, private and the like.
+    #[error(
+        "upstream `{0}` is not dialled: {1}, and only public addresses are taken for a name: if this is meant, set its \
+         `allow_private = true`"
+    )]
+    Inside(Arc<str>, String),
     /// The connection is not the upstream's: certificate, name, version.
     #[error("no trusted TLS connection to upstream `{0}`: {1}")]
     Tls(Arc<str>, String),
@@ -131,6 +145,9 @@ impl Failure {
         match self {
             Self::Connect(..) => {
                 Refusal::new(Code::Unavailable, "the upstream cannot be reached, try again").retry_after_secs(1)
+            }
+            Self::Inside(..) => {
+                Refusal::new(Code::UpstreamFailed, "the upstream's address is not one that may be used")
             }
             Self::Tls(..) => Refusal::new(Code::UpstreamFailed, "the upstream's certificate is not trusted"),
             Self::Slow(..) => Refusal::new(Code::UpstreamTimeout, "the upstream did not answer in time, try again"),

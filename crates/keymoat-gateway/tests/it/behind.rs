@@ -94,7 +94,7 @@ fn an_upstream_under_tls_is_spoken_to_in_the_best_version_that_is_allowed() {
 }
 
 #[test]
-fn an_upstream_that_nobody_vouches_for_does_not_get_the_key() {
+fn g89_an_upstream_that_nobody_vouches_for_does_not_get_the_key() {
     let emulated = under_tls();
     let another = under_tls();
     for ca_file in [None, Some(another.ca_file.clone())] {
@@ -116,7 +116,7 @@ fn an_upstream_that_nobody_vouches_for_does_not_get_the_key() {
 }
 
 #[test]
-fn a_certificate_for_another_name_is_not_taken() {
+fn g89_a_certificate_for_another_name_is_not_taken() {
     // An address that no interface has by name, so that no certificate is good for it.
     let emulated = under_tls_at("127.0.0.2:0");
     let stand = in_front_of_tls(&emulated, |upstream| upstream.origin.host = String::from("127.0.0.2"));

@@ -8,6 +8,7 @@ mod group_a_http2;
 mod group_a_streams;
 mod group_b_websocket;
 mod group_c_credentials;
+mod group_g_upstreams;
 mod limits;
 mod negotiation;
 mod origins;

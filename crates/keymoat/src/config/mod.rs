@@ -230,6 +230,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
+    let store_dir = store::dir(read, &file.store);
     Config {
         data,
         tls,
@@ -238,8 +239,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         keys: keys(read, file, backend.keys),
         defaults: backend.defaults,
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
-        store_dir: store::dir(read, &file.store),
-        master_key: store::master_key(read, &file.store),
+        master_key: store::master_key(read, &file.store, &store_dir),
+        store_dir,
         upstreams,
         secret_references,
         routes,

@@ -59,17 +59,20 @@ pub(crate) fn of_configuration(path: Option<&Path>, environment: &Environment) -
 /// # Errors
 /// What is wrong with the place of the master key.
 pub(crate) fn in_folder(dir: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
-    let without_store_section = environment.iter().filter(|(name, _)| !name.starts_with("KEYMOAT__"));
-    let environment = without_store_section.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let config = read(DEFAULT_FILE.to_owned(), String::new(), Path::new("."), &environment)?;
-    Ok(StoreConfig { dir: dir.to_owned(), upstreams: None, ..config })
+    let source = Source::new(DEFAULT_FILE.to_owned(), String::new(), []);
+    let mut read = Reader::new(&source, Path::new("."), environment);
+    let master_key = master_key(&mut read, &file::Store::default(), dir);
+    let (problems, warnings, watched) = read.finish();
+    let config = StoreConfig { dir: dir.to_owned(), master_key, upstreams: None, warnings };
+    if problems.is_empty() { Ok(config) } else { Err(Problems { problems, watched }) }
 }
 
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     let file = source.read()?;
     let mut read = Reader::new(&source, base, environment);
-    let (dir, master_key) = (dir(&mut read, &file.store), master_key(&mut read, &file.store));
+    let dir = dir(&mut read, &file.store);
+    let master_key = master_key(&mut read, &file.store, &dir);
     let upstream =
         |(name, upstream): (&At<String>, &file::Upstream)| (name.get_ref().clone(), upstream.secret.is_some());
     let upstreams = Some(file.upstream.iter().map(upstream).collect());
@@ -121,8 +124,20 @@ fn folder_of_url(url: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(folder))
 }
 
+/// Where the master key comes from, with a warning where a key lies in the store's folder all the same.
+pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store, dir: &Path) -> MasterKey {
+    let master_key = first_of(read, file);
+    let (place, own) = (master_key.place(dir), MasterKey::InFolder.place(dir));
+    if place != own && dir.join("master.key").exists() {
+        read.warn(format!(
+            "{own} is not used, because the master key comes from {place}: take it away from the database that it opens"
+        ));
+    }
+    master_key
+}
+
 /// The first of: systemd's credential, the file that is named, the variable, and `master.key` in the store's folder.
-pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store) -> MasterKey {
+fn first_of(read: &mut Reader<'_>, file: &file::Store) -> MasterKey {
     let written = read.judge(file.master_key.as_ref(), |text| checked_path(text));
     let written = written.map(|path| read.base().join(path));
     let by_variable = match read.variable(FILE_VARIABLE).map(|text| checked_path(&text)) {
@@ -146,8 +161,8 @@ pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store) -> MasterKey
     }
     let Some(text) = read.variable(VARIABLE) else { return MasterKey::InFolder };
     read.warn(format!(
-        "the master key comes from environment variable {VARIABLE}, which everything that runs in this process's \
-         surroundings can read: use a file of mode 0400 and {FILE_VARIABLE}, or systemd's LoadCredential"
+        "the master key comes from environment variable {VARIABLE}, which its children and whoever may \
+         look at this process can read: use a file of mode 0400 and {FILE_VARIABLE}, or systemd's LoadCredential"
     ));
     MasterKey::Given { text: Secret::from(text), place: format!("environment variable {VARIABLE}") }
 }
@@ -199,6 +214,20 @@ mod tests {
         std::fs::write(folder.path().join(CREDENTIAL), "").expect("written");
         let all = [variable, (FILE_VARIABLE, "/etc/keymoat/./master"), ("CREDENTIALS_DIRECTORY", credentials)];
         assert_eq!(place(WRITTEN, &all), (format!("`{credentials}/keymoat-master-key`"), 0));
+    }
+
+    #[test]
+    fn a_master_key_that_lies_beside_the_database_unused_is_warned_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("master.key").display().to_string();
+        let text = format!("[store]\ndir = \"{}\"\n", folder.path().display());
+        let warnings = |variables: &[(&str, &str)]| read_with(&text, variables).expect("well formed").warnings;
+        assert_eq!(warnings(&[(FILE_VARIABLE, "/elsewhere")]), [""; 0]);
+        std::fs::write(&own, "").expect("written");
+        assert_eq!(warnings(&[]), [""; 0]);
+        assert_eq!(warnings(&[(FILE_VARIABLE, &own)]), [""; 0]);
+        let [warning] = &warnings(&[(FILE_VARIABLE, "/elsewhere")])[..] else { panic!("one warning") };
+        assert!(warning.contains(&own) && warning.contains("`/elsewhere`"), "{warning}");
     }
 
     #[test]

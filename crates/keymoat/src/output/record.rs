@@ -19,11 +19,11 @@ pub(crate) fn line(record: &Record, format: LogFormat) -> String {
 /// The fields of a record in their stable order and spelling; those that do not apply are left out.
 fn json(record: &Record) -> String {
     let mut line = Line::begin();
-    line.word("timestamp", rfc3339(record.at));
+    line.word("timestamp", &rfc3339(record.at));
     line.word("level", level(record.outcome));
     line.word("event", if record.protocol == Protocol::WebSocket { "session" } else { "request" });
-    line.word("id", record.id);
-    line.word("client", record.client);
+    line.shown("id", record.id);
+    line.shown("client", record.client);
     line.word("protocol", record.protocol.word());
     line.word("method", record.method);
     line.text("path", Some(&record.path));
@@ -80,7 +80,15 @@ impl Line {
     }
 
     /// A text that is ours, in which nothing has to be escaped.
-    fn word(&mut self, name: &'static str, value: impl Display) {
+    fn word(&mut self, name: &'static str, word: &str) {
+        self.name(name);
+        self.0.push('"');
+        self.0.push_str(word);
+        self.0.push('"');
+    }
+
+    /// A value whose text needs no escape.
+    fn shown(&mut self, name: &'static str, value: impl Display) {
         self.name(name);
         let _ = write!(self.0, "\"{value}\"");
     }
@@ -88,14 +96,11 @@ impl Line {
     /// A text that may come from outside.
     fn text(&mut self, name: &'static str, value: Option<&str>) {
         let Some(value) = value else { return };
-        self.name(name);
-        if value.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-            self.0.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
-        } else {
-            self.0.push('"');
-            self.0.push_str(value);
-            self.0.push('"');
+        if !value.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            return self.word(name, value);
         }
+        self.name(name);
+        self.0.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
     }
 
     fn end(mut self) -> String {

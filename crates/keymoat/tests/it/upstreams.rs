@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::canary::search::Searcher;
 use crate::harness::{Folder, Keymoat, request, told};
 
 const CANARY: &str = "AIza-canary-of-the-provider-0123456789";
@@ -28,13 +29,9 @@ fn refused(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)], code
     stderr
 }
 
-/// Whether the canary is there as it is, in hexadecimal, or in base64.
+/// Whether the canary, or half of it, is there in any spelling.
 fn holds_canary(text: &[u8]) -> bool {
-    let hex: String = CANARY.bytes().map(|byte| format!("{byte:02x}")).collect();
-    // `base64` of the canary without its last, incomplete group.
-    let base64 = "QUl6YS1jYW5hcnktb2YtdGhlLXByb3ZpZGVyLTAxMjM0NTY3";
-    let has = |needle: &str| text.windows(needle.len()).any(|window| window == needle.as_bytes());
-    has(CANARY) || has(&hex) || has(&hex.to_uppercase()) || has(base64)
+    !Searcher::new(&[("secret", CANARY)]).find(text).is_empty()
 }
 
 fn add(folder: &Folder, name: &str, secret: &str) {
@@ -180,13 +177,14 @@ fn two_secrets_for_one_upstream_are_refused_until_one_is_taken_away() {
 fn a_sealed_secret_that_does_not_open_keeps_its_upstream_from_being_asked_without_it() {
     let folder = Folder::new();
     configuration(&folder, "127.0.0.1:9", "");
-    add(&folder, "gemini", CANARY);
-    add(&folder, "events", CANARY);
-    let database = rusqlite::Connection::open(folder.path().join(".keymoat/keymoat.db")).expect("a database");
-    let swap = "UPDATE upstream_secret SET (wrapped_dek, sealed) =
-                (SELECT wrapped_dek, sealed FROM upstream_secret WHERE upstream = 'gemini') WHERE upstream = 'events'";
-    database.execute_batch(swap).expect("changed");
-    drop(database);
+    add(&folder, "EVENTS", CANARY);
+    // Another upstream's row under this one's name, by whoever can write to the folder.
+    let file = folder.path().join(".keymoat/keymoat.db");
+    let mut database = fs::read(&file).expect("readable");
+    while let Some(at) = database.windows(6).position(|window| window == b"EVENTS") {
+        database[at..at + 6].copy_from_slice(b"events");
+    }
+    fs::write(file, database).expect("written");
     for arguments in [["check"].as_slice(), &["serve", "--log", "trace", "--listen", "127.0.0.1:0"]] {
         let stderr = refused(&folder, arguments, &[], 2);
         assert!(stderr.contains("the sealed secret of upstream `events` does not open: it is damaged"), "{stderr}");

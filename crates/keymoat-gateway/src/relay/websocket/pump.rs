@@ -8,7 +8,7 @@ use std::time::Duration;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::websocket::close::{ABNORMAL, NO_STATUS};
 use keymoat_core::websocket::{Caps, Close, Control, Direction, FrameError, Opcode, Step};
-use keymoat_core::{Code, Dialect, Refusal};
+use keymoat_core::{Code, Dialect, Mask, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -39,6 +39,7 @@ pub(super) struct Pump<'a, C, U> {
 #[derive(Debug)]
 struct Session<'a> {
     limits: &'a Limits,
+    mask: &'a Mask,
     control: &'a SessionControl,
     dialect: Dialect,
     mode: Mode,
@@ -81,7 +82,7 @@ where
     pub(super) fn new(
         client: End<C>,
         upstream: End<U>,
-        limits: &'a Limits,
+        (limits, mask): (&'a Limits, &'a Mask),
         control: &'a SessionControl,
         dialect: Dialect,
         mode: Mode,
@@ -93,8 +94,18 @@ where
             ping_every: limits.ping_every,
             pong_wait: SILENCE_MAX.saturating_sub(limits.ping_every).max(PONG_WAIT_MIN),
         };
-        let session =
-            Session { limits, control, dialect, mode, patience, now, traffic: now, stage: Stage::Open, ending: None };
+        let session = Session {
+            limits,
+            mask,
+            control,
+            dialect,
+            mode,
+            patience,
+            now,
+            traffic: now,
+            stage: Stage::Open,
+            ending: None,
+        };
         Self {
             client: Leg::new(client, Direction::FromClient, caps, now),
             upstream: Leg::new(upstream, Direction::FromUpstream, caps, now),
@@ -350,21 +361,37 @@ impl Session<'_> {
         raw: &[u8],
         cx: &mut Context<'_>,
     ) {
-        let code = match Close::parse(payload) {
-            Ok(close) => close.map_or(NO_STATUS, |close| close.code),
+        let close = match Close::parse(payload) {
+            Ok(close) => close,
             Err(error) => return self.frame_fault(from, to, error),
         };
+        let code = close.as_ref().map_or(NO_STATUS, |close| close.code);
+        let masked = close.filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(&close));
         from.reading = Reading::Closed;
         if !from.closes() {
             from.answer = Some(payload.to_vec());
         }
         if !to.closes() {
-            // It crosses as it came: both sides of one direction mask alike, and it stands where it stood.
-            to.send(cx, self.now, raw);
+            match masked {
+                // It crosses as it came: both sides of one direction mask alike, and it stands where it stood.
+                None => to.send(cx, self.now, raw),
+                Some(payload) => {
+                    to.close_with_payload(payload);
+                    to.send_own(cx, self.now);
+                }
+            }
             to.close_sent = true;
             to.answer = None;
         }
         self.begin_end(Ending::new(from.side(), code, Outcome::Allowed));
+    }
+}
+
+impl Session<'_> {
+    /// The payload of an upstream's close frame without the upstream's secret, if that is in the reason.
+    fn masked(&self, close: &Close<'_>) -> Option<Vec<u8>> {
+        let reason = self.mask.masked(close.reason.as_bytes())?;
+        Some(Close { code: close.code, reason: &String::from_utf8_lossy(&reason) }.payload())
     }
 }
 
