@@ -67,6 +67,14 @@ pub fn from_files(chain_file: &Path, key_file: &Path, demands: &Demands) -> Resu
     config(chain, key, demands)
 }
 
+/// Reads what `demands` names, without a listener.
+///
+/// # Errors
+/// Authorities of clients that cannot be read or used.
+pub fn check(demands: &Demands) -> Result<(), TlsError> {
+    demands.client_ca.as_deref().map_or(Ok(()), |path| client_verifier(path).map(drop))
+}
+
 /// Lets in whoever presents a certificate of the authorities in a PEM file, and nobody else.
 fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();

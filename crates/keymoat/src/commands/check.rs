@@ -53,6 +53,7 @@ fn check_certificates(config: &Config) -> anyhow::Result<()> {
     if let Tls::Provided { cert, key, .. } = &config.tls {
         tls::server::from_files(cert, key, &config.tls_demands).context(wiring::CERTIFICATE)?;
     }
+    tls::server::check(&config.tls_demands).context("[tls] client_ca")?;
     for upstream in &config.upstreams {
         tls::client::config(upstream.ca_file.as_deref(), tls::client::Alpn::Http1)
             .with_context(|| format!("[upstream.{}] ca", upstream.name))?;

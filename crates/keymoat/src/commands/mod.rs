@@ -2,6 +2,7 @@
 
 mod check;
 mod completion;
+mod config;
 mod emulate;
 mod key;
 mod ready;
@@ -40,6 +41,7 @@ struct CommandLine {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Config(config::Arguments),
     Key(key::Arguments),
     Upstream(upstream::Arguments),
     Store(store::Arguments),
@@ -52,6 +54,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),

@@ -12,6 +12,7 @@ mod problem;
 mod reader;
 mod route;
 mod secret;
+mod shown;
 mod source;
 mod store;
 mod tls;
@@ -43,6 +44,7 @@ pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::secret::{Reference, from as secret_from};
+pub(crate) use self::shown::Shown;
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
@@ -158,9 +160,7 @@ pub(crate) fn without_file(environment: &Environment) -> Result<Config, Problems
 /// # Errors
 /// An unknown preset, or a secret that cannot be read.
 pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environment) -> anyhow::Result<Config> {
-    let words: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.word).collect();
-    anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
-    let text = format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n");
+    let text = text_of_preset(word)?;
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
     config.watched.note(secret_file);
     let (secret, warning) = secret_from(secret_file)?;
@@ -169,6 +169,44 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
         upstream.secret = Some(secret);
     }
     Ok(config)
+}
+
+/// Every setting of the file at `path`, or of `keymoat.toml` if there is one, or else of no file, with its source.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn show(path: Option<&Path>, environment: &Environment) -> Result<Vec<Shown>, Problems> {
+    let default = Path::new(DEFAULT_FILE);
+    let (text, path) = match path.or_else(|| default.exists().then_some(default)) {
+        Some(path) => (text_of(path)?, path),
+        None => (String::new(), default),
+    };
+    show_text(path.display().to_string(), text, folder_of(path), environment)
+}
+
+/// Every setting that a preset comes to, with its source.
+///
+/// # Errors
+/// An unknown preset, and one that needs more than its name.
+pub(crate) fn show_preset(word: &str, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
+    let text = text_of_preset(word)?;
+    Ok(show_text(format!("preset {word}"), text, Path::new("."), environment)?)
+}
+
+fn show_text(name: String, text: String, base: &Path, environment: &Environment) -> Result<Vec<Shown>, Problems> {
+    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let file = source.read()?;
+    let mut read = Reader::new(&source, base, environment);
+    let config = lower(&mut read, &file);
+    let (problems, _, watched) = read.finish();
+    if problems.is_empty() { Ok(shown::all(&source, &file, &config)) } else { Err(Problems { problems, watched }) }
+}
+
+/// What the preset is as a file.
+fn text_of_preset(word: &str) -> anyhow::Result<String> {
+    let words: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.word).collect();
+    anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
+    Ok(format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n"))
 }
 
 fn text_of(path: &Path) -> Result<String, Problems> {

@@ -75,3 +75,14 @@ fn a_variable_lies_over_the_file() {
         "{stderr}"
     );
 }
+
+#[test]
+fn authorities_of_clients_that_cannot_be_read_are_told() {
+    let folder = Folder::new();
+    folder.write("secret", "canary\n");
+    folder.write("clients.pem", "no certificate here\n");
+    folder.write("keymoat.toml", &format!("[tls]\nclient_ca = \"clients.pem\"\n{EVENTS}"));
+    let (code, _, stderr) = told(&folder.run(&["check"]));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("[tls] client_ca: ") && stderr.contains("clients.pem` holds no certificate"), "{stderr}");
+}

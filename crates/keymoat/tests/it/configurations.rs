@@ -156,3 +156,36 @@ fn certificate(folder: &Folder) -> String {
     keymoat_gateway::tls::self_signed::prepare(&dir, now).expect("a certificate");
     std::fs::read_to_string(dir.join("server.pem")).expect("readable")
 }
+
+#[test]
+fn the_configuration_in_force_is_shown_with_its_sources_and_without_its_secrets() {
+    let (folder, emulated) = (Folder::new(), Emulated::start());
+    voice(&folder, &emulated);
+    let mut command = folder.command(&["config", "show"]);
+    command.envs([("KEYMOAT__LIMITS__DRAIN", "5s"), ("API_KEYS", "[\"canary-of-a-client-1\"]")]);
+    let (code, stdout, stderr) = told(&command.output().expect("it runs"));
+    assert_eq!(code, Some(0), "{stderr}");
+    for line in [
+        "data = \"0.0.0.0:8080\" # keymoat.toml:3:8",
+        "mode = \"behind_proxy\" # keymoat.toml:6:8",
+        "url = \"https://generativelanguage.googleapis.com\" # preset gemini",
+        "secret = \"[set, from ${file:./gemini}]\" # keymoat.toml:11:10",
+        "secret = \"[set, from ${file:backend_key}]\" # keymoat.toml:13:10",
+        "secret = \"[set]\" # environment variable API_KEYS",
+        "query = \"warn\" # environment variables of the backend",
+        "drain = \"5s\" # environment variable KEYMOAT__LIMITS__DRAIN",
+        "keep_alive = \"75s\" # default",
+    ] {
+        let is_it = |shown: &str| shown.split_whitespace().eq(line.split_whitespace());
+        assert!(stdout.lines().any(is_it), "{line} is not in\n{stdout}");
+    }
+    for secret in ["canary", "the-key-of-the-backend", &emulated.key()] {
+        assert!(!stdout.contains(secret) && !stderr.contains(secret), "{secret} is shown");
+    }
+    let (code, stdout, _) = told(&folder.run(&["config", "show", "--preset", "openai", "--json"]));
+    assert_eq!(code, Some(0));
+    let shown: Vec<serde_json::Value> = serde_json::from_str(&stdout).expect("JSON");
+    assert!(shown.iter().any(|setting| setting["name"] == "inject" && setting["value"] == "header:authorization"));
+    let (code, _, stderr) = told(&folder.run(&["config", "show", "--preset", "opnai"]));
+    assert!(code == Some(2) && stderr.contains("did you mean `openai`?"), "{stderr}");
+}
