@@ -12,6 +12,7 @@ mod executor;
 pub mod gated;
 mod gateway;
 mod ledger;
+mod memory;
 mod opening;
 mod own;
 mod passage;

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::cors::{self, Cors};
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
+use crate::memory::Pressure;
 use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
@@ -47,7 +48,8 @@ pub(crate) async fn serve_http1(
     let (parts, body) = request.into_parts();
     let span = span(&ledger);
     let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
-    if passed == Passed::Upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !switches && (passed == Passed::Upgrade || worker.pressure() >= Pressure::Lean) {
         return answer::closing(answer);
     }
     answer
@@ -114,7 +116,12 @@ async fn travel(
         let refusal = Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1);
         return answer::refusal(&refusal, None, ledger);
     }
-    let head = match Head::read(parts, transport, peer.tls_name.as_deref()) {
+    if worker.pressure() == Pressure::Shed {
+        let refusal = Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1);
+        return answer::refusal(&refusal, None, ledger);
+    }
+    let plan = worker.shared.plan.load_full();
+    let head = match Head::read_within(parts, transport, peer.tls_name.as_deref(), &plan.limits.of_heads()) {
         Ok(head) => head,
         Err(refusal) => return answer::refusal(&refusal, None, ledger),
     };
@@ -123,7 +130,6 @@ async fn travel(
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);
     }
-    let plan = worker.shared.plan.load_full();
     let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
@@ -168,6 +174,9 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Access, Refusal> {
     if page == Page::Foreign {
         return Err(cors::foreign());
+    }
+    if matches!(head.ask, Ask::WebSocket(_)) {
+        passage.worker.shared.sessions.check_room()?;
     }
     let (route, record) = (passage.route, &mut passage.ledger.record);
     let snapshot = passage.worker.shared.snapshots.load();
