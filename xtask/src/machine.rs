@@ -31,6 +31,12 @@ pub(crate) enum Need {
     Chromium,
     /// NSS's `certutil`, which fills the certificate store that Chromium reads.
     Certutil,
+    /// nginx, to measure beside.
+    Nginx,
+    /// `strace`, which counts system calls.
+    Strace,
+    /// Valgrind, which counts instructions.
+    Valgrind,
 }
 
 impl Need {
@@ -45,6 +51,9 @@ impl Need {
             }
             Self::Chromium => chromium().is_some(),
             Self::Certutil => find("certutil").is_some(),
+            Self::Nginx => find("nginx").is_some(),
+            Self::Strace => find("strace").is_some(),
+            Self::Valgrind => find("valgrind").is_some(),
         }
     }
 
@@ -53,7 +62,7 @@ impl Need {
         match self {
             Self::Rustfmt => Some("rustfmt"),
             Self::Clippy => Some("clippy"),
-            Self::Node | Self::Python | Self::Chromium | Self::Certutil => None,
+            _ => None,
         }
     }
 
@@ -63,6 +72,9 @@ impl Need {
             Self::Python => Some("python3-venv"),
             Self::Chromium => Some("chromium"),
             Self::Certutil => Some("libnss3-tools"),
+            Self::Nginx => Some("nginx-light"),
+            Self::Strace => Some("strace"),
+            Self::Valgrind => Some("valgrind"),
             Self::Rustfmt | Self::Clippy | Self::Node => None,
         }
     }
@@ -75,6 +87,9 @@ impl Need {
             Self::Python => "Python 3.11 or newer with venv and pip",
             Self::Chromium => "Chromium or Chrome, in the PATH",
             Self::Certutil => "NSS's certutil",
+            Self::Nginx => "nginx",
+            Self::Strace => "strace",
+            Self::Valgrind => "Valgrind",
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
+mod bench;
 mod canary;
 mod demo;
 mod emulator;
@@ -22,7 +23,11 @@ use clap::{Parser, Subcommand};
 use crate::suite::Suite;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Runs Keymoat's demonstration and its tests")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Runs Keymoat's demonstration, its tests and its measurements"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +45,21 @@ enum Command {
         /// Lists the suites and runs nothing.
         #[arg(long)]
         list: bool,
+    },
+    /// Measures the release binary.
+    Bench {
+        #[command(subcommand)]
+        measure: Measure,
+    },
+}
+
+#[derive(Subcommand)]
+enum Measure {
+    /// The data path: processor time beside nginx, system calls, memory, instructions.
+    Path {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
     },
 }
 
@@ -62,6 +82,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Test { only, .. } => suite::run(&root, only),
+        Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
     }
 }
 

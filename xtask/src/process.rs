@@ -54,6 +54,11 @@ impl Running {
         Ok(Self { child, group })
     }
 
+    /// The id of the process itself.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for a child process")

@@ -35,12 +35,16 @@ pub(crate) fn holds(text: &[u8], needle: &[u8]) -> bool {
     if needle.len() < NEEDLE_MIN {
         return !needle.is_empty() && text == needle;
     }
-    memmem::find(text, needle).is_some()
+    // Most texts are shorter, and preparing a search costs more than that to find out.
+    text.len() >= needle.len() && memmem::find(text, needle).is_some()
 }
 
 /// Decodes every long run of base64 characters from each of the four places where a quantum can start, because the
 /// run may begin with a word that belongs to the alphabet too.
 fn base64_runs(text: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    if text.len() < BASE64_RUN_MIN {
+        return false;
+    }
     text.split(|byte| sextet(*byte).is_none())
         .filter(|run| run.len() >= BASE64_RUN_MIN)
         .any(|run| (0..4).any(|start| test(&decode(run.get(start..).unwrap_or_default()))))

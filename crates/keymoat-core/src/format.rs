@@ -175,6 +175,9 @@ pub fn canonical(credential: Secret) -> (Secret, Shape) {
 /// Whether something in `text` looks like a credential of ours: a prefix and at least 16 base62 characters.
 #[must_use]
 pub fn is_in(text: &[u8]) -> bool {
+    if text.len() < "km_".len() + LOOKALIKE_MIN {
+        return false;
+    }
     memmem::find_iter(text, b"km").any(|at| {
         let rest = text.get(at + 2..).unwrap_or_default();
         let rest = rest.strip_prefix(b"t").or_else(|| rest.strip_prefix(b"a")).unwrap_or(rest);

@@ -16,6 +16,7 @@ pub mod head;
 pub mod identity;
 pub mod key;
 pub mod mask;
+pub mod network;
 pub mod origin;
 pub mod path;
 pub mod policy;

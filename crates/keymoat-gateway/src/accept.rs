@@ -107,7 +107,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) 
         }
         match tls {
             None => {
-                let peer = Peer { client, tls: false, tls_name: None, _permit: permit };
+                let peer = Peer { client, tls: false, tls_name: None, permit: Rc::new(permit) };
                 connection::serve(worker, MaybeTls::Plain(stream), peer).await;
             }
             Some(acceptor) => Box::pin(shake_hands(worker, stream, client, permit, acceptor)).await,
@@ -120,7 +120,7 @@ async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, perm
     match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let tls_name = stream.get_ref().1.server_name().map(Arc::from);
-            let peer = Peer { client, tls: true, tls_name, _permit: permit };
+            let peer = Peer { client, tls: true, tls_name, permit: Rc::new(permit) };
             connection::serve(worker, MaybeTls::Tls(Box::new(stream)), peer).await;
         }
         Ok(Err(error)) => tracing::debug!(%client, %error, "TLS handshake failed"),

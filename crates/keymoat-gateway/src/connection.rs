@@ -28,6 +28,8 @@ pub(crate) type GatedClient = Gated<Unstalled<ClientStream>>;
 
 /// hyper's buffer per connection, at least.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// How many headers hyper takes unasked. To name a number costs thousands of instructions a request.
+const HYPER_FIELDS_MAX: usize = 100;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
@@ -84,14 +86,16 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
             async move { Ok::<_, Infallible>(serve::serve_http1(&worker, &peer, &signal, request).await) }
         })
     };
+    let mut builder = http1::Builder::new();
     // Heads come whole from the gate, so hyper's buffer must hold the largest one.
-    let connection = http1::Builder::new()
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.keep_alive)
-        .max_headers(limits.head_fields_max)
-        .max_buf_size(READ_BYTES_MAX.max(2 * (limits.head_bytes_max + limits.url_bytes_max)))
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
+        .max_buf_size(READ_BYTES_MAX.max(2 * (limits.head_bytes_max + limits.url_bytes_max)));
+    if limits.head_fields_max > HYPER_FIELDS_MAX {
+        builder.max_headers(limits.head_fields_max);
+    }
+    let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
     to_its_end(&worker, connection, worker.draining(), |connection| connection.graceful_shutdown()).await;
 }
 

@@ -72,7 +72,8 @@ impl Gateway {
         records: Records,
     ) -> Result<Running, StartError> {
         let threads = settings.threads.max(1);
-        let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, None)?;
+        let plan =
+            Plan::new(settings.routes, settings.upstreams, settings.limits, None)?.trusting(settings.trusted_proxies);
         let tls = settings.listeners.iter().map(|listener| listener.tls.clone().map(ArcSwap::from)).collect();
         let shared = Arc::new(Shared {
             plan: ArcSwap::from_pointee(plan),
@@ -173,6 +174,7 @@ impl Running {
     pub fn reload(&self, settings: Settings) -> Result<Vec<String>, PlanError> {
         let before = self.shared.plan.load_full();
         let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, Some(&before))?;
+        let plan = plan.trusting(settings.trusted_proxies);
         let mut notes = Vec::new();
         let listeners: Vec<_> = settings.listeners.iter().map(|listener| listener.address).collect();
         let same_tls = settings.listeners.iter().map(|listener| listener.tls.is_some());

@@ -12,14 +12,15 @@ pub type Records = Arc<dyn Fn(&Record) + Send + Sync>;
 
 /// One record on its way. Dropping it writes it: with outcome `aborted` when no stage said otherwise.
 pub(crate) struct Ledger {
-    pub(crate) record: Record,
+    /// Boxed, because it goes from stage to stage by value.
+    pub(crate) record: Box<Record>,
     started: Instant,
     records: Records,
 }
 
 impl Ledger {
     pub(crate) fn begin(record: Record, records: Records) -> Self {
-        Self { record, started: Instant::now(), records }
+        Self { record: Box::new(record), started: Instant::now(), records }
     }
 
     /// Milliseconds since the head had arrived.

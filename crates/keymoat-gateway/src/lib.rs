@@ -9,6 +9,7 @@ mod connection;
 mod cors;
 mod dialect;
 mod executor;
+mod forwarded;
 pub mod gated;
 mod gateway;
 mod ledger;

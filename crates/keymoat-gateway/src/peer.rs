@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::permits::Permit;
@@ -15,5 +16,5 @@ pub(crate) struct Peer {
     /// The name that its TLS handshake asked for (RFC 6066 section 3).
     pub(crate) tls_name: Option<Arc<str>>,
     /// The connection's place, held until the last of its tasks has ended.
-    pub(crate) _permit: Permit,
+    pub(crate) permit: Rc<Permit>,
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use keymoat_core::Route;
+use keymoat_core::network::Network;
 
 use crate::settings::{Limits, Upstream};
 use crate::upstream::{Target, TargetError};
@@ -12,6 +13,7 @@ use crate::upstream::{Target, TargetError};
 pub(crate) struct Plan {
     pub(crate) routes: Vec<Route>,
     pub(crate) limits: Limits,
+    pub(crate) trusted_proxies: Vec<Network>,
     targets: HashMap<Arc<str>, Arc<Target>>,
 }
 
@@ -52,7 +54,12 @@ impl Plan {
             let (route, upstream) = (route.name.clone(), route.upstream.clone());
             return Err(PlanError::UnknownUpstream { route, upstream });
         }
-        Ok(Self { routes, limits, targets })
+        Ok(Self { routes, limits, trusted_proxies: Vec::new(), targets })
+    }
+
+    /// The same plan, with proxies whose word is taken for the client's address.
+    pub(crate) fn trusting(self, trusted_proxies: Vec<Network>) -> Self {
+        Self { trusted_proxies, ..self }
     }
 
     /// The upstream of that name.

@@ -18,6 +18,7 @@ use tracing::Instrument;
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::cors::{self, Cors};
+use crate::forwarded;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
 use crate::memory::Pressure;
@@ -34,13 +35,13 @@ pub(crate) async fn serve_http1(
     signal: &GateSignal,
     mut request: Request<Incoming>,
 ) -> Response<ToClient> {
+    let peer = &forwarded::behind(peer, request.headers(), &worker.shared.plan.load().trusted_proxies);
     let mut ledger = begin(worker, peer, Protocol::Http1, &request);
     let passed = match signal.next_request() {
         Ok(passed) => passed,
         Err(rejection) => {
             // The request at hand is the gate's stand-in for one that must not be read.
             ledger.record.method = "-";
-            ledger.record.path = String::from("-");
             return answer::closing(answer::refusal(&answer::of_gate(rejection), None, ledger));
         }
     };
@@ -61,6 +62,7 @@ pub(crate) async fn serve_http2(
     peer: &Rc<Peer>,
     mut request: Request<Incoming>,
 ) -> Response<ToClient> {
+    let peer = &forwarded::behind(peer, request.headers(), &worker.shared.plan.load().trusted_proxies);
     let ledger = begin(worker, peer, Protocol::Http2, &request);
     let websocket = request.method() == Method::CONNECT
         && request.extensions().get::<ExtendedConnect>().is_some_and(|protocol| protocol.as_str() == "websocket");
@@ -76,7 +78,6 @@ fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Inc
     let mut record = Record::begin(now, peer.client, protocol);
     record.id = worker.record_id(now);
     record.method = known_method(request.method());
-    record.path = path::shown(request.uri().path(), None);
     Ledger::begin(record, worker.shared.records.clone())
 }
 
@@ -110,22 +111,28 @@ async fn travel(
     body: Incoming,
     transport: Transport,
     switch: Switch,
-    ledger: Ledger,
+    mut ledger: Ledger,
 ) -> Response<ToClient> {
     if worker.is_draining() {
         let refusal = Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1);
+        ledger.record.path = path::shown(parts.uri.path(), None);
         return answer::refusal(&refusal, None, ledger);
     }
     if worker.pressure() == Pressure::Shed {
         let refusal = Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1);
+        ledger.record.path = path::shown(parts.uri.path(), None);
         return answer::refusal(&refusal, None, ledger);
     }
     let plan = worker.shared.plan.load_full();
+    let uri = parts.uri.clone();
     let head = match Head::read_within(parts, transport, peer.tls_name.as_deref(), &plan.limits.of_heads()) {
         Ok(head) => head,
-        Err(refusal) => return answer::refusal(&refusal, None, ledger),
+        Err(refusal) => {
+            ledger.record.path = path::shown(uri.path(), None);
+            return answer::refusal(&refusal, None, ledger);
+        }
     };
-    let mut ledger = ledger;
+    drop(uri);
     ledger.record.path = path::shown(&head.path, None);
     if let Some(answer) = own::answer(&head) {
         return answer::own(answer, ledger);

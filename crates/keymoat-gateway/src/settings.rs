@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use keymoat_core::network::Network;
 use keymoat_core::{Route, Secret, gate};
 
 /// Everything a gateway needs to start.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// Limits and deadlines.
     pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// One listening address.

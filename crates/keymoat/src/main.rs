@@ -5,9 +5,12 @@
 mod commands;
 mod config;
 mod demo;
+mod keys;
 mod output;
 mod process;
+mod reload;
 mod sealed;
+mod wiring;
 
 use std::process::ExitCode;
 

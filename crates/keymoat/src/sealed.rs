@@ -42,7 +42,7 @@ pub(crate) fn take(config: &mut Config, store: &Store) -> anyhow::Result<Taken> 
         upstream.secret = opened.map(|(_, secret)| secret);
         config.warnings.extend(secret_in_plain_text(upstream));
     }
-    if problems.is_empty() { Ok(taken) } else { Err(Problems(problems).into()) }
+    if problems.is_empty() { Ok(taken) } else { Err(Problems { problems, watched: config.watched.clone() }.into()) }
 }
 
 /// The upstreams that have a sealed secret.
@@ -54,17 +54,15 @@ pub(crate) fn live(store: &Store) -> anyhow::Result<BTreeSet<Arc<str>>> {
     Ok(secrets.filter(|secret| secret.retired_at.is_none()).map(|secret| secret.upstream).collect())
 }
 
-/// Tells of a secret that is not the one in use; it is taken over at the next start.
-pub(crate) fn tell(taken: &Taken, SecretChange { upstream, becomes }: &SecretChange) {
-    let Some(in_use) = taken.get(upstream) else { return };
+/// Whether a secret was sealed or removed that an upstream takes from the store, so that a reload takes it over.
+pub(crate) fn is_news(taken: &Taken, SecretChange { upstream, becomes }: &SecretChange) -> bool {
+    let Some(in_use) = taken.get(upstream) else { return false };
     match becomes {
-        SecretState::Opened { version, .. } if *in_use == Some(*version) => {}
-        SecretState::Opened { version, .. } => {
-            tracing::warn!(%upstream, version, "another secret is sealed for this upstream: restart keymoat to use it");
-        }
-        SecretState::Unopenable(error) => tracing::error!(%upstream, %error, "a sealed secret does not open"),
-        SecretState::Removed => {
-            tracing::warn!(%upstream, "the sealed secret was removed: restart keymoat to stop using it");
+        SecretState::Opened { version, .. } => *in_use != Some(*version),
+        SecretState::Removed => in_use.is_some(),
+        SecretState::Unopenable(error) => {
+            tracing::error!(%upstream, %error, "a sealed secret does not open: the one in use stays");
+            false
         }
     }
 }

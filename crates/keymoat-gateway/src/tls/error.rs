@@ -33,6 +33,14 @@ pub enum TlsError {
         /// What is wrong with it.
         source: rustls::Error,
     },
+    /// The authorities that clients must come from cannot be used.
+    #[error("`{path}` cannot vouch for clients: {source}")]
+    ClientAuthorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::server::VerifierBuilderError,
+    },
     /// The machine has no trusted roots, and no file was given.
     #[error(
         "this machine has no trusted root certificates: install them (Debian: `apt install ca-certificates`) \

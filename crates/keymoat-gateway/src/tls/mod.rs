@@ -31,13 +31,15 @@ mod tests {
 
     use keymoat_core::UnixMillis;
     use rustls::{CertificateError, ClientConfig, ProtocolVersion, ServerConfig, ServerConnection};
-    use rustls_pki_types::ServerName;
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::client::Alpn;
     use super::self_signed::SelfSigned;
+    use super::server::{Demands, MinVersion};
     use super::*;
 
     const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -209,6 +211,56 @@ mod tests {
         assert!(hello.windows(versions.len()).any(|window| window == versions));
     }
 
+    #[tokio::test]
+    async fn a_listener_that_demands_tls_1_3_speaks_nothing_older() {
+        let dir = tempfile::tempdir().unwrap();
+        let demands = Demands { min_version: MinVersion::Tls13, client_ca: None };
+        let server = self_signed::prepare_demanding(dir.path(), &demands, now()).unwrap();
+        let trusting = client::config(Some(&server.ca_file), Alpn::Http1).unwrap();
+        let (version, _) = talk(&server.config, &trusting, "localhost").await.unwrap();
+        assert_eq!(version, ProtocolVersion::TLSv1_3);
+        assert_eq!(answer_to_version(&server, 3).get(5..), Some(&[2, 70][..]), "an alert `protocol_version`");
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_demands_certificates_lets_in_nobody_without_one_of_its_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let clients = tempfile::tempdir().unwrap();
+        let known = client_pair(clients.path(), "clients");
+        let demands = Demands { client_ca: Some(clients.path().join("clients.pem")), ..Demands::default() };
+        let server = self_signed::prepare_demanding(dir.path(), &demands, now()).unwrap();
+        let presenting = |pair: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>| {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_file(&server.ca_file).unwrap()).unwrap();
+            let builder = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(VERSIONS)
+                .unwrap()
+                .with_root_certificates(roots);
+            Arc::new(match pair {
+                Some((leaf, key)) => builder.with_client_auth_cert(vec![leaf], key).unwrap(),
+                None => builder.with_no_client_auth(),
+            })
+        };
+        assert!(talk(&server.config, &presenting(Some(known)), "localhost").await.is_ok());
+        let strangers = tempfile::tempdir().unwrap();
+        let unknown = client_pair(strangers.path(), "strangers");
+        assert!(talk(&server.config, &presenting(Some(unknown)), "localhost").await.is_err());
+        assert!(talk(&server.config, &presenting(None), "localhost").await.is_err());
+    }
+
+    /// Makes an authority in `NAME.pem` and a certificate of it for a client.
+    fn client_pair(dir: &Path, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        std::fs::write(dir.join(format!("{name}.pem")), authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut leaf = rcgen::CertificateParams::default();
+        leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        (leaf.signed_by(&key, &issuer).unwrap().der().clone(), key.into())
+    }
+
     #[test]
     fn a_file_without_certificates_is_named() {
         let dir = tempfile::tempdir().unwrap();
@@ -226,7 +278,7 @@ mod tests {
         let (dir, _) = prepared_at(now());
         let (other_dir, _) = prepared_at(now());
         let (chain, other_key) = (dir.path().join("server.pem"), other_dir.path().join("server.pem"));
-        assert!(server::from_files(&chain, &chain).is_ok());
-        assert!(matches!(server::from_files(&chain, &other_key), Err(TlsError::Rejected(_))));
+        assert!(server::from_files(&chain, &chain, &Demands::default()).is_ok());
+        assert!(matches!(server::from_files(&chain, &other_key, &Demands::default()), Err(TlsError::Rejected(_))));
     }
 }

@@ -21,6 +21,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::server::Demands;
 use super::{TlsError, provider, server};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,7 +51,15 @@ pub struct SelfSigned {
 /// # Errors
 /// A key that others can read, an authority that has expired or lost its key, and whatever the disk refuses.
 pub fn prepare(dir: &Path, now: UnixMillis) -> Result<SelfSigned, TlsError> {
-    prepare_for(dir, machine_names(), now)
+    prepare_demanding(dir, &Demands::default(), now)
+}
+
+/// As [`prepare`], for a listener that asks something of its clients.
+///
+/// # Errors
+/// As [`prepare`], and authorities of clients that cannot be read.
+pub fn prepare_demanding(dir: &Path, demands: &Demands, now: UnixMillis) -> Result<SelfSigned, TlsError> {
+    prepare_for(dir, machine_names(), demands, now)
 }
 
 /// Says how clients come to trust the authority, one line each, ready for a shell.
@@ -71,25 +80,24 @@ pub fn trust_hint(ca_file: &Path) -> Vec<String> {
     ]
 }
 
-fn prepare_for(dir: &Path, names: Vec<String>, now: UnixMillis) -> Result<SelfSigned, TlsError> {
+fn prepare_for(dir: &Path, names: Vec<String>, demands: &Demands, now: UnixMillis) -> Result<SelfSigned, TlsError> {
     private_file::create_folder(dir)?;
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let authority = Authority::open(&dir, now)?;
     let leaf_file = dir.join("server.pem");
-    let config = match read_leaf(&leaf_file, &authority, &names, now)? {
-        Some(config) => config,
+    let (chain, key) = match read_leaf(&leaf_file, &authority, &names, now)? {
+        Some(pair) => pair,
         None => issue_leaf(&leaf_file, &authority, &names, now)?,
     };
+    let config = server::config(chain, key, demands)?;
     Ok(SelfSigned { ca_file: authority.ca_file, config: Arc::new(config), names })
 }
 
+/// A leaf's certificate and its key.
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// The kept leaf, if it can be used for a while yet.
-fn read_leaf(
-    path: &Path,
-    authority: &Authority,
-    names: &[String],
-    now: UnixMillis,
-) -> Result<Option<ServerConfig>, TlsError> {
+fn read_leaf(path: &Path, authority: &Authority, names: &[String], now: UnixMillis) -> Result<Option<Pair>, TlsError> {
     let Some(text) = private_file::read(path)? else { return Ok(None) };
     // The file holds the leaf's own key beside its certificate; both go to rustls.
     let pem = text.expose();
@@ -100,10 +108,13 @@ fn read_leaf(
     if !authority.vouches_for(&leaf, names, now)? || !authority.vouches_for(&leaf, names, soon)? {
         return Ok(None);
     }
-    Ok(server::config(vec![leaf], key).ok())
+    // A key of another leaf is no reason to fail: both are issued anew.
+    let pair = (vec![leaf], key);
+    let fits = server::config(pair.0.clone(), pair.1.clone_key(), &Demands::default()).is_ok();
+    Ok(fits.then_some(pair))
 }
 
-fn issue_leaf(path: &Path, authority: &Authority, names: &[String], now: UnixMillis) -> Result<ServerConfig, TlsError> {
+fn issue_leaf(path: &Path, authority: &Authority, names: &[String], now: UnixMillis) -> Result<Pair, TlsError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, "Keymoat");
@@ -122,7 +133,7 @@ fn issue_leaf(path: &Path, authority: &Authority, names: &[String], now: UnixMil
     // Certificate and key go to the disk in one file, so that they cannot be torn apart.
     let content = pem.expose();
     private_file::replace(path, content, Readers::Owner)?;
-    server::config(vec![leaf.der().clone()], key.into())
+    Ok((vec![leaf.der().clone()], key.into()))
 }
 
 /// The own authority: its certificate as clients know it, and its key.
@@ -282,7 +293,7 @@ mod tests {
 
     /// The authority's certificate and the leaf's file, as they are after preparing at that time for those names.
     fn prepared(dir: &Path, all: &[&str], now: UnixMillis) -> (Vec<u8>, Vec<u8>) {
-        prepare_for(dir, names(all), now).unwrap();
+        prepare_for(dir, names(all), &Demands::default(), now).unwrap();
         (fs::read(dir.join("ca.pem")).unwrap(), fs::read(dir.join("server.pem")).unwrap())
     }
 
@@ -319,17 +330,18 @@ mod tests {
     fn an_authority_that_has_expired_or_lost_its_key_is_not_replaced_silently() {
         let dir = tempfile::tempdir().unwrap();
         prepared(dir.path(), &["localhost"], NOW);
-        assert!(prepare_for(dir.path(), names(&["localhost"]), after_days(3648)).is_ok());
-        let expired = prepare_for(dir.path(), names(&["localhost"]), after_days(3650)).unwrap_err();
+        assert!(prepare_for(dir.path(), names(&["localhost"]), &Demands::default(), after_days(3648)).is_ok());
+        let expired =
+            prepare_for(dir.path(), names(&["localhost"]), &Demands::default(), after_days(3650)).unwrap_err();
         assert!(matches!(expired, TlsError::AuthorityUnusable { .. }), "{expired}");
 
         let other = tempfile::tempdir().unwrap();
         prepared(other.path(), &["localhost"], NOW);
         fs::copy(other.path().join("ca.key"), dir.path().join("ca.key")).unwrap();
-        let torn = prepare_for(dir.path(), names(&["localhost"]), NOW).unwrap_err();
+        let torn = prepare_for(dir.path(), names(&["localhost"]), &Demands::default(), NOW).unwrap_err();
         assert!(matches!(torn, TlsError::AuthorityUnusable { .. }), "{torn}");
         fs::remove_file(dir.path().join("ca.key")).unwrap();
-        let lost = prepare_for(dir.path(), names(&["localhost"]), NOW).unwrap_err();
+        let lost = prepare_for(dir.path(), names(&["localhost"]), &Demands::default(), NOW).unwrap_err();
         assert!(matches!(lost, TlsError::AuthorityUnusable { .. }), "{lost}");
         assert!(!dir.path().join("ca.key").exists(), "no other key was made");
     }
@@ -352,7 +364,7 @@ mod tests {
         assert_eq!((mode("."), mode("ca.key"), mode("server.pem"), mode("ca.pem")), (0o700, 0o600, 0o600, 0o644));
         for name in ["ca.key", "server.pem"] {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644)).unwrap();
-            let refused = prepare_for(&folder, names(&["localhost"]), NOW).unwrap_err();
+            let refused = prepare_for(&folder, names(&["localhost"]), &Demands::default(), NOW).unwrap_err();
             assert!(refused.to_string().contains("chmod 600"), "{refused}");
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }

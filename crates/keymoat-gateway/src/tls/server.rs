@@ -1,23 +1,56 @@
 //! What a TLS listener presents to clients.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, VERSIONS, provider};
 
-/// Makes a listener's configuration: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1, and stateless session tickets.
+/// What a listener asks of its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
+    /// Clients must present a certificate of one of the authorities in this PEM file.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+/// Makes a listener's configuration: HTTP/2 before HTTP/1.1, and stateless session tickets.
 ///
 /// # Errors
-/// [`TlsError::Rejected`] when the key does not belong to the first certificate of the chain.
-pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<ServerConfig, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+/// [`TlsError::Rejected`] when the key does not belong to the first certificate of the chain, and authorities of
+/// clients that cannot be read.
+pub fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    demands: &Demands,
+) -> Result<ServerConfig, TlsError> {
+    let versions = match demands.min_version {
+        MinVersion::Tls12 => VERSIONS,
+        MinVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
+    let builder = match &demands.client_ca {
+        Some(client_ca) => builder.with_client_cert_verifier(client_verifier(client_ca)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new()?;
     Ok(config)
@@ -27,11 +60,22 @@ pub fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) 
 ///
 /// # Errors
 /// A file that cannot be read or holds nothing, and a key that does not belong to the certificate.
-pub fn from_files(chain_file: &Path, key_file: &Path) -> Result<ServerConfig, TlsError> {
+pub fn from_files(chain_file: &Path, key_file: &Path, demands: &Demands) -> Result<ServerConfig, TlsError> {
     let chain = read_certificates(chain_file)?;
     let key =
         PrivateKeyDer::from_pem_file(key_file).map_err(|source| TlsError::Pem { path: key_file.to_owned(), source })?;
-    config(chain, key)
+    config(chain, key, demands)
+}
+
+/// Lets in whoever presents a certificate of the authorities in a PEM file, and nobody else.
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::BadAuthority { path: path.to_owned(), source })?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|source| TlsError::ClientAuthorities { path: path.to_owned(), source })
 }
 
 /// Reads all certificates of a PEM file; a file without any is an error.

@@ -142,7 +142,7 @@ impl Link {
         match spoken {
             Spoken::Http1 => {
                 let (mut sender, connection) =
-                    http1::Builder::new().max_headers(100).handshake(io).await.map_err(|error| self.broke(&error))?;
+                    http1::Builder::new().handshake(io).await.map_err(|error| self.broke(&error))?;
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "connection to upstream ended");

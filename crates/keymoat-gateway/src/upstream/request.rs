@@ -83,34 +83,33 @@ fn rebuild(
 /// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
 /// routed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
-    const FORWARDING: [&str; 9] = [
-        "forwarded",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "true-client-ip",
-        "cf-connecting-ip",
-        "x-original-host",
-        "x-original-url",
-        "x-rewrite-url",
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    const OTHERS: [HeaderName; 9] = [
+        header::FORWARDED,
+        HeaderName::from_static("x-real-ip"),
+        HeaderName::from_static("x-client-ip"),
+        HeaderName::from_static("x-cluster-client-ip"),
+        HeaderName::from_static("true-client-ip"),
+        HeaderName::from_static("cf-connecting-ip"),
+        HeaderName::from_static("x-original-host"),
+        HeaderName::from_static("x-original-url"),
+        HeaderName::from_static("x-rewrite-url"),
     ];
-    let is_forwarding = |name: &str| FORWARDING.contains(&name) || name.starts_with("x-forwarded-");
-    let names: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
-    for name in names {
+    let forwarded = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-"));
+    let forwarded: Vec<HeaderName> = forwarded.cloned().collect();
+    for name in OTHERS.into_iter().chain(forwarded) {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {
         return;
     }
-    let proto = if peer.tls { "https" } else { "http" };
-    let entries = [
-        ("x-forwarded-for", peer.client.to_string()),
-        ("x-forwarded-proto", proto.to_owned()),
-        ("x-forwarded-host", host.to_owned()),
-    ];
-    for (name, value) in entries {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
+    let proto = HeaderValue::from_static(if peer.tls { "https" } else { "http" });
+    headers.insert(PROTO, proto);
+    for (name, value) in [(FOR, peer.client.to_string().as_str()), (HOST, host)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
         }
     }
 }

@@ -66,8 +66,7 @@ async fn shake_hands(
 ) -> Result<Opened, Failure> {
     let name = link.target.name();
     let broke = |error: hyper::Error| Failure::Protocol(name.clone(), error_chain(&error));
-    let (mut sender, connection) =
-        http1::Builder::new().max_headers(100).handshake(TokioIo::new(stream)).await.map_err(broke)?;
+    let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(broke)?;
     let connection = tokio::task::spawn_local(connection.with_upgrades());
     let response = sender.send_request(opening).await.map_err(broke)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -80,7 +79,9 @@ async fn shake_hands(
     let parts = upgraded
         .downcast::<TokioIo<UpstreamStream>>()
         .map_err(|_| Failure::Protocol(name.clone(), "the stream came back as another type".into()))?;
-    Ok(Opened { stream: parts.io.into_inner(), already_read: parts.read_buf, selected })
+    // Copied, because even when nothing is in it, it pins the buffer of 8 KiB that hyper read into.
+    let already_read = Bytes::copy_from_slice(&parts.read_buf);
+    Ok(Opened { stream: parts.io.into_inner(), already_read, selected })
 }
 
 /// Checks a 101 as a client must (RFC 6455 section 4.1) and gives the selected subprotocol.

@@ -15,6 +15,7 @@ fn settings(stand: &Stand, route: &str, header: &'static str) -> Settings {
         routes: vec![generic(route, "demo", &["/demo/*"], QueryPolicy::Tokens)],
         upstreams: vec![upstream("demo", stand.behind, header)],
         limits: Limits::default(),
+        trusted_proxies: Vec::new(),
     }
 }
 

@@ -106,6 +106,7 @@ impl Stand {
                 upstream("gemini", behind, "x-goog-api-key"),
             ],
             limits,
+            trusted_proxies: Vec::new(),
         };
         change(&mut settings);
         let pepper = Arc::new(Pepper::derive(&Secret::from("a master key for tests, 32 bytes.")));

@@ -1,6 +1,7 @@
 //! Sealed secrets: kept, replaced, removed, and found nowhere.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -244,6 +245,10 @@ fn a_backup_that_fails_leaves_nothing_that_could_be_taken_for_one() {
     let scenario = Scenario::new();
     let nowhere = scenario.dir.path().join("no/such/folder");
     assert!(scenario.store.back_up(&nowhere).is_err());
+    // SQLite takes no name that is not UTF-8, which is found when the folder has been made.
+    let odd = scenario.dir.path().join(std::ffi::OsStr::from_bytes(b"back\xffup"));
+    assert!(scenario.store.back_up(&odd).is_err());
+    assert!(!odd.exists());
     let target = scenario.dir.path().join("backup");
     fs::rename(scenario.path().join("keymoat.db"), scenario.dir.path().join("moved")).unwrap();
     assert!(matches!(scenario.store.back_up(&target), Err(StoreError::Replaced { .. })));

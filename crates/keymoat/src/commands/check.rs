@@ -10,6 +10,7 @@ use keymoat_store::Store;
 use super::{print, remark};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
 use crate::sealed::{self, Taken};
+use crate::wiring;
 
 /// Checks a configuration as `keymoat serve` would read it, secrets included.
 ///
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Reads every certificate file that the configuration names.
 fn check_certificates(config: &Config) -> anyhow::Result<()> {
     if let Tls::Provided { cert, key, .. } = &config.tls {
-        tls::server::from_files(cert, key).context("[tls] cert and key")?;
+        tls::server::from_files(cert, key, &config.tls_demands).context(wiring::CERTIFICATE)?;
     }
     for upstream in &config.upstreams {
         tls::client::config(upstream.ca_file.as_deref(), tls::client::Alpn::Http1)

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
+use toml::value::Datetime;
 
 /// A value with its place in the file.
 pub(crate) type At<T> = Spanned<T>;
@@ -21,7 +21,7 @@ pub(crate) struct File {
     pub(crate) store: Store,
     pub(crate) admin: Admin,
     pub(crate) upstream: BTreeMap<At<String>, Upstream>,
-    pub(crate) key: BTreeMap<At<String>, IgnoredAny>,
+    pub(crate) key: BTreeMap<At<String>, Key>,
     pub(crate) route: BTreeMap<At<String>, Route>,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
@@ -34,7 +34,7 @@ pub(crate) struct Listen {
     pub(crate) data: Option<At<String>>,
     pub(crate) data_tls: Option<At<String>>,
     pub(crate) threads: Option<At<i64>>,
-    pub(crate) trusted_proxies: Option<At<IgnoredAny>>,
+    pub(crate) trusted_proxies: Option<At<Vec<At<String>>>>,
 }
 
 /// `[tls]`: certificates.
@@ -44,6 +44,9 @@ pub(crate) struct Tls {
     pub(crate) mode: Option<At<String>>,
     pub(crate) cert: Option<At<String>>,
     pub(crate) key: Option<At<String>>,
+    pub(crate) client_ca: Option<At<String>>,
+    pub(crate) verify_client: Option<At<bool>>,
+    pub(crate) min_version: Option<At<String>>,
 }
 
 /// `[store]`: where keys are kept.
@@ -52,7 +55,7 @@ pub(crate) struct Tls {
 pub(crate) struct Store {
     pub(crate) dir: Option<At<String>>,
     pub(crate) master_key: Option<At<String>>,
-    pub(crate) url: Option<At<IgnoredAny>>,
+    pub(crate) url: Option<At<String>>,
 }
 
 /// `[admin]`: the admin listener.
@@ -60,6 +63,14 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
     pub(crate) enabled: Option<At<bool>>,
+}
+
+/// `[key.NAME]`: a key that is kept in the file instead of the store.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Key {
+    pub(crate) secret: Option<At<String>>,
+    pub(crate) scopes: Option<Vec<At<String>>>,
 }
 
 /// `[upstream.NAME]`: one API behind.
@@ -85,9 +96,17 @@ pub(crate) struct Route {
     pub(crate) carriers: Option<Vec<At<String>>>,
     pub(crate) query: Option<At<String>>,
     pub(crate) lone_subprotocol: Option<At<String>>,
-    pub(crate) origins: Option<At<IgnoredAny>>,
-    pub(crate) tokens: Option<At<IgnoredAny>>,
-    pub(crate) sunset: Option<At<IgnoredAny>>,
+    pub(crate) origins: Option<At<Vec<At<String>>>>,
+    pub(crate) tokens: Option<At<Tokens>>,
+    pub(crate) sunset: Option<At<Datetime>>,
+}
+
+/// `tokens = { … }` of a route: the bounds of the tokens that are minted for it.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tokens {
+    pub(crate) uses_max: Option<At<i64>>,
+    pub(crate) live_max: Option<At<Quantity>>,
 }
 
 /// `[limits]`: limits and deadlines; the names are those of the gateway's own `Limits`.

@@ -86,7 +86,11 @@ fn set<T>(
     }
 }
 
-fn duration(quantity: &Quantity) -> Result<Duration, String> {
+/// Reads a duration of a setting.
+///
+/// # Errors
+/// What could have been written, and the bounds.
+pub(crate) fn duration(quantity: &Quantity) -> Result<Duration, String> {
     let duration = match quantity {
         Quantity::Number(secs) => {
             Duration::from_secs(u64::try_from(*secs).map_err(|_| format!("`{secs}` is no duration"))?)

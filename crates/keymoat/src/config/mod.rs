@@ -2,7 +2,9 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod chosen;
 mod file;
+mod key;
 mod limits;
 mod preset;
 mod problem;
@@ -11,15 +13,19 @@ mod route;
 mod secret;
 mod source;
 mod store;
+mod tls;
 mod upstream;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
+use keymoat_gateway::tls::server::Demands;
 use keymoat_store::MasterKey;
 use toml::Spanned;
 
@@ -28,6 +34,8 @@ use self::problem::unknown;
 use self::reader::Reader;
 use self::source::Source;
 
+pub(crate) use self::chosen::Chosen;
+pub(crate) use self::key::ConfiguredKey;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
@@ -36,7 +44,9 @@ pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
 };
+pub(crate) use self::tls::Tls;
 pub(crate) use self::upstream::secret_in_plain_text;
+pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "keymoat.toml";
@@ -51,10 +61,16 @@ pub(crate) struct Config {
     pub(crate) data: SocketAddr,
     /// Where TLS is served, and with which certificate.
     pub(crate) tls: Tls,
+    /// What TLS listeners ask of their clients.
+    pub(crate) tls_demands: Demands,
+    /// Proxies whose word is taken for who their clients are.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// How many threads serve; `None` is one per processor.
     pub(crate) threads: Option<usize>,
     /// The folder of the embedded store.
     pub(crate) store_dir: PathBuf,
+    /// The keys that are kept in the configuration.
+    pub(crate) keys: Vec<ConfiguredKey>,
     /// Where the store's master key comes from.
     pub(crate) master_key: MasterKey,
     /// The APIs behind.
@@ -69,17 +85,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
-}
-
-/// Whether and how TLS is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tls {
-    /// Not at all.
-    Disabled,
-    /// With a certificate of Keymoat's own authority.
-    SelfSigned { listen: SocketAddr },
-    /// With a certificate chain and its key, both PEM files.
-    Provided { listen: SocketAddr, cert: PathBuf, key: PathBuf },
+    /// The files that it was read from.
+    pub(crate) watched: Watched,
 }
 
 /// How lines are written.
@@ -115,13 +122,20 @@ pub(crate) fn environment() -> Environment {
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub(crate) fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> {
-    let config = read(path.display().to_string(), text_of(path)?, folder_of(path), environment)?;
+    let mut watched = Watched::default();
+    watched.note(path);
+    let read = text_of(path).and_then(|text| read(path.display().to_string(), text, folder_of(path), environment));
+    let mut config = read.map_err(|mut problems| {
+        problems.watched.join(&watched);
+        problems
+    })?;
+    config.watched.join(&watched);
     if config.routes.is_empty() {
         let message = format!(
             "{}: no route, so nothing can be served: write an [upstream.NAME] and a [route.NAME]",
             path.display()
         );
-        return Err(Problems(vec![Problem::overall(message)]));
+        return Err(Problems { watched: config.watched, ..Problem::overall(message).into() });
     }
     Ok(config)
 }
@@ -143,6 +157,7 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
     let text = format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n");
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
+    config.watched.note(secret_file);
     let (secret, warning) = secret_from(secret_file)?;
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
@@ -159,7 +174,7 @@ fn text_of(path: &Path) -> Result<String, Problems> {
             }
             _ => "",
         };
-        Problems(vec![Problem::overall(format!("cannot read {}: {error}{hint}", path.display()))])
+        Problem::overall(format!("cannot read {}: {error}{hint}", path.display())).into()
     })
 }
 
@@ -169,17 +184,22 @@ fn folder_of(path: &Path) -> &Path {
 
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<Config, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read().map_err(|problem| Problems(vec![problem]))?;
+    let file = source.read()?;
     let mut read = Reader::new(&source, base, environment);
     let config = lower(&mut read, &file);
-    let (problems, warnings) = read.finish();
-    if problems.is_empty() { Ok(Config { warnings, ..config }) } else { Err(Problems(problems)) }
+    let (problems, warnings, watched) = read.finish();
+    if problems.is_empty() { Ok(Config { warnings, watched, ..config }) } else { Err(Problems { problems, watched }) }
 }
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
-    refuse_what_comes_later(read, file);
-    let data =
-        read.judge(file.listen.data.as_ref(), |text| address(text).and_then(in_plain_text)).unwrap_or(DEFAULT_DATA);
+    if file.admin.enabled.as_ref().is_some_and(|enabled| *enabled.get_ref()) {
+        read.not_yet(file.admin.enabled.as_ref(), "enabled", "the admin listener");
+    }
+    let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
+    let (tls, tls_demands) = tls::tls(read, file, data);
+    if let Err(message) = may_listen(data, &tls) {
+        read.report(file.listen.data.as_ref().map_or(0..0, Spanned::span), message);
+    }
     let mut upstreams = Vec::new();
     let mut secret_references = BTreeMap::new();
     let mut dialects: BTreeMap<&str, Dialect> = BTreeMap::new();
@@ -204,66 +224,24 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
+    let store_dir = store::dir(read, &file.store);
     Config {
         data,
-        tls: tls(read, file, data),
+        tls,
+        tls_demands,
+        trusted_proxies: trusted_proxies(read, file),
+        keys: keys(read, file),
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
-        store_dir: store::dir(read, &file.store),
-        master_key: store::master_key(read, &file.store),
+        master_key: store::master_key(read, &file.store, &store_dir),
+        store_dir,
         upstreams,
         secret_references,
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
         warnings: Vec::new(),
+        watched: Watched::default(),
     }
-}
-
-fn tls(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> Tls {
-    let listen = read.judge(file.listen.data_tls.as_ref(), |text| address(text)).unwrap_or(tls_address_beside(data));
-    let mode = file.tls.mode.as_ref().map_or("self_signed", |mode| mode.get_ref().as_str());
-    let files = [("cert", &file.tls.cert), ("key", &file.tls.key)];
-    if mode != "provided" {
-        for (name, written) in files {
-            if let Some(written) = written {
-                read.report(written.span(), format!("`{name}` belongs to mode = \"provided\""));
-            }
-        }
-    }
-    match mode {
-        "disabled" => {
-            if let Some(written) = &file.listen.data_tls {
-                let message = "there is no TLS with [tls] mode = \"disabled\": leave one of both out";
-                read.report(written.span(), message.to_owned());
-            }
-            Tls::Disabled
-        }
-        "self_signed" => Tls::SelfSigned { listen },
-        "provided" => match (&file.tls.cert, &file.tls.key) {
-            (Some(cert), Some(key)) => Tls::Provided { listen, cert: read.path(cert), key: read.path(key) },
-            _ => {
-                let message =
-                    "mode = \"provided\" needs both cert = \"/path/to/chain.pem\" and key = \"/path/to/key.pem\"";
-                read.report(span_of_mode(file), message.to_owned());
-                Tls::Disabled
-            }
-        },
-        "behind_proxy" => {
-            let message = "`behind_proxy` does not work in this version: terminate TLS here with \"self_signed\" or \
-                           \"provided\", or let the proxy reach Keymoat on loopback with \"disabled\"";
-            read.report(span_of_mode(file), message.to_owned());
-            Tls::Disabled
-        }
-        other => {
-            let known = ["disabled", "self_signed", "provided"];
-            read.report(span_of_mode(file), unknown("mode", other, &known));
-            Tls::Disabled
-        }
-    }
-}
-
-fn span_of_mode(file: &File) -> std::ops::Range<usize> {
-    file.tls.mode.as_ref().map_or(0..0, Spanned::span)
 }
 
 fn log(read: &mut Reader<'_>, file: &file::Log) -> Log {
@@ -278,17 +256,26 @@ fn log(read: &mut Reader<'_>, file: &file::Log) -> Log {
     Log { format, level }
 }
 
-/// Settings of the plan that this version does not know how to keep are refused: silence would be a false promise.
-fn refuse_what_comes_later(read: &mut Reader<'_>, file: &File) {
-    read.not_yet(file.listen.trusted_proxies.as_ref(), "trusted_proxies", "trusting a proxy");
-    read.not_yet(file.store.url.as_ref(), "url", "a shared store");
-    if file.admin.enabled.as_ref().is_some_and(|enabled| *enabled.get_ref()) {
-        read.not_yet(file.admin.enabled.as_ref(), "enabled", "the admin listener");
+fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
+    let written = file.listen.trusted_proxies.iter().flat_map(Spanned::get_ref);
+    let networks: Vec<_> = written
+        .map(|text| read.judge(Some(text), |text| text.parse().map_err(|error: UnknownNetwork| error.to_string())))
+        .collect();
+    networks.into_iter().flatten().collect()
+}
+
+/// The keys of the file.
+fn keys(read: &mut Reader<'_>, file: &File) -> Vec<ConfiguredKey> {
+    let routes: Vec<&str> = file.route.keys().map(|name| name.get_ref().as_str()).collect();
+    let mut keys: Vec<ConfiguredKey> = Vec::new();
+    for (name, written) in &file.key {
+        let Some(key) = key::key(read, name, written, &routes) else { continue };
+        if let Some(other) = keys.iter().find(|other| other.secret.matches(&key.secret)) {
+            read.report(name.span(), format!("key `{}` is the same as key `{}`", key.name, other.name));
+        }
+        keys.push(key);
     }
-    for name in file.key.keys() {
-        let message = "keys in the file do not work in this version: make one with `keymoat key create NAME`";
-        read.report(name.span(), message.to_owned());
-    }
+    keys
 }
 
 /// Where TLS is served when only the plain address is known: two ports further, as 8787 and 8789; a free port beside a
@@ -304,22 +291,23 @@ impl Config {
     /// # Errors
     /// The address is not on loopback.
     pub(crate) fn listen_on(&mut self, data: SocketAddr) -> anyhow::Result<()> {
-        self.data = in_plain_text(data).map_err(|message| anyhow::anyhow!("--listen: {message}"))?;
+        may_listen(data, &self.tls).map_err(|message| anyhow::anyhow!("--listen: {message}"))?;
+        self.data = data;
         match &mut self.tls {
-            Tls::Disabled => {}
+            Tls::Disabled | Tls::BehindProxy => {}
             Tls::SelfSigned { listen } | Tls::Provided { listen, .. } => *listen = tls_address_beside(data),
         }
         Ok(())
     }
 }
 
-/// Lets an address pass where plain text may be served.
-fn in_plain_text(address: SocketAddr) -> Result<SocketAddr, String> {
-    if address.ip().is_loopback() {
-        return Ok(address);
+/// Whether plain text may be served at an address.
+fn may_listen(data: SocketAddr, tls: &Tls) -> Result<(), String> {
+    if data.ip().is_loopback() || tls.allows_plain_text() {
+        return Ok(());
     }
     Err("plain text beyond loopback would show every credential to the network: write 127.0.0.1 here, and serve others \
-         with `data_tls` in [listen] and a mode in [tls]"
+         with `data_tls` in [listen] and a mode in [tls]; behind a proxy that serves TLS write mode = \"behind_proxy\""
         .to_owned())
 }
 

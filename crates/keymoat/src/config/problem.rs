@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::source::Place;
+use super::watched::Watched;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +35,22 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a configuration; at least one problem.
 #[derive(Debug)]
-pub(crate) struct Problems(pub(crate) Vec<Problem>);
+pub(crate) struct Problems {
+    /// What is wrong.
+    pub(crate) problems: Vec<Problem>,
+    /// The files that were read on the way: mending one of them may mend the configuration.
+    pub(crate) watched: Watched,
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem], watched: Watched::default() }
+    }
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.problems.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

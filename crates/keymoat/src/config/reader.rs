@@ -3,10 +3,14 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use keymoat_core::Secret;
+
 use super::Environment;
 use super::file::At;
 use super::problem::Problem;
-use super::source::Source;
+use super::secret::Reference;
+use super::source::{Place, Source, VARIABLE_PREFIX};
+use super::watched::Watched;
 
 /// What is gathered on the way. There is no `Debug`: the environment may hold secrets.
 pub(crate) struct Reader<'a> {
@@ -15,17 +19,18 @@ pub(crate) struct Reader<'a> {
     environment: &'a Environment,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    watched: Watched,
 }
 
 impl<'a> Reader<'a> {
     /// Relative paths in the file start at `base`, the folder that it stands in.
     pub(crate) fn new(source: &'a Source, base: &'a Path, environment: &'a Environment) -> Self {
-        Self { source, base, environment, problems: Vec::new(), warnings: Vec::new() }
+        Self { source, base, environment, problems: Vec::new(), warnings: Vec::new(), watched: Watched::default() }
     }
 
-    /// All problems and warnings.
-    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<String>) {
-        (self.problems, self.warnings)
+    /// All problems and warnings, and the files that were read.
+    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<String>, Watched) {
+        (self.problems, self.warnings, self.watched)
     }
 
     /// Where relative paths start.
@@ -33,9 +38,46 @@ impl<'a> Reader<'a> {
         self.base
     }
 
+    /// The path of a file that the configuration depends on.
+    pub(crate) fn watched_path(&mut self, written: &At<String>) -> PathBuf {
+        let path = self.path(written);
+        self.watched.note(&path);
+        path
+    }
+
     /// A path of the file, made independent of the working directory.
     pub(crate) fn path(&self, written: &At<String>) -> PathBuf {
         self.base.join(written.get_ref())
+    }
+
+    /// Fetches the secret that a value refers to; a warning is noted where it lies open to others.
+    pub(crate) fn fetch(&mut self, written: &At<String>) -> Option<(Secret, Reference)> {
+        let fetched = Reference::parse(written.get_ref(), self.base).and_then(|reference| {
+            if let Reference::File(path) = &reference {
+                self.watched.note(path);
+            }
+            Ok((reference.fetch(|name| self.variable(name))?, reference))
+        });
+        match fetched {
+            Ok(((secret, warning), reference)) => {
+                self.warnings.extend(warning);
+                Some((secret, reference))
+            }
+            Err(error) => {
+                self.report(written.span(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Where a value stands.
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
+        self.source.place(span)
+    }
+
+    /// Whether a value comes from one of the home-security backend's own variables.
+    pub(crate) fn is_of_backend(&self, span: &Range<usize>) -> bool {
+        matches!(self.place(span), Place::Variable(name) if !name.starts_with(VARIABLE_PREFIX))
     }
 
     /// The value of an environment variable.

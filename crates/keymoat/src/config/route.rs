@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Reader;
 use super::file::{self, At};
+use super::limits::{count, duration};
 use super::preset::default_carriers;
 use super::problem::unknown;
 
@@ -24,7 +25,7 @@ pub(crate) fn route(
 ) -> Option<Route> {
     read.name("route", name);
     read.not_yet(file.origins.as_ref(), "origins", "a list of origins");
-    read.not_yet(file.tokens.as_ref(), "tokens", "minting tokens");
+    tokens(read, name, file.tokens.as_ref());
     read.not_yet(file.sunset.as_ref(), "sunset", "a date for the end of keys in URLs");
     let Some(upstream_name) = &file.upstream else {
         read.report(name.span(), format!("route `{}` leads nowhere: write upstream = \"NAME\"", name.get_ref()));
@@ -70,6 +71,18 @@ pub(crate) fn same_requests(one: &Paths, two: &Paths) -> bool {
         (Paths::Patterns(one), Paths::Patterns(two)) => one.iter().any(|pattern| two.contains(pattern)),
         _ => false,
     }
+}
+
+/// Checks the bounds of tokens. They are for minting, which this version does not do: no token can exceed them.
+fn tokens(read: &mut Reader<'_>, name: &Spanned<String>, written: Option<&At<file::Tokens>>) {
+    let Some(written) = written else { return };
+    let tokens = written.get_ref();
+    read.judge(tokens.uses_max.as_ref(), |number| count(*number, 1_000_000));
+    read.judge(tokens.live_max.as_ref(), duration);
+    read.warn(format!(
+        "route `{}`: `tokens` is checked and takes effect with minting, which this version does not do: there are no tokens yet",
+        name.get_ref()
+    ));
 }
 
 fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dialect: Dialect) -> Option<Paths> {

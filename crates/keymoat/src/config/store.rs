@@ -59,31 +59,85 @@ pub(crate) fn of_configuration(path: Option<&Path>, environment: &Environment) -
 /// # Errors
 /// What is wrong with the place of the master key.
 pub(crate) fn in_folder(dir: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
-    let without_store_section = environment.iter().filter(|(name, _)| !name.starts_with("KEYMOAT__"));
-    let environment = without_store_section.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let config = read(DEFAULT_FILE.to_owned(), String::new(), Path::new("."), &environment)?;
-    Ok(StoreConfig { dir: dir.to_owned(), upstreams: None, ..config })
+    let source = Source::new(DEFAULT_FILE.to_owned(), String::new(), []);
+    let mut read = Reader::new(&source, Path::new("."), environment);
+    let master_key = master_key(&mut read, &file::Store::default(), dir);
+    let (problems, warnings, watched) = read.finish();
+    let config = StoreConfig { dir: dir.to_owned(), master_key, upstreams: None, warnings };
+    if problems.is_empty() { Ok(config) } else { Err(Problems { problems, watched }) }
 }
 
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<StoreConfig, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read().map_err(|problem| Problems(vec![problem]))?;
+    let file = source.read()?;
     let mut read = Reader::new(&source, base, environment);
-    let (dir, master_key) = (dir(&read, &file.store), master_key(&mut read, &file.store));
+    let dir = dir(&mut read, &file.store);
+    let master_key = master_key(&mut read, &file.store, &dir);
     let upstream =
         |(name, upstream): (&At<String>, &file::Upstream)| (name.get_ref().clone(), upstream.secret.is_some());
     let upstreams = Some(file.upstream.iter().map(upstream).collect());
-    let (problems, warnings) = read.finish();
-    if problems.is_empty() { Ok(StoreConfig { dir, master_key, upstreams, warnings }) } else { Err(Problems(problems)) }
+    let (problems, warnings, watched) = read.finish();
+    if !problems.is_empty() {
+        return Err(Problems { problems, watched });
+    }
+    Ok(StoreConfig { dir, master_key, upstreams, warnings })
 }
 
-/// The folder of the store.
-pub(super) fn dir(read: &Reader<'_>, file: &file::Store) -> PathBuf {
-    file.dir.as_ref().map_or_else(|| read.base().join(DEFAULT_DIR), |dir| read.path(dir))
+/// The folder of the store, named as `dir` or within a `url`.
+pub(super) fn dir(read: &mut Reader<'_>, file: &file::Store) -> PathBuf {
+    if let (Some(_), Some(url)) = (&file.dir, &file.url) {
+        read.report(url.span(), "`dir` and `url` name the store twice: leave one of both out".to_owned());
+    }
+    if let Some(dir) = &file.dir {
+        return read.path(dir);
+    }
+    let named = file.url.as_ref().and_then(|url| {
+        let folder = if url.get_ref().starts_with("${") {
+            let (secret, _) = read.fetch(url)?;
+            // A URL may hold a password; only a folder is kept of it.
+            let text = secret.expose();
+            folder_of_url(std::str::from_utf8(text).unwrap_or_default())
+        } else {
+            folder_of_url(url.get_ref())
+        };
+        folder.map_err(|message| read.report(url.span(), message)).ok()
+    });
+    read.base().join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
+}
+
+/// Reads `sqlite:PATH`, the path of a folder or of the `keymoat.db` in it. The URL is not repeated in an error: it could
+/// hold a password.
+fn folder_of_url(url: &str) -> Result<PathBuf, String> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        let later = ["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme));
+        return Err(if later {
+            "a PostgreSQL store does not work in this version: write \"sqlite:/path/to/folder\"".to_owned()
+        } else {
+            "this names no store: write \"sqlite:/path/to/folder\"".to_owned()
+        });
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let folder = path.strip_suffix("/keymoat.db").unwrap_or(path);
+    if folder.is_empty() || folder.contains(['?', '#', '@']) {
+        return Err("this names no folder: write \"sqlite:/path/to/folder\"".to_owned());
+    }
+    Ok(PathBuf::from(folder))
+}
+
+/// Where the master key comes from, with a warning where a key lies in the store's folder all the same.
+pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store, dir: &Path) -> MasterKey {
+    let master_key = first_of(read, file);
+    let (place, own) = (master_key.place(dir), MasterKey::InFolder.place(dir));
+    if place != own && dir.join("master.key").exists() {
+        read.warn(format!(
+            "{own} is not used, because the master key comes from {place}: take it away from the database that it opens"
+        ));
+    }
+    master_key
 }
 
 /// The first of: systemd's credential, the file that is named, the variable, and `master.key` in the store's folder.
-pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store) -> MasterKey {
+fn first_of(read: &mut Reader<'_>, file: &file::Store) -> MasterKey {
     let written = read.judge(file.master_key.as_ref(), |text| checked_path(text));
     let written = written.map(|path| read.base().join(path));
     let by_variable = match read.variable(FILE_VARIABLE).map(|text| checked_path(&text)) {
@@ -107,8 +161,8 @@ pub(super) fn master_key(read: &mut Reader<'_>, file: &file::Store) -> MasterKey
     }
     let Some(text) = read.variable(VARIABLE) else { return MasterKey::InFolder };
     read.warn(format!(
-        "the master key comes from environment variable {VARIABLE}, which everything that runs in this process's \
-         surroundings can read: use a file of mode 0400 and {FILE_VARIABLE}, or systemd's LoadCredential"
+        "the master key comes from environment variable {VARIABLE}, which its children and whoever may \
+         look at this process can read: use a file of mode 0400 and {FILE_VARIABLE}, or systemd's LoadCredential"
     ));
     MasterKey::Given { text: Secret::from(text), place: format!("environment variable {VARIABLE}") }
 }
@@ -163,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn a_master_key_that_lies_beside_the_database_unused_is_warned_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("master.key").display().to_string();
+        let text = format!("[store]\ndir = \"{}\"\n", folder.path().display());
+        let warnings = |variables: &[(&str, &str)]| read_with(&text, variables).expect("well formed").warnings;
+        assert_eq!(warnings(&[(FILE_VARIABLE, "/elsewhere")]), [""; 0]);
+        std::fs::write(&own, "").expect("written");
+        assert_eq!(warnings(&[]), [""; 0]);
+        assert_eq!(warnings(&[(FILE_VARIABLE, &own)]), [""; 0]);
+        let [warning] = &warnings(&[(FILE_VARIABLE, "/elsewhere")])[..] else { panic!("one warning") };
+        assert!(warning.contains(&own) && warning.contains("`/elsewhere`"), "{warning}");
+    }
+
+    #[test]
     fn a_key_in_the_place_of_a_path_is_refused_and_not_repeated() {
         let key = "0123456789abcdef".repeat(4);
         for text in [&*key, "canary", "${env:KEY}", "AAAA/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
@@ -179,5 +247,23 @@ mod tests {
     fn two_files_for_one_master_key_are_refused() {
         let problem = read_with(WRITTEN, &[(FILE_VARIABLE, "/other")]).expect_err("refused").to_string();
         assert!(problem.starts_with("keymoat.toml:2:14: ") && problem.ends_with("leave one of both out"), "{problem}");
+    }
+
+    #[test]
+    fn a_url_names_a_folder_and_is_never_repeated() {
+        for (url, folder) in [
+            ("sqlite:/var/lib/keymoat", "/var/lib/keymoat"),
+            ("sqlite:///var/lib/keymoat", "/var/lib/keymoat"),
+            ("sqlite:data", "data"),
+            ("sqlite:/var/lib/keymoat/keymoat.db", "/var/lib/keymoat"),
+        ] {
+            assert_eq!(folder_of_url(url), Ok(folder.into()));
+        }
+        for bad in ["postgres://user:canary@host/db", "canary", "sqlite:", "sqlite://user:canary@host", "mysql:canary"]
+        {
+            let error = folder_of_url(bad).expect_err("refused");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        assert!(folder_of_url("postgresql://host/db").is_err_and(|error| error.contains("in this version")));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
 use keymoat_core::{QueryPolicy, Secret};
 use keymoat_gateway::settings::{Inject, UpstreamHttp};
+use keymoat_gateway::tls::server::MinVersion;
 
 use super::*;
 
@@ -105,16 +106,83 @@ fn a_literal_secret_is_refused_and_never_repeated() {
 #[test]
 fn settings_of_later_versions_are_refused_with_a_way_out() {
     for (text, place) in [
-        ("[tls]\nmode = \"behind_proxy\"\n", "keymoat.toml:2:8: "),
         ("[admin]\nenabled = true\n", "keymoat.toml:2:11: "),
+        ("[store]\nurl = \"postgres://user:canary@host/db\"\n", "keymoat.toml:2:7: "),
         ("[store]\nurl = \"${env:X}\"\n", "keymoat.toml:2:7: "),
-        ("[key.backend]\nsecret = \"${env:X}\"\n", "keymoat.toml:1:6: "),
-        ("[listen]\ntrusted_proxies = [\"10.0.0.0/8\"]\n", "keymoat.toml:2:19: "),
     ] {
-        let error = problem(text);
+        let error = read_with(text, &[("X", "postgres://user:canary@host/db")]).expect_err("refused").to_string();
         assert!(error.starts_with(place) && error.contains("in this version"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
     assert!(read_with("[admin]\nenabled = false\n", &[]).is_ok());
+}
+
+#[test]
+fn a_store_is_a_folder_or_a_url_of_one() {
+    let dir = |text: &str| read_with(text, &[("X", "sqlite:/var/lib/keymoat")]).map(|config| config.store_dir);
+    assert_eq!(dir("[store]\ndir = \"data\"\n").unwrap(), Path::new("/etc/keymoat/data"));
+    assert_eq!(dir("[store]\nurl = \"sqlite:data\"\n").unwrap(), Path::new("/etc/keymoat/data"));
+    assert_eq!(dir("[store]\nurl = \"${env:X}\"\n").unwrap(), Path::new("/var/lib/keymoat"));
+    assert!(dir("[store]\ndir = \"a\"\nurl = \"sqlite:b\"\n").expect_err("refused").to_string().contains("twice"));
+}
+
+#[test]
+fn keys_of_the_file_are_checked_and_keep_their_secrets() {
+    let route = "[upstream.x]\nurl = \"https://x\"\n[route.r]\nupstream = \"x\"\npaths = [\"/*\"]\n";
+    let read = |keys: &str| {
+        let variables =
+            [("ONE", "canary-canary-canary-1"), ("TWO", "canary canary"), ("THREE", "canary-canary-canary-1")];
+        read_with(&format!("{route}{keys}"), &variables)
+    };
+    let config = read("[key.one]\nsecret = \"${env:ONE}\"\nscopes = [\"r\", \"mint\"]\n").unwrap();
+    let key = &config.keys[0];
+    assert_eq!((&*key.id, &*key.name, key.scopes.words().len()), ("file_one", "one", 2));
+    assert!(
+        config.warnings.iter().any(|warning| warning.contains("key `one` has no checksum")),
+        "{:?}",
+        config.warnings
+    );
+    assert!(!format!("{config:?}").contains("canary"));
+    for (keys, message) in [
+        ("[key.one]\n", "6:6: key `one` has no secret"),
+        ("[key.one]\nsecret = \"canary\"\n", "7:10: a secret does not stand in the configuration itself"),
+        ("[key.one]\nsecret = \"${env:TWO}\"\n", "7:10: key `one` is empty or has a space in it"),
+        ("[key.one]\nsecret = \"${env:ONE}\"\nscopes = [\"q\"]\n", "8:11: unknown scope `q`"),
+        ("[key.one]\nsecret = \"${env:ONE}\"\nscopes = []\n", "6:6: key `one` may be used nowhere"),
+        (
+            "[key.one]\nsecret = \"${env:ONE}\"\n[key.two]\nsecret = \"${env:THREE}\"\n",
+            "8:6: key `two` is the same as key `one`",
+        ),
+    ] {
+        let error = read(keys).expect_err(keys).to_string();
+        assert!(error.contains(message) && !error.contains("canary"), "{error}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_plain_text_may_leave_loopback() {
+    let text = "[listen]\ndata = \"0.0.0.0:80\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n[tls]\nmode = \"behind_proxy\"\n";
+    let config = read_with(text, &[]).unwrap();
+    assert_eq!((config.data.port(), &config.tls, config.warnings.len()), (80, &Tls::BehindProxy, 0));
+    assert!(config.trusted_proxies[0].contains("10.1.2.3".parse().unwrap()));
+    let config = read_with("[tls]\nmode = \"behind_proxy\"\n", &[]).unwrap();
+    assert!(config.warnings[0].contains("trusted_proxies"), "{:?}", config.warnings);
+    assert!(problem("[listen]\ntrusted_proxies = [\"10.0.0.0/40\"]\n").starts_with("keymoat.toml:2:20: `10.0.0.0/40`"));
+    assert!(problem(&format!("{text}[listen]\n")).contains("duplicate"));
+    let both = "[listen]\ndata_tls = \"0.0.0.0:443\"\n[tls]\nmode = \"behind_proxy\"\n";
+    assert!(problem(both).contains("there is no TLS with"));
+}
+
+#[test]
+fn what_is_asked_of_tls_clients_is_read() {
+    let read = |text: &str| read_with(&format!("[tls]\n{text}"), &[]);
+    let demands = read("min_version = \"1.3\"\nclient_ca = \"ca\"\n").unwrap().tls_demands;
+    assert_eq!(demands, Demands { min_version: MinVersion::Tls13, client_ca: Some("/etc/keymoat/ca".into()) });
+    let config = read("client_ca = \"ca\"\nverify_client = false\n").unwrap();
+    assert!(config.tls_demands.client_ca.is_none() && config.warnings[0].contains("are not asked"));
+    assert!(problem("[tls]\nverify_client = true\n").contains("needs client_ca"));
+    assert!(problem("[tls]\nmin_version = \"1.1\"\n").contains("unknown version"));
+    assert!(problem("[tls]\nmode = \"disabled\"\nmin_version = \"1.3\"\n").contains("needs a mode that serves TLS"));
 }
 
 #[test]
@@ -184,51 +252,4 @@ fn two_routes_for_the_same_requests_are_refused() {
 fn an_upstream_without_a_route_is_warned_of() {
     let config = read_with("[upstream.x]\nurl = \"https://x\"\n", &[]).unwrap();
     assert_eq!(config.warnings, ["no route leads to upstream `x`"]);
-}
-
-/// The plan's two examples: whatever is refused in them is refused because it comes later, never as unknown.
-#[test]
-fn nothing_in_the_planned_configurations_is_unknown() {
-    let voice = r#"
-[listen]
-data = "127.0.0.1:8080"
-trusted_proxies = ["10.0.0.0/8"]
-[tls]
-mode = "behind_proxy"
-[admin]
-enabled = false
-[upstream.gemini]
-preset = "gemini"
-secret = "${env:S}"
-[key.backend]
-secret = "${file:/run/secrets/backend_key}"
-scopes = ["voice", "mint"]
-[route.voice]
-upstream = "gemini"
-origins = ["https://app.example"]
-tokens = { uses_max = 10, live_max = "30m" }
-"#;
-    let events = r#"
-[tls]
-mode = "provided"
-cert = "/tls/crt"
-key = "/tls/key"
-[store]
-url = "${file:/run/secrets/database_url}"
-[upstream.events]
-url = "https://events.internal"
-secret = "${env:S}"
-inject = "header:X-API-Key"
-[route.events]
-upstream = "events"
-paths = ["/api/*", "/ws/*"]
-carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
-query = "warn"
-sunset = 2027-03-01
-"#;
-    for (text, later) in [(voice, 5), (events, 2)] {
-        let problems = read_with(text, &[("S", "abc")]).expect_err("some settings come later").0;
-        assert_eq!(problems.len(), later, "{problems:?}");
-        assert!(problems.iter().all(|problem| problem.to_string().contains("in this version")), "{problems:?}");
-    }
 }

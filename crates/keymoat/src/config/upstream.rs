@@ -1,7 +1,7 @@
 //! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
 
 use http::HeaderName;
-use keymoat_core::{Dialect, Secret};
+use keymoat_core::Dialect;
 use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
 use toml::Spanned;
 
@@ -26,7 +26,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         let words: Vec<&str> = PRESETS.iter().map(|preset| preset.word).collect();
         Preset::named(word).ok_or_else(|| unknown("preset", word, &words))
     });
-    let (secret, reference) = file.secret.as_ref().and_then(|text| secret(read, text)).unzip();
+    let (secret, reference) = file.secret.as_ref().and_then(|text| read.fetch(text)).unzip();
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
         (None, Some(preset)) => base_url(preset.url).expect("presets are well formed"),
@@ -47,7 +47,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         Some(word) => read.judge(Some(word), |word| parse_http(word))?,
         None => UpstreamHttp::Auto,
     };
-    let ca_file = file.ca.as_ref().map(|path| read.path(path));
+    let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
     let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
     if let Some(warning) = secret_in_plain_text(&upstream) {
@@ -63,24 +63,6 @@ pub(crate) fn secret_in_plain_text(upstream: &Upstream) -> Option<String> {
         let name = &upstream.name;
         format!("upstream `{name}` gets its secret over plain HTTP, where everyone on the way can read it: use https")
     })
-}
-
-fn secret(read: &mut Reader<'_>, text: &Spanned<String>) -> Option<(Secret, Reference)> {
-    let base = read.base().to_owned();
-    let fetched = Reference::parse(text.get_ref(), &base)
-        .and_then(|reference| Ok((reference.fetch(|name| read.variable(name))?, reference)));
-    match fetched {
-        Ok(((secret, warning), reference)) => {
-            if let Some(warning) = warning {
-                read.warn(warning);
-            }
-            Some((secret, reference))
-        }
-        Err(error) => {
-            read.report(text.span(), error.to_string());
-            None
-        }
-    }
 }
 
 /// Reads `https://host:port/prefix`. The text is not repeated in an error: it could hold a password.

@@ -1,58 +1,12 @@
 //! One record as one line: JSON for machines, columns for people.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use keymoat_core::Record;
-use keymoat_core::record::{Outcome, Protocol};
-use serde::Serialize;
+use keymoat_core::record::{Outcome, Protocol, Side};
 
 use super::time::rfc3339;
 use crate::config::LogFormat;
-
-/// The fields of a record in their stable spelling; those that do not apply are left out.
-#[derive(Debug, Serialize)]
-struct Fields<'a> {
-    timestamp: String,
-    level: &'static str,
-    event: &'static str,
-    id: String,
-    client: String,
-    protocol: &'static str,
-    method: &'a str,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dialect: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    carrier: Option<String>,
-    copies_stripped: u16,
-    lone_subprotocol_echoed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_id: Option<&'a str>,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    close_code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    closed_by: Option<&'static str>,
-    duration_millis: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_millis: Option<u64>,
-    bytes_in: u64,
-    bytes_out: u64,
-    messages_in: u64,
-    messages_out: u64,
-}
 
 /// The line, with its line end.
 pub(crate) fn line(record: &Record, format: LogFormat) -> String {
@@ -62,40 +16,97 @@ pub(crate) fn line(record: &Record, format: LogFormat) -> String {
     }
 }
 
+/// The fields of a record in their stable order and spelling; those that do not apply are left out.
 fn json(record: &Record) -> String {
-    let fields = Fields {
-        timestamp: rfc3339(record.at),
-        level: level(record.outcome),
-        event: if record.protocol == Protocol::WebSocket { "session" } else { "request" },
-        id: record.id.to_string(),
-        client: record.client.to_string(),
-        protocol: record.protocol.word(),
-        method: record.method,
-        path: &record.path,
-        route: record.route.as_deref(),
-        upstream: record.upstream.as_deref(),
-        dialect: record.dialect.map(keymoat_core::Dialect::word),
-        carrier: record.carrier.as_ref().map(ToString::to_string),
-        copies_stripped: record.copies_stripped,
-        lone_subprotocol_echoed: record.lone_subprotocol_echoed,
-        key_id: record.key_id.as_deref(),
-        token_id: record.token_id.as_deref(),
-        outcome: record.outcome.word(),
-        code: record.code.map(keymoat_core::Code::word),
-        cause: record.cause.as_deref(),
-        status: record.status,
-        close_code: record.close_code,
-        closed_by: record.closed_by.map(keymoat_core::record::Side::word),
-        duration_millis: record.duration_millis,
-        upstream_millis: record.upstream_millis,
-        bytes_in: record.bytes_in,
-        bytes_out: record.bytes_out,
-        messages_in: record.messages_in,
-        messages_out: record.messages_out,
-    };
-    let mut line = serde_json::to_string(&fields).expect("text and numbers are always JSON");
-    line.push('\n');
-    line
+    let mut line = Line::begin();
+    line.word("timestamp", &rfc3339(record.at));
+    line.word("level", level(record.outcome));
+    line.word("event", if record.protocol == Protocol::WebSocket { "session" } else { "request" });
+    line.shown("id", record.id);
+    line.shown("client", record.client);
+    line.word("protocol", record.protocol.word());
+    line.word("method", record.method);
+    line.text("path", Some(&record.path));
+    line.text("route", record.route.as_deref());
+    line.text("upstream", record.upstream.as_deref());
+    line.text("dialect", record.dialect.map(keymoat_core::Dialect::word));
+    line.text("carrier", record.carrier.as_ref().map(ToString::to_string).as_deref());
+    line.plain("copies_stripped", record.copies_stripped);
+    line.plain("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
+    line.text("key_id", record.key_id.as_deref());
+    line.text("token_id", record.token_id.as_deref());
+    line.word("outcome", record.outcome.word());
+    line.text("code", record.code.map(keymoat_core::Code::word));
+    line.text("cause", record.cause.as_deref());
+    line.number("status", record.status.map(u64::from));
+    line.number("close_code", record.close_code.map(u64::from));
+    line.text("closed_by", record.closed_by.map(Side::word));
+    line.plain("duration_millis", record.duration_millis);
+    line.number("upstream_millis", record.upstream_millis);
+    line.plain("bytes_in", record.bytes_in);
+    line.plain("bytes_out", record.bytes_out);
+    line.plain("messages_in", record.messages_in);
+    line.plain("messages_out", record.messages_out);
+    line.end()
+}
+
+/// A JSON object while it is written. There is one for every request, and a general serializer costs three times as much.
+struct Line(String);
+
+impl Line {
+    fn begin() -> Self {
+        let mut text = String::with_capacity(640);
+        text.push('{');
+        Self(text)
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.0.push_str(if self.0.len() > 1 { ",\"" } else { "\"" });
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    /// A value that is a number or a truth.
+    fn plain(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{value}");
+    }
+
+    fn number(&mut self, name: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.plain(name, value);
+        }
+    }
+
+    /// A text that is ours, in which nothing has to be escaped.
+    fn word(&mut self, name: &'static str, word: &str) {
+        self.name(name);
+        self.0.push('"');
+        self.0.push_str(word);
+        self.0.push('"');
+    }
+
+    /// A value whose text needs no escape.
+    fn shown(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        let _ = write!(self.0, "\"{value}\"");
+    }
+
+    /// A text that may come from outside.
+    fn text(&mut self, name: &'static str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        if !value.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            return self.word(name, value);
+        }
+        self.name(name);
+        self.0.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("}\n");
+        self.0
+    }
 }
 
 fn human(record: &Record) -> String {
@@ -169,7 +180,6 @@ fn printable(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use keymoat_core::record::Side;
     use keymoat_core::{Carrier, Code, Dialect, UnixMillis};
 
     use super::*;
@@ -208,6 +218,15 @@ mod tests {
         assert_eq!(fields.len(), 28, "a new field is left out above");
         for field in fields.keys() {
             assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
+        }
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_leave_its_place_in_the_object() {
+        for text in ["a\"b", "a\\b", "a\nb", "a\u{7f}\u{85}b", "plain"] {
+            let record = Record { path: text.to_owned(), cause: Some(text.to_owned()), ..refused() };
+            let read: serde_json::Value = serde_json::from_str(&line(&record, LogFormat::Json)).expect("JSON");
+            assert_eq!((read["path"].as_str(), read["cause"].as_str()), (Some(text), Some(text)));
         }
     }
 

@@ -13,7 +13,7 @@
 
 mod inputs;
 mod rude;
-mod search;
+pub(crate) mod search;
 mod stand;
 mod wire;
 

@@ -59,7 +59,7 @@ fn a_missing_file_and_a_missing_certificate_say_what_to_do() {
     folder.write("keymoat.toml", &format!("[tls]\nmode = \"provided\"\ncert = \"crt\"\nkey = \"key\"\n{EVENTS}"));
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("[tls] cert and key"), "{stderr}");
+    assert!(stderr.contains("[tls] cert, key"), "{stderr}");
 }
 
 #[test]

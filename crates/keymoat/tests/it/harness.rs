@@ -17,6 +17,20 @@ use tempfile::TempDir;
 /// How long anything may take before the test gives up; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The variables of the home-security backend that the binary reads too.
+const BACKEND_VARIABLES: [&str; 10] = [
+    "API_KEYS",
+    "API_KEY_QUERY_PARAM_ENABLED",
+    "CORS_ORIGINS",
+    "TLS_CA_PATH",
+    "TLS_CERT_PATH",
+    "TLS_KEY_PATH",
+    "TLS_MIN_VERSION",
+    "TLS_MODE",
+    "TLS_VERIFY_CLIENT",
+    "TRUSTED_PROXY_IPS",
+];
+
 /// A folder in which the binary is run.
 pub(crate) struct Folder(TempDir);
 
@@ -43,7 +57,8 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keymoat"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("KEYMOAT") {
+            let text = name.to_string_lossy();
+            if text.starts_with("KEYMOAT") || BACKEND_VARIABLES.contains(&&*text) {
                 command.env_remove(name);
             }
         }
@@ -180,6 +195,32 @@ fn write_aside(output: &str) {
     eprintln!("--- keymoat wrote:\n{output}---");
 }
 
+/// The emulated APIs, on their own and as lenient as the real providers, to be an upstream.
+pub(crate) struct Emulated {
+    process: Keymoat,
+}
+
+impl Emulated {
+    pub(crate) fn start() -> Self {
+        let folder: Arc<Folder> = Folder::new().into();
+        let arguments =
+            ["emulate", "events", "--json", "--listen", "127.0.0.1:0", "--credentials", "provider", "--record"];
+        let command = folder.command(&arguments);
+        Self { process: Keymoat::spawn(folder, command) }
+    }
+
+    /// Such as `http://127.0.0.1:40123`.
+    pub(crate) fn url(&self) -> &str {
+        self.process.url("emulator")
+    }
+
+    /// The one key that it takes.
+    pub(crate) fn key(&self) -> String {
+        let file = self.process.url("secret_file");
+        fs::read_to_string(file).expect("readable").trim().to_owned()
+    }
+}
+
 fn gather(
     from: impl Read + Send + 'static,
     output: Arc<Mutex<String>>,
@@ -209,6 +250,31 @@ pub(crate) fn request(address: &str, method: &str, target: &str, headers: &[(&st
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The status of an answer.
+pub(crate) fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+}
+
+/// Opens a WebSocket and gives the head of the answer with the stream behind it.
+pub(crate) fn open_websocket(address: &str, target: &str, headers: &[(&str, &str)]) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let mut text = format!(
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{text}\r\n").as_bytes()).expect("it reads");
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("it answers") > 0 {
+        head.push(byte[0]);
+    }
+    (String::from_utf8_lossy(&head).into_owned(), stream)
 }
 
 /// The text of a finished command: exit code, standard output, standard error.

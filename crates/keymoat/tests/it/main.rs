@@ -2,10 +2,12 @@
 
 mod canary;
 mod check;
+mod configurations;
 mod emulate;
 mod harness;
 mod help;
 mod keys;
+mod reload;
 mod serve;
 mod tidy;
 mod upstreams;

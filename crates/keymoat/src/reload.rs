@@ -1,0 +1,134 @@
+//! Takes over a changed configuration while everything runs on: at SIGHUP, when a file that it was read from
+//! changes, and when another secret is sealed for an upstream.
+//!
+//! All or nothing: whatever is wrong with the new one, the one in force stays whole, and the log says what to mend.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keymoat_gateway::Running;
+use keymoat_store::Store;
+
+use crate::config::{self, Chosen, Config, Log, Problems, Watched};
+use crate::keys::Keys;
+use crate::output::time;
+use crate::process::Asked;
+use crate::sealed::{self, Taken};
+use crate::wiring;
+
+/// How often the files of the configuration are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a reload needs, and what it compares with.
+pub(crate) struct Reloader {
+    /// What is read.
+    pub(crate) chosen: Chosen,
+    /// What is changed.
+    pub(crate) running: Arc<Running>,
+    /// The keys in force.
+    pub(crate) keys: Arc<Keys>,
+    /// Where sealed secrets are.
+    pub(crate) store: Arc<Store>,
+    /// The sealed secrets in use.
+    pub(crate) taken: Arc<Mutex<Taken>>,
+    /// What cannot change.
+    pub(crate) held: Held,
+    /// The files that the configuration in force was read from.
+    pub(crate) watched: Watched,
+}
+
+/// What the process was started with and holds until its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// The folder of the store, as the configuration says it.
+    pub(crate) store_dir: PathBuf,
+    /// How lines are written.
+    pub(crate) log: Log,
+    /// There is nothing but the emulators and the demo key.
+    pub(crate) first_run: bool,
+}
+
+impl Reloader {
+    /// Reloads whenever there is a reason, until the end is asked for.
+    pub(crate) fn run(mut self, asked: &Receiver<Asked>) {
+        loop {
+            match asked.recv_timeout(LOOK) {
+                Ok(Asked::Reload) => {
+                    self.watched = self.watched.looked_at();
+                    self.reload();
+                }
+                Err(RecvTimeoutError::Timeout) if self.watched.has_changed() => self.reload(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        if self.held.first_run {
+            tracing::warn!("there is no configuration to read anew: write a keymoat.toml and restart");
+            return;
+        }
+        if !self.chosen.is_lasting() {
+            tracing::warn!("the secret came by standard input, which cannot be read anew: restart to change it");
+            return;
+        }
+        match self.take_over() {
+            Ok(notes) => {
+                for note in notes {
+                    tracing::warn!("{note}");
+                }
+                tracing::info!("the configuration was read anew and is in force");
+            }
+            Err(error) => {
+                if let Some(problems) = error.downcast_ref::<Problems>() {
+                    self.watched.join(&problems.watched);
+                }
+                for line in format!("{error:#}").lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::warn!("the changed configuration is not taken: the one in force stays");
+            }
+        }
+    }
+
+    /// Gives what works but should be known, or cannot change without a restart.
+    fn take_over(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut config = self.chosen.read(&config::environment())?;
+        // Whatever comes of it: these are the files to watch now.
+        self.watched.join(&config.watched);
+        let taken = sealed::take(&mut config, &self.store)?;
+        let watched = std::mem::take(&mut config.watched);
+        let mut notes = std::mem::take(&mut config.warnings);
+        notes.extend(self.held.needs_restart(&config));
+        let now = time::now();
+        let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
+        let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
+        notes.extend(self.running.reload(settings)?);
+        self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+        self.watched = watched;
+        Ok(notes)
+    }
+}
+
+impl Held {
+    fn needs_restart(&self, config: &Config) -> Vec<String> {
+        let mut notes = Vec::new();
+        if config.store_dir != self.store_dir {
+            notes.push("the store stays where it is until a restart".to_owned());
+        }
+        if config.log != self.log {
+            notes.push("the form and the level of the log stay as they are until a restart".to_owned());
+        }
+        notes
+    }
+}
+
+/// Ends the sessions of a key that is not good any more.
+pub(crate) fn end_sessions(running: &Running, key_id: &str) {
+    let sessions = running.end_sessions_of_key(key_id);
+    tracing::info!(key_id, sessions, "the key is revoked");
+}
