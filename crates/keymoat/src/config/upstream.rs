@@ -49,7 +49,10 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     };
     let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
     let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
-    let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    let mut upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    if let Some(allow_private) = &file.allow_private {
+        upstream.allow_private = *allow_private.get_ref();
+    }
     if let Some(warning) = secret_in_plain_text(&upstream) {
         read.warn(warning);
     }
