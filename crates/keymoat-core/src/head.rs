@@ -12,14 +12,11 @@ use http::header::{
 use http::uri::{Authority, Uri};
 use http::{Method, Version};
 
+use crate::gate::Limits;
 use crate::path;
 use crate::query::Query;
 use crate::refusal::{Code, Refusal};
 use crate::subprotocol::Offer;
-
-const URL_BYTES_MAX: usize = 8 << 10;
-const HEADERS_BYTES_MAX: usize = 16 << 10;
-const HEADERS_MAX: usize = 100;
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +70,22 @@ impl Head {
     /// The refusals of this stage: `request_invalid`, `method_not_allowed`, `url_too_long`, `head_too_large`,
     /// `expectation_failed`, `host_misdirected` and `websocket_version`.
     pub fn read(parts: http::request::Parts, transport: Transport, tls_name: Option<&str>) -> Result<Self, Refusal> {
+        Self::read_within(parts, transport, tls_name, &Limits::default())
+    }
+
+    /// The same, with other bounds than the default ones.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`].
+    pub fn read_within(
+        parts: http::request::Parts,
+        transport: Transport,
+        tls_name: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
         let http::request::Parts { method, uri, version, mut headers, .. } = parts;
         let method = taken_method(method, transport)?;
-        check_size(&uri, &headers)?;
+        check_size(&uri, &headers, limits)?;
         let host = one_host(&uri, &headers, transport)?;
         check_tls_name(&host, tls_name)?;
         check_expectation(&headers)?;
@@ -117,19 +127,19 @@ fn taken_method(method: Method, transport: Transport) -> Result<Method, Refusal>
     }
 }
 
-fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if authority + target > URL_BYTES_MAX {
-        return Err(Refusal::new(Code::UrlTooLong, "the URL is longer than 8 KiB"));
+    if authority + target > limits.url_bytes_max {
+        return Err(Refusal::new(Code::UrlTooLong, "the URL is too long: move data into the body"));
     }
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     // Over HTTP/1 the gate refuses it; over HTTP/2 nobody else does.
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(invalid("more than one `Content-Length`: send exactly one"));
     }
-    if headers.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
-        return Err(Refusal::new(Code::HeadTooLarge, "the headers are more than 100 or larger than 16 KiB"));
+    if headers.len() > limits.fields_max || bytes > limits.head_bytes_max {
+        return Err(Refusal::new(Code::HeadTooLarge, "the headers are too many or too large: send less"));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection;
+use crate::memory::Pressure;
 use crate::peer::Peer;
 use crate::permits::Permit;
 use crate::stream::MaybeTls;
@@ -25,9 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const TURNED_AWAY_MAX: usize = 256;
 /// How often something is read, and thrown away, of a connection that was turned away.
 const TURNED_AWAY_READS_MAX: usize = 32;
-/// The body of the answer when all permits are taken. It is sent before anything of the request is read.
+/// The body of the answer when all permits are taken, or the memory is. It is sent before anything of the request is read.
 const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
-    \"status\":503,\"code\":\"unavailable\",\"detail\":\"too many connections, try again\"}";
+    \"status\":503,\"code\":\"unavailable\",\"detail\":\"too much is going on here, try again\"}";
 
 /// One listening address, before its threads take their sockets.
 #[derive(Debug)]
@@ -89,7 +90,8 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize
 fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) {
     let tls = worker.shared.tls.get(number).and_then(Option::as_ref);
     let tls = tls.map(|config| TlsAcceptor::from(config.load_full()));
-    let Some(permit) = worker.shared.permits.take() else {
+    let room = if worker.pressure() == Pressure::Shed { None } else { worker.shared.permits.take() };
+    let Some(permit) = room else {
         // Under TLS an answer would cost a handshake.
         if tls.is_none()
             && let Some(place) = worker.shared.turned_away.take()

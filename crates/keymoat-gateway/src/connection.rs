@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use keymoat_core::gate;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -27,8 +26,10 @@ use crate::worker::Worker;
 /// What hyper reads an HTTP/1 client through: the strict gate, over a socket that gives up on a peer that does not read.
 pub(crate) type GatedClient = Gated<Unstalled<ClientStream>>;
 
-/// hyper's buffer per connection; heads come whole from the gate, so it must hold the largest one.
+/// hyper's buffer per connection, at least.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// How many headers hyper takes unasked. To name a number costs thousands of instructions a request.
+const HYPER_FIELDS_MAX: usize = 100;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
@@ -76,7 +77,7 @@ async fn first_bytes(stream: &TcpStream, limit: Duration) -> Option<Version> {
 
 async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
     let limits = worker.shared.plan.load().limits;
-    let io = Gated::new(stream, Vec::new(), gate::Limits::default(), limits.head);
+    let io = Gated::new(stream, Vec::new(), limits.of_heads(), limits.head);
     let signal = io.signal();
     let service = {
         let worker = worker.clone();
@@ -85,13 +86,16 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
             async move { Ok::<_, Infallible>(serve::serve_http1(&worker, &peer, &signal, request).await) }
         })
     };
-    // At most 100 headers, as is hyper's own limit; naming it here would cost thousands of instructions a request.
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    // Heads come whole from the gate, so hyper's buffer must hold the largest one.
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.keep_alive)
-        .max_buf_size(READ_BYTES_MAX)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
+        .max_buf_size(READ_BYTES_MAX.max(2 * (limits.head_bytes_max + limits.url_bytes_max)));
+    if limits.head_fields_max > HYPER_FIELDS_MAX {
+        builder.max_headers(limits.head_fields_max);
+    }
+    let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
     to_its_end(&worker, connection, worker.draining(), |connection| connection.graceful_shutdown()).await;
 }
 
@@ -158,11 +162,11 @@ fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .max_concurrent_streams(limits.http2_streams_max)
+        .initial_stream_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(limits.http2_connection_window)
         .max_frame_size(16 * 1024)
-        .max_header_list_size(16 * 1024)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buf_size(64 * 1024)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(1024)

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::accept;
 use crate::clock;
 use crate::ledger::Records;
+use crate::memory::{self, Memory};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
 use crate::session::Sessions;
@@ -81,7 +82,8 @@ impl Gateway {
             records,
             permits: Permits::new(settings.limits.connections_max),
             turned_away: Permits::new(accept::TURNED_AWAY_MAX),
-            sessions: Sessions::new(settings.limits.connections_max.saturating_mul(2)),
+            sessions: Sessions::new(settings.limits.sessions_max),
+            memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
         });
@@ -118,7 +120,7 @@ fn spawn(
             Err(error) => return drop(tell.send(Err(error))),
         };
         drop(tell.send(Ok(())));
-        runtime.block_on(serve(shared, phase, sockets));
+        runtime.block_on(serve(number, shared, phase, sockets));
         // Tasks that are still there belong to clients that did not take their leave in time.
         runtime.shutdown_timeout(Duration::from_millis(100));
     })?;
@@ -126,7 +128,10 @@ fn spawn(
     Ok(thread)
 }
 
-async fn serve(shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Vec<std::net::TcpListener>) {
+async fn serve(number: usize, shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Vec<std::net::TcpListener>) {
+    if number == 0 {
+        tokio::task::spawn_local(memory::watch(shared.clone()));
+    }
     let worker = Rc::new(Worker::new(shared, phase));
     for (number, socket) in sockets.into_iter().enumerate() {
         match TcpListener::from_std(socket) {
@@ -187,6 +192,7 @@ impl Running {
             notes.push("the number of threads stays as it is until a restart".to_owned());
         }
         self.shared.permits.allow(plan.limits.connections_max);
+        self.shared.sessions.allow(plan.limits.sessions_max);
         self.shared.plan.store(Arc::new(plan));
         Ok(notes)
     }

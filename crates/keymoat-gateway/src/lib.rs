@@ -13,6 +13,7 @@ mod forwarded;
 pub mod gated;
 mod gateway;
 mod ledger;
+mod memory;
 mod opening;
 mod own;
 mod passage;

@@ -21,6 +21,7 @@ use crate::cors::{self, Cors};
 use crate::forwarded;
 use crate::gated::{GateSignal, Passed};
 use crate::ledger::Ledger;
+use crate::memory::Pressure;
 use crate::own::Own;
 use crate::passage::Passage;
 use crate::peer::Peer;
@@ -49,7 +50,8 @@ pub(crate) async fn serve_http1(
     let (parts, body) = request.into_parts();
     let span = span(&ledger);
     let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
-    if passed == Passed::Upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !switches && (passed == Passed::Upgrade || worker.pressure() >= Pressure::Lean) {
         return answer::closing(answer);
     }
     answer
@@ -117,8 +119,14 @@ async fn travel(
         ledger.record.path = path::shown(parts.uri.path(), None);
         return answer::refusal(&refusal, None, ledger);
     }
+    if worker.pressure() == Pressure::Shed {
+        let refusal = Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1);
+        ledger.record.path = path::shown(parts.uri.path(), None);
+        return answer::refusal(&refusal, None, ledger);
+    }
+    let plan = worker.shared.plan.load_full();
     let uri = parts.uri.clone();
-    let head = match Head::read(parts, transport, peer.tls_name.as_deref()) {
+    let head = match Head::read_within(parts, transport, peer.tls_name.as_deref(), &plan.limits.of_heads()) {
         Ok(head) => head,
         Err(refusal) => {
             ledger.record.path = path::shown(uri.path(), None);
@@ -134,7 +142,6 @@ async fn travel(
         }
         return answer::own(answer, ledger);
     }
-    let plan = worker.shared.plan.load_full();
     let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
@@ -179,6 +186,9 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Access, Refusal> {
     if page == Page::Foreign {
         return Err(cors::foreign());
+    }
+    if matches!(head.ask, Ask::WebSocket(_)) {
+        passage.worker.shared.sessions.check_room()?;
     }
     let (route, record) = (passage.route, &mut passage.ledger.record);
     let snapshot = passage.worker.shared.snapshots.load();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -27,7 +27,7 @@ pub struct Sessions {
 
 #[derive(Debug)]
 struct Registry {
-    sessions_max: usize,
+    sessions_max: AtomicUsize,
     next_id: AtomicU64,
     live: Mutex<HashMap<u64, (SessionInfo, SessionControl)>>,
 }
@@ -37,6 +37,7 @@ impl Sessions {
     #[must_use]
     pub fn new(sessions_max: usize) -> Self {
         let live = Mutex::new(HashMap::new());
+        let sessions_max = AtomicUsize::new(sessions_max);
         Self { registry: Arc::new(Registry { sessions_max, next_id: AtomicU64::new(1), live }) }
     }
 
@@ -49,14 +50,27 @@ impl Sessions {
     /// A [`Refusal`] with [`Code::Unavailable`] when the registry is full.
     pub fn insert(&self, info: SessionInfo) -> Result<SessionGuard, Refusal> {
         let mut live = self.registry.lock();
-        if live.len() >= self.registry.sessions_max {
-            return Err(Refusal::new(Code::Unavailable, "too many sessions at once").retry_after_secs(1));
+        if live.len() >= self.registry.sessions_max.load(Ordering::Relaxed) {
+            return Err(full());
         }
         let id = self.registry.next_id.fetch_add(1, Ordering::Relaxed);
         let control = SessionControl::default();
         live.insert(id, (info, control.clone()));
         drop(live);
         Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry) })
+    }
+
+    /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
+    ///
+    /// # Errors
+    /// The same as [`Self::insert`].
+    pub fn check_room(&self) -> Result<(), Refusal> {
+        if self.count() < self.registry.sessions_max.load(Ordering::Relaxed) { Ok(()) } else { Err(full()) }
+    }
+
+    /// Changes how many there may be at once. Those that are live stay.
+    pub fn allow(&self, sessions_max: usize) {
+        self.registry.sessions_max.store(sessions_max, Ordering::Relaxed);
     }
 
     /// How many are live.
@@ -80,6 +94,10 @@ impl Sessions {
         }
         asked.len()
     }
+}
+
+fn full() -> Refusal {
+    Refusal::new(Code::Unavailable, "too many sessions at once").retry_after_secs(1)
 }
 
 impl Registry {

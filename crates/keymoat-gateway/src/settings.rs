@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use keymoat_core::network::Network;
-use keymoat_core::{Route, Secret};
+use keymoat_core::{Route, Secret, gate};
 
 /// Everything a gateway needs to start.
 #[derive(Debug)]
@@ -112,6 +112,23 @@ pub enum UpstreamHttp {
 pub struct Limits {
     /// Connections at once, over all threads; one more is answered 503 before anything is read.
     pub connections_max: usize,
+    /// Sessions at once, over all threads: WebSockets and event streams. HTTP/2 carries many in one connection.
+    pub sessions_max: usize,
+    /// The memory that this process may hold, in bytes; near it connections are not kept, then new work is refused.
+    /// `None` looks at nothing.
+    pub memory_bytes_max: Option<u64>,
+    /// The header block of a request, in bytes.
+    pub head_bytes_max: usize,
+    /// How many header fields a request may have.
+    pub head_fields_max: usize,
+    /// The URL of a request, in bytes.
+    pub url_bytes_max: usize,
+    /// Requests at once in one HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// How much of one HTTP/2 request's body may be on its way, in bytes.
+    pub http2_stream_window: u32,
+    /// The same for all requests of one HTTP/2 connection together.
+    pub http2_connection_window: u32,
     /// How long a TLS handshake may take.
     pub tls_handshake: Duration,
     /// How long the head of a request may take from its first byte.
@@ -140,10 +157,29 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Limits {
+    /// How large a head may be, in the words of the stage that reads it.
+    pub(crate) const fn of_heads(&self) -> gate::Limits {
+        gate::Limits {
+            head_bytes_max: self.head_bytes_max,
+            url_bytes_max: self.url_bytes_max,
+            fields_max: self.head_fields_max,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            sessions_max: 20_000,
+            memory_bytes_max: None,
+            head_bytes_max: 16 << 10,
+            head_fields_max: 100,
+            url_bytes_max: 8 << 10,
+            http2_streams_max: 100,
+            http2_stream_window: 64 << 10,
+            http2_connection_window: 1 << 20,
             tls_handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),

@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::ledger::Records;
+use crate::memory::{Memory, Pressure};
 use crate::permits::Permits;
 use crate::plan::Plan;
 use crate::session::Sessions;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Permits>,
     pub(crate) turned_away: Arc<Permits>,
     pub(crate) sessions: Sessions,
+    pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.
     pub(crate) ready: OnceLock<Ready>,
@@ -93,6 +95,11 @@ impl Worker {
         let rest = self.next_record.get();
         self.next_record.set(rest + 1);
         RecordId::new(at, rest)
+    }
+
+    /// How tight memory is.
+    pub(crate) fn pressure(&self) -> Pressure {
+        self.shared.memory.pressure()
     }
 
     /// Whether the shutdown has begun.

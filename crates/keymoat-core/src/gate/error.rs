@@ -24,7 +24,7 @@ pub enum GateError {
     #[error("version is neither `HTTP/1.1` nor `HTTP/1.0`")]
     Version,
     /// The request line or the target in it is over the limit.
-    #[error("url is longer than 8 KiB: move data into the body")]
+    #[error("url is too long: move data into the body")]
     UrlTooLong,
     /// The target is in none of the forms of RFC 9112 section 3.2 that a server takes.
     #[error("target starts neither with `/` nor with `http://` or `https://` and a host")]
@@ -84,10 +84,10 @@ pub enum GateError {
     #[error("white space before the colon of a header: remove it")]
     FieldSpace,
     /// More fields than the limit.
-    #[error("more than 100 headers: send fewer")]
+    #[error("too many headers: send fewer")]
     FieldsTooMany,
     /// The fields together are over the limit.
-    #[error("header block is larger than 16 KiB: send less")]
+    #[error("header block is too large: send less")]
     HeadTooLarge,
     /// Not a canonical decimal number: a sign, a leading zero, a prefix, or nothing (RFC 9110 section 8.6).
     #[error("`Content-Length` is not a plain decimal number without leading zeros")]

@@ -28,7 +28,7 @@ fn read_answer(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn one_connection_too_many_is_answered_503_before_anything_is_read() {
+fn h92_one_connection_too_many_is_answered_503_before_anything_is_read() {
     let stand = Stand::with(Limits { connections_max: 2, ..Limits::default() }, |_| {});
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -77,7 +77,7 @@ fn a_websocket_holds_its_connection_s_place_to_the_end() {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_answered_408() {
+fn h93_a_head_that_does_not_end_is_answered_408() {
     let stand = Stand::with(Limits { head: SHORT, ..Limits::default() }, |_| {});
     for begun in ["G", "GET /demo/echo HTTP/1.1\r\nHost: a\r\n", "P", "PRI"] {
         let mut stream = stand.connect();
@@ -127,7 +127,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_is_given_up() {
+fn h93_a_client_that_reads_nothing_is_given_up() {
     let scripted = Scripted::start(|stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 65536]).is_ok() {}
@@ -145,7 +145,7 @@ fn a_client_that_reads_nothing_is_given_up() {
 }
 
 #[test]
-fn a_body_that_stops_coming_is_the_client_s_fault() {
+fn h93_a_body_that_stops_coming_is_the_client_s_fault() {
     let scripted = Scripted::start(|stream, _| {
         read_all_or_reset(stream);
         Then::Close

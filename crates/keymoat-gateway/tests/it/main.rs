@@ -9,6 +9,7 @@ mod group_a_streams;
 mod group_b_websocket;
 mod group_c_credentials;
 mod group_g_upstreams;
+mod group_h_overload;
 mod limits;
 mod negotiation;
 mod origins;

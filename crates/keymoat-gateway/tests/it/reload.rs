@@ -21,6 +21,11 @@ fn settings(stand: &Stand, route: &str, header: &'static str) -> Settings {
     }
 }
 
+/// The same for `/demo/*`, with these limits.
+pub(crate) fn settings_with(stand: &Stand, limits: Limits) -> Settings {
+    Settings { limits, ..settings(stand, "demo", "x-api-key") }
+}
+
 #[test]
 fn a_reload_changes_routes_and_upstreams_and_drops_nobody() {
     let stand = Stand::start();

@@ -83,6 +83,7 @@ pub(crate) struct Upstream {
     pub(crate) inject: Option<At<String>>,
     pub(crate) ca: Option<At<String>>,
     pub(crate) http: Option<At<String>>,
+    pub(crate) allow_private: Option<At<bool>>,
 }
 
 /// `[route.NAME]`: which requests go where, under which policy.
@@ -115,6 +116,14 @@ pub(crate) struct Tokens {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     pub(crate) connections_max: Option<At<i64>>,
+    pub(crate) sessions_max: Option<At<i64>>,
+    pub(crate) memory_bytes_max: Option<At<Quantity>>,
+    pub(crate) head_bytes_max: Option<At<Quantity>>,
+    pub(crate) head_fields_max: Option<At<i64>>,
+    pub(crate) url_bytes_max: Option<At<Quantity>>,
+    pub(crate) http2_streams_max: Option<At<i64>>,
+    pub(crate) http2_stream_window: Option<At<Quantity>>,
+    pub(crate) http2_connection_window: Option<At<Quantity>>,
     pub(crate) tls_handshake: Option<At<Quantity>>,
     pub(crate) head: Option<At<Quantity>>,
     pub(crate) keep_alive: Option<At<Quantity>>,

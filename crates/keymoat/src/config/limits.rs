@@ -19,6 +19,18 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
     if let Some(number) = read.judge(file.connections_max.as_ref(), |number| count(*number, 1_000_000)) {
         limits.connections_max = number;
     }
+    let counts = [
+        (&file.sessions_max, 10_000_000, &mut limits.sessions_max),
+        (&file.head_fields_max, 1000, &mut limits.head_fields_max),
+    ];
+    for (written, max, limit) in counts {
+        if let Some(number) = read.judge(written.as_ref(), |number| count(*number, max)) {
+            *limit = number;
+        }
+    }
+    if let Some(number) = read.judge(file.http2_streams_max.as_ref(), |number| count(*number, 10_000)) {
+        limits.http2_streams_max = u32::try_from(number).unwrap_or(u32::MAX);
+    }
     let durations = [
         (&file.tls_handshake, &mut limits.tls_handshake),
         (&file.head, &mut limits.head),
@@ -41,6 +53,17 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
     ];
     for (written, limit) in sizes {
         set(read, written.as_ref(), bytes, limit);
+    }
+    set(read, file.memory_bytes_max.as_ref(), |size| memory_bytes(size).map(Some), &mut limits.memory_bytes_max);
+    set(read, file.head_bytes_max.as_ref(), |size| bytes_within(size, 1 << 10, 1 << 20), &mut limits.head_bytes_max);
+    // The type of URLs has no room for more.
+    set(read, file.url_bytes_max.as_ref(), |size| bytes_within(size, 256, 60_000), &mut limits.url_bytes_max);
+    let windows = [
+        (&file.http2_stream_window, &mut limits.http2_stream_window),
+        (&file.http2_connection_window, &mut limits.http2_connection_window),
+    ];
+    for (written, limit) in windows {
+        set(read, written.as_ref(), |size| bytes_within(size, 16 << 10, 1 << 30), limit);
     }
     limits
 }
@@ -104,7 +127,26 @@ pub(crate) fn duration(quantity: &Quantity) -> Result<Duration, String> {
 }
 
 fn bytes(quantity: &Quantity) -> Result<u64, String> {
-    let number = match quantity {
+    amount(quantity).filter(|number| (1..=BYTES_MAX).contains(number)).ok_or_else(|| {
+        "this is no size: write bytes, or a text such as \"64KiB\", \"16MiB\", up to \"1GiB\"".to_owned()
+    })
+}
+
+/// A size between two others, as whatever number the limit is.
+fn bytes_within<T: TryFrom<u64>>(quantity: &Quantity, min: u64, max: u64) -> Result<T, String> {
+    amount(quantity)
+        .filter(|number| (min..=max).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("this size is out of bounds: write from {min} to {max} bytes"))
+}
+
+/// A budget below what the process needs for itself would refuse everything.
+fn memory_bytes(quantity: &Quantity) -> Result<u64, String> {
+    bytes_within(quantity, 64 << 20, 1 << 44)
+}
+
+fn amount(quantity: &Quantity) -> Option<u64> {
+    match quantity {
         Quantity::Number(number) => u64::try_from(*number).ok(),
         Quantity::Text(text) => split_unit(text).and_then(|(number, unit)| {
             let bytes_of_unit: u64 = match unit {
@@ -116,10 +158,7 @@ fn bytes(quantity: &Quantity) -> Result<u64, String> {
             };
             number.checked_mul(bytes_of_unit)
         }),
-    };
-    number.filter(|number| (1..=BYTES_MAX).contains(number)).ok_or_else(|| {
-        "this is no size: write bytes, or a text such as \"64KiB\", \"16MiB\", up to \"1GiB\"".to_owned()
-    })
+    }
 }
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {
@@ -140,6 +179,15 @@ mod tests {
             assert!(duration(&Quantity::Text(bad.into())).is_err(), "{bad}");
         }
         assert!(duration(&Quantity::Number(-1)).is_err());
+    }
+
+    #[test]
+    fn a_size_has_its_bounds() {
+        assert_eq!(memory_bytes(&Quantity::Text("2GiB".into())), Ok(2 << 30));
+        assert!(memory_bytes(&Quantity::Text("63MiB".into())).is_err());
+        let window = |text: &str| bytes_within::<u32>(&Quantity::Text(text.into()), 16 << 10, 1 << 30);
+        assert_eq!((window("16KiB"), window("1GiB")), (Ok(16 << 10), Ok(1 << 30)));
+        assert!(window("16383B").is_err() && window("2GiB").is_err());
     }
 
     #[test]

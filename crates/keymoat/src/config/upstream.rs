@@ -47,7 +47,10 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         None => UpstreamHttp::Auto,
     };
     let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
-    let upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    let mut upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
+    if let Some(allow_private) = &file.allow_private {
+        upstream.allow_private = *allow_private.get_ref();
+    }
     if let Some(warning) = secret_in_plain_text(&upstream) {
         read.warn(warning);
     }
