@@ -7,6 +7,7 @@ use crate::carrier::Carriers;
 use crate::gemini;
 use crate::head::Head;
 use crate::origin::Origins;
+use crate::time::UnixMillis;
 
 /// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +104,8 @@ pub struct Route {
     pub carriers: Carriers,
     /// What it does with a credential in the query.
     pub query: QueryPolicy,
+    /// When keys in URLs are to end, for clients to know (RFC 8594); told where `query` warns.
+    pub sunset: Option<UnixMillis>,
     /// What it does with a lone credential in `Sec-WebSocket-Protocol`.
     pub lone_subprotocol: LoneSubprotocol,
     /// Which origins' pages may use it.
@@ -124,6 +127,7 @@ impl Route {
             paths,
             carriers,
             query: QueryPolicy::default(),
+            sunset: None,
             lone_subprotocol: LoneSubprotocol::default(),
             origins: Origins::default(),
             public: Vec::new(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,7 @@ impl Gateway {
             sessions: Sessions::new(settings.limits.sessions_max),
             memory: Memory::default(),
             started_at: clock::now(),
+            ready: OnceLock::new(),
         });
         let mut bound = Vec::new();
         for listener in &settings.listeners {
@@ -194,6 +195,14 @@ impl Running {
         self.shared.sessions.allow(plan.limits.sessions_max);
         self.shared.plan.store(Arc::new(plan));
         Ok(notes)
+    }
+
+    /// Makes `/keymoat/readyz` answer 503 while `ready` says no, such as when the view of the store is too old. It is
+    /// asked on the serving threads and must not wait. The first one that is given stays.
+    pub fn ready_while(&self, ready: impl Fn() -> bool + Send + Sync + 'static) {
+        // A second one would be a mistake of whoever starts the gateway.
+        let first = self.shared.ready.set(Box::new(ready)).is_ok();
+        debug_assert!(first, "readiness is decided in one place");
     }
 
     /// How many sessions are live: WebSockets and event streams.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use keymoat_core::record::RecordId;
@@ -40,8 +40,20 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,
+    /// What new work depends on, once it is known.
+    pub(crate) ready: OnceLock<Ready>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.
     pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
+}
+
+/// Whether new work can be taken.
+pub(crate) type Ready = Box<dyn Fn() -> bool + Send + Sync>;
+
+impl Shared {
+    /// Whether new work can be taken: as long as nobody says otherwise.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.get().is_none_or(|ready| ready())
+    }
 }
 
 /// One thread's own things.

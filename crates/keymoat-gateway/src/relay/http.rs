@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
-use keymoat_core::Mask;
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
+use keymoat_core::{Mask, UnixMillis};
 
 use crate::answer;
 use crate::body::{BodyClock, Masked, Relayed, ToClient, Uploaded, mask_values};
@@ -54,7 +54,7 @@ pub(crate) fn http(
     clean(&mut parts.headers);
     let masked = masked(mask, &mut parts, &incoming);
     if access.is_query_warned() {
-        warn(&mut parts.headers, worker);
+        warn(&mut parts.headers, worker, route);
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
@@ -104,8 +104,12 @@ fn clean(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3); the answer must not be kept or passed on.
-fn warn(headers: &mut HeaderMap, worker: &Worker) {
+/// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);
+/// the answer must not be kept or passed on.
+fn warn(headers: &mut HeaderMap, worker: &Worker, route: &Route) {
+    if let Some(value) = route.sunset.and_then(http_date) {
+        headers.insert(HeaderName::from_static("sunset"), value);
+    }
     let since = format!("@{}", worker.shared.started_at.0 / 1000);
     let entries = [
         (HeaderName::from_static("deprecation"), since.as_str()),
@@ -120,9 +124,23 @@ fn warn(headers: &mut HeaderMap, worker: &Worker) {
     }
 }
 
+/// A time as HTTP writes it (RFC 9110 section 5.6.7), if it is one that a calendar has.
+fn http_date(at: UnixMillis) -> Option<HeaderValue> {
+    let time = jiff::Timestamp::from_millisecond(at.0).ok()?;
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
+    HeaderValue::try_from(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_written_as_http_does() {
+        let date = http_date(UnixMillis(1_803_859_200_000)).expect("a date");
+        assert_eq!(date, "Mon, 01 Mar 2027 00:00:00 GMT");
+        assert_eq!(http_date(UnixMillis(i64::MAX)), None);
+    }
 
     #[test]
     fn what_speaks_of_one_connection_is_not_returned() {

@@ -1,6 +1,8 @@
 //! New routes, upstreams and limits while requests and sessions go on.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keymoat_core::route::QueryPolicy;
 use keymoat_gateway::settings::{Limits, Listener, Settings};
@@ -86,4 +88,17 @@ fn a_hundred_reloads_under_load_drop_no_session_and_no_request() {
         }
         load.join().expect("every request was answered");
     });
+}
+
+#[test]
+fn it_is_ready_for_as_long_as_what_it_depends_on_is() {
+    let stand = Stand::start();
+    let ready = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&ready);
+    stand.running.as_ref().expect("running").ready_while(move || asked.load(Ordering::Relaxed));
+    assert!(stand.fetch("/keymoat/readyz", "").starts_with("HTTP/1.1 200 "));
+    ready.store(false, Ordering::Relaxed);
+    let answer = stand.fetch("/keymoat/readyz", "");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(stand.fetch("/keymoat/livez", "").starts_with("HTTP/1.1 200 "), "it lives nevertheless");
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store};
@@ -20,6 +20,9 @@ use crate::process::{self, Asked};
 use crate::reload::{Held, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
 use crate::wiring;
+
+/// Who asks whether the gateway is ready is told no when the view of the store is older than this.
+const STORE_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How often the store is looked at for keys that other processes made or revoked.
 const STORE_LOOK: Duration = Duration::from_millis(250);
@@ -97,6 +100,9 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
         let (running, upstreams) = Emulators::start()?;
         config.upstreams = upstreams;
         config.routes = demo::routes();
+        if let Some(query) = config.defaults.query {
+            config.routes.iter_mut().for_each(|route| route.query = query);
+        }
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
@@ -116,6 +122,8 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
+    let freshness = feed.freshness();
+    running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
     let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;

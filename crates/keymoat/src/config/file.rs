@@ -97,6 +97,7 @@ pub(crate) struct Route {
     pub(crate) carriers: Option<Vec<At<String>>>,
     pub(crate) query: Option<At<String>>,
     pub(crate) lone_subprotocol: Option<At<String>>,
+    pub(crate) public: Option<Vec<At<String>>>,
     pub(crate) origins: Option<At<Vec<At<String>>>>,
     pub(crate) tokens: Option<At<Tokens>>,
     pub(crate) sunset: Option<At<Datetime>>,

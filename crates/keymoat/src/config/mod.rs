@@ -2,6 +2,7 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod backend;
 mod chosen;
 mod file;
 mod key;
@@ -22,16 +23,18 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use keymoat_core::Route;
 use keymoat_core::network::{Network, UnknownNetwork};
-use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
 use keymoat_store::MasterKey;
 use toml::Spanned;
 
 use self::file::File;
+use self::preset::Preset;
 use self::problem::unknown;
 use self::reader::Reader;
+use self::route::Defaults;
 use self::source::Source;
 
 pub(crate) use self::chosen::Chosen;
@@ -71,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) store_dir: PathBuf,
     /// The keys that are kept in the configuration.
     pub(crate) keys: Vec<ConfiguredKey>,
+    /// What routes follow that say nothing themselves.
+    pub(crate) defaults: Defaults,
     /// Where the store's master key comes from.
     pub(crate) master_key: MasterKey,
     /// The APIs behind.
@@ -200,21 +205,22 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     if let Err(message) = may_listen(data, &tls) {
         read.report(file.listen.data.as_ref().map_or(0..0, Spanned::span), message);
     }
+    let backend = backend::read(read, file);
     let mut upstreams = Vec::new();
     let mut secret_references = BTreeMap::new();
-    let mut dialects: BTreeMap<&str, Dialect> = BTreeMap::new();
+    let mut presets: BTreeMap<&str, Option<Preset>> = BTreeMap::new();
     for (name, written) in &file.upstream {
         // A name counts as known even when its section is wrong, so that no second problem comes of it.
-        dialects.insert(name.get_ref(), Dialect::Generic);
+        presets.insert(name.get_ref(), None);
         if let Some(named) = upstream::upstream(read, name, written) {
-            dialects.insert(name.get_ref(), named.dialect);
+            presets.insert(name.get_ref(), named.preset);
             secret_references.extend(named.reference.map(|reference| (name.get_ref().clone(), reference)));
             upstreams.push(named.upstream);
         }
     }
     let mut routes: Vec<Route> = Vec::new();
     for (name, written) in &file.route {
-        let Some(route) = route::route(read, name, written, &dialects) else { continue };
+        let Some(route) = route::route(read, name, written, &presets, &backend.defaults) else { continue };
         if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
             let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
             read.report(name.span(), message);
@@ -230,7 +236,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         tls,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
-        keys: keys(read, file),
+        keys: keys(read, file, backend.keys),
+        defaults: backend.defaults,
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         master_key: store::master_key(read, &file.store, &store_dir),
         store_dir,
@@ -264,8 +271,8 @@ fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
     networks.into_iter().flatten().collect()
 }
 
-/// The keys of the file.
-fn keys(read: &mut Reader<'_>, file: &File) -> Vec<ConfiguredKey> {
+/// The keys of the file, and those of the backend's own variable.
+fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>) -> Vec<ConfiguredKey> {
     let routes: Vec<&str> = file.route.keys().map(|name| name.get_ref().as_str()).collect();
     let mut keys: Vec<ConfiguredKey> = Vec::new();
     for (name, written) in &file.key {
@@ -275,6 +282,10 @@ fn keys(read: &mut Reader<'_>, file: &File) -> Vec<ConfiguredKey> {
         }
         keys.push(key);
     }
+    // What the file says of a key is more than that it is in the list.
+    let further: Vec<_> =
+        of_backend.into_iter().filter(|key| !keys.iter().any(|other| other.secret.matches(&key.secret))).collect();
+    keys.extend(further);
     keys
 }
 

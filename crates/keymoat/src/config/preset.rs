@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 use keymoat_core::Dialect;
+use keymoat_core::route::LoneSubprotocol;
 use keymoat_gateway::settings::Inject;
 
 /// A provider's ordinary configuration.
@@ -9,21 +10,65 @@ use keymoat_gateway::settings::Inject;
 pub(crate) struct Preset {
     /// The word that `preset = "…"` takes.
     pub(crate) word: &'static str,
-    /// The base URL.
-    pub(crate) url: &'static str,
+    /// The base URL; `None` for a service that everybody runs themselves.
+    pub(crate) url: Option<&'static str>,
     /// What its SDKs speak.
     pub(crate) dialect: Dialect,
+    /// Which paths a route takes; empty for the dialect's own.
+    pub(crate) paths: &'static [&'static str],
+    /// Where clients put their credentials; empty for the dialect's own.
+    pub(crate) carriers: &'static [&'static str],
+    /// What a WebSocket gets whose only offered subprotocol is its credential.
+    pub(crate) lone_subprotocol: LoneSubprotocol,
+    /// Paths that need no credential.
+    pub(crate) public: &'static [&'static str],
     /// The header that takes the real key.
     header: &'static str,
 }
 
 /// Every preset.
-pub(crate) const PRESETS: [Preset; 1] = [Preset {
-    word: "gemini",
-    url: "https://generativelanguage.googleapis.com",
-    dialect: Dialect::Gemini,
-    header: "x-goog-api-key",
-}];
+pub(crate) const PRESETS: [Preset; 3] = [
+    Preset {
+        word: "gemini",
+        url: Some("https://generativelanguage.googleapis.com"),
+        dialect: Dialect::Gemini,
+        paths: &[],
+        carriers: &[],
+        lone_subprotocol: LoneSubprotocol::Refuse,
+        public: &[],
+        header: "x-goog-api-key",
+    },
+    Preset {
+        word: "openai",
+        url: Some("https://api.openai.com"),
+        dialect: Dialect::Generic,
+        paths: &["/v1/*"],
+        carriers: &["header:authorization", "header:api-key", "subprotocol", "query:api_key"],
+        lone_subprotocol: LoneSubprotocol::Refuse,
+        public: &[],
+        header: "authorization",
+    },
+    // The home-security backend: its health pages, its set-up and its login take no key.
+    Preset {
+        word: "events",
+        url: None,
+        dialect: Dialect::Generic,
+        paths: &["/api/*", "/ws/*", "/health", "/ready"],
+        carriers: &["header:x-api-key", "subprotocol", "query:api_key"],
+        lone_subprotocol: LoneSubprotocol::Echo,
+        public: &[
+            "/health",
+            "/ready",
+            "/api/system/health",
+            "/api/system/health/ready",
+            "/api/auth/setup-status",
+            "/api/auth/register",
+            "/api/auth/login",
+            "/api/auth/logout",
+        ],
+        header: "x-api-key",
+    },
+];
 
 impl Preset {
     /// The preset that `word` names.

@@ -85,6 +85,11 @@ impl<'a> Reader<'a> {
         self.environment.get(name).cloned()
     }
 
+    /// The value of an environment variable that is set and not empty.
+    pub(crate) fn given(&self, name: &str) -> Option<String> {
+        self.environment.get(name).filter(|value| !value.trim().is_empty()).cloned()
+    }
+
     /// Notes a problem with what stands at `span`.
     pub(crate) fn report(&mut self, span: Range<usize>, message: String) {
         self.problems.push(Problem::at(self.source.place(&span), message));

@@ -4,64 +4,143 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use keymoat_core::carrier::Carriers;
+use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern, UnknownWord};
-use keymoat_core::{Dialect, QueryPolicy, Route};
+use keymoat_core::{Dialect, QueryPolicy, Route, UnixMillis};
 use toml::Spanned;
+use toml::value::Datetime;
 
 use super::Reader;
 use super::file::{self, At};
 use super::limits::{count, duration};
-use super::preset::default_carriers;
+use super::preset::{Preset, default_carriers};
 use super::problem::unknown;
+use crate::output::time::parse_rfc3339;
+
+/// What a route follows where its own section says nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Defaults {
+    /// What is done with a credential in the query.
+    pub(crate) query: Option<QueryPolicy>,
+    /// What is done with a lone credential in `Sec-WebSocket-Protocol`.
+    pub(crate) lone_subprotocol: Option<LoneSubprotocol>,
+    /// Which origins' pages may use it.
+    pub(crate) origins: Origins,
+}
 
 /// Reads one route; problems are noted in `read`, and then there is none.
 ///
-/// `upstreams` are the names in the file with the dialects that their presets bring.
+/// `upstreams` are the names in the file with the presets that they follow.
 pub(crate) fn route(
     read: &mut Reader<'_>,
     name: &Spanned<String>,
     file: &file::Route,
-    upstreams: &BTreeMap<&str, Dialect>,
+    upstreams: &BTreeMap<&str, Option<Preset>>,
+    defaults: &Defaults,
 ) -> Option<Route> {
     read.name("route", name);
-    read.not_yet(file.origins.as_ref(), "origins", "a list of origins");
     tokens(read, name, file.tokens.as_ref());
-    read.not_yet(file.sunset.as_ref(), "sunset", "a date for the end of keys in URLs");
     let Some(upstream_name) = &file.upstream else {
         read.report(name.span(), format!("route `{}` leads nowhere: write upstream = \"NAME\"", name.get_ref()));
         return None;
     };
     let known: Vec<&str> = upstreams.keys().copied().collect();
-    let upstream_dialect = read.judge(Some(upstream_name), |word| match upstreams.get(word.as_str()) {
-        Some(dialect) => Ok(*dialect),
+    let preset = read.judge(Some(upstream_name), |word| match upstreams.get(word.as_str()) {
+        Some(preset) => Ok(*preset),
         None if known.is_empty() => Err(format!("unknown upstream `{word}`: there is no [upstream.{word}]")),
         None => Err(unknown("upstream", word, &known)),
     })?;
     let dialect = match &file.dialect {
         Some(word) => read.judge(Some(word), |word| parse_dialect(word))?,
-        None => upstream_dialect,
+        None => preset.map_or(Dialect::Generic, |preset| preset.dialect),
     };
+    // What a preset says holds for its own dialect only.
+    let preset = preset.filter(|preset| preset.dialect == dialect);
     // Everything is read before giving up, so that every mistake is told at once.
-    let paths = paths(read, name, file, dialect);
-    let carriers = carriers(read, file.carriers.as_deref(), dialect);
-    let query = word_or_default::<QueryPolicy>(read, file.query.as_ref());
-    let lone_subprotocol = word_or_default::<LoneSubprotocol>(read, file.lone_subprotocol.as_ref());
+    let paths = paths(read, name, file, dialect, preset);
+    let carriers = carriers(read, file.carriers.as_deref(), dialect, preset);
+    let query = word_or(read, file.query.as_ref(), defaults.query.unwrap_or_default());
+    let lone_subprotocol = defaults.lone_subprotocol.or(preset.map(|preset| preset.lone_subprotocol));
+    let lone_subprotocol = word_or(read, file.lone_subprotocol.as_ref(), lone_subprotocol.unwrap_or_default());
+    let origins = match &file.origins {
+        Some(list) => origins(read, list.get_ref())?,
+        None => defaults.origins.clone(),
+    };
+    let sunset = file.sunset.as_ref().and_then(|written| sunset(read, name, written, query));
+    let public = public(read, file.public.as_deref(), preset, dialect, paths.as_ref());
     Some(Route {
         query: query?,
+        sunset,
         lone_subprotocol: lone_subprotocol?,
+        origins,
+        public: public?,
         ..Route::new(name.get_ref(), upstream_name.get_ref(), dialect, paths?, carriers?)
     })
 }
 
-/// The value that a word names, or the default where none is written.
-fn word_or_default<T>(read: &mut Reader<'_>, written: Option<&At<String>>) -> Option<T>
-where
-    T: Default + FromStr<Err = UnknownWord>,
-{
+/// The value that a word names, or the other one where none is written.
+fn word_or<T: FromStr<Err = UnknownWord>>(read: &mut Reader<'_>, written: Option<&At<String>>, other: T) -> Option<T> {
     match written {
         Some(word) => read.judge(Some(word), |word| word.parse().map_err(|error: UnknownWord| error.to_string())),
-        None => Some(T::default()),
+        None => Some(other),
     }
+}
+
+fn origins(read: &mut Reader<'_>, written: &[At<String>]) -> Option<Origins> {
+    let parsed: Vec<_> = written
+        .iter()
+        .map(|text| read.judge(Some(text), |text| Origin::parse(text).map_err(|error| error.to_string())))
+        .collect();
+    parsed.into_iter().collect::<Option<_>>().map(Origins::List)
+}
+
+/// The moment at which keys in URLs are to end: the beginning of a day (UTC), or a time.
+fn sunset(
+    read: &mut Reader<'_>,
+    name: &Spanned<String>,
+    written: &At<Datetime>,
+    query: Option<QueryPolicy>,
+) -> Option<UnixMillis> {
+    if query.is_some_and(|query| query != QueryPolicy::Warn) {
+        read.warn(format!(
+            "route `{}`: `sunset` is told to clients where query = \"warn\", and nowhere else",
+            name.get_ref()
+        ));
+    }
+    read.judge(Some(written), |date| {
+        let time = if date.time.is_none() { "T00:00:00" } else { "" };
+        let offset = if date.offset.is_none() { "Z" } else { "" };
+        parse_rfc3339(&format!("{date}{time}{offset}"))
+            .map_err(|_| "this is no day: write one such as 2027-03-01".to_owned())
+    })
+}
+
+/// The paths that need no credential; each must be one that the route takes.
+fn public(
+    read: &mut Reader<'_>,
+    written: Option<&[At<String>]>,
+    preset: Option<Preset>,
+    dialect: Dialect,
+    paths: Option<&Paths>,
+) -> Option<Vec<Pattern>> {
+    let is_taken = |path: &str| paths.is_none_or(|paths| paths.matches(dialect, path).is_some());
+    let Some(written) = written else {
+        let patterns = preset.map_or(&[][..], |preset| preset.public).iter();
+        let patterns = patterns.filter(|path| is_taken(path));
+        return Some(patterns.map(|text| Pattern::parse(text).expect("presets are well formed")).collect());
+    };
+    let patterns: Vec<_> = written
+        .iter()
+        .map(|text| {
+            read.judge(Some(text), |text| match Pattern::parse(text).map_err(|error| error.to_string())? {
+                Pattern::Exact(path) if !is_taken(&path) => {
+                    Err(format!("the route does not take `{path}`: add it to `paths`"))
+                }
+                pattern => Ok(pattern),
+            })
+        })
+        .collect();
+    patterns.into_iter().collect()
 }
 
 /// Whether some request would be taken by both, with nothing that tells which is the closer.
@@ -85,7 +164,13 @@ fn tokens(read: &mut Reader<'_>, name: &Spanned<String>, written: Option<&At<fil
     ));
 }
 
-fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dialect: Dialect) -> Option<Paths> {
+fn paths(
+    read: &mut Reader<'_>,
+    name: &Spanned<String>,
+    file: &file::Route,
+    dialect: Dialect,
+    preset: Option<Preset>,
+) -> Option<Paths> {
     match (&file.paths, &file.prefix) {
         (Some(paths), Some(_)) => {
             let message = "`paths` and `prefix` exclude each other: a prefix stands before the dialect's own paths";
@@ -104,6 +189,10 @@ fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dial
             let patterns: Vec<Option<Pattern>> = patterns.collect();
             patterns.into_iter().collect::<Option<Vec<Pattern>>>().map(Paths::Patterns)
         }
+        (None, None) if preset.is_some_and(|preset| !preset.paths.is_empty()) => {
+            let texts = preset.map_or(&[][..], |preset| preset.paths).iter();
+            Some(Paths::Patterns(texts.map(|text| Pattern::parse(text).expect("presets are well formed")).collect()))
+        }
         (None, prefix) if dialect == Dialect::Generic => {
             let span = prefix.as_ref().map_or_else(|| name.span(), Spanned::span);
             let message = format!(
@@ -120,9 +209,15 @@ fn paths(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Route, dial
     }
 }
 
-fn carriers(read: &mut Reader<'_>, listed: Option<&[At<String>]>, dialect: Dialect) -> Option<Carriers> {
+fn carriers(
+    read: &mut Reader<'_>,
+    listed: Option<&[At<String>]>,
+    dialect: Dialect,
+    preset: Option<Preset>,
+) -> Option<Carriers> {
     let Some(listed) = listed else {
-        let carriers = Carriers::parse(default_carriers(dialect).iter().copied());
+        let of_preset = preset.map(|preset| preset.carriers).filter(|carriers| !carriers.is_empty());
+        let carriers = Carriers::parse(of_preset.unwrap_or(default_carriers(dialect)).iter().copied());
         return Some(carriers.expect("the defaults are well formed"));
     };
     let mut well_formed = true;

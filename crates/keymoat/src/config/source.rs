@@ -10,11 +10,23 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use super::backend::parse_bool;
 use super::file::File;
 use super::problem::{Problem, nearest};
 
 /// What the variables that overlay a file start with.
 pub(crate) const VARIABLE_PREFIX: &str = "KEYMOAT__";
+
+/// The home-security backend's own variables that are settings here, each with its setting.
+const BACKEND_SETTINGS: [(&str, [&str; 2]); 7] = [
+    ("TLS_MODE", ["tls", "mode"]),
+    ("TLS_CERT_PATH", ["tls", "cert"]),
+    ("TLS_KEY_PATH", ["tls", "key"]),
+    ("TLS_CA_PATH", ["tls", "client_ca"]),
+    ("TLS_VERIFY_CLIENT", ["tls", "verify_client"]),
+    ("TLS_MIN_VERSION", ["tls", "min_version"]),
+    ("TRUSTED_PROXY_IPS", ["listen", "trusted_proxies"]),
+];
 
 /// A file's text with its name, and the variables over it. There is no `Debug`: a secret may stand in the wrong place.
 pub(crate) struct Source {
@@ -47,12 +59,43 @@ impl fmt::Display for Place {
     }
 }
 
+impl Variable {
+    /// The path of the setting, and its value.
+    fn setting(&self) -> (VecDeque<String>, DeValue<'_>) {
+        let text = || DeValue::String(self.value.as_str().into());
+        if let Some(path) = self.name.strip_prefix(VARIABLE_PREFIX) {
+            let value = DeValue::parse(&self.value).map_or_else(|_| text(), Spanned::into_inner);
+            return (path.split("__").map(str::to_lowercase).collect(), value);
+        }
+        let path = BACKEND_SETTINGS.iter().find(|(name, _)| *name == self.name).map_or([""; 2], |(_, path)| *path);
+        let value = match path {
+            [_, "verify_client"] => parse_bool(&self.value).map_or_else(text, DeValue::Boolean),
+            [_, "mode"] => DeValue::String(self.value.trim().to_ascii_lowercase().into()),
+            // A JSON list of texts is one of TOML too.
+            [_, "trusted_proxies"] => match DeValue::parse(&self.value) {
+                Ok(list) => list.into_inner(),
+                Err(_) => {
+                    let items =
+                        self.value.split(',').map(|item| Spanned::new(0..0, DeValue::String(item.trim().into())));
+                    DeValue::Array(items.collect())
+                }
+            },
+            _ => text(),
+        };
+        (path.map(str::to_owned).into(), value)
+    }
+}
+
 impl Source {
     /// A text with the name that errors show, and the variables that lie over it; other variables are left out.
     pub(crate) fn new(name: String, text: String, environment: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = environment.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
+        let of_backend = |name: &str| BACKEND_SETTINGS.iter().any(|(known, _)| *known == name);
+        let ours = environment
+            .into_iter()
+            .filter(|(name, value)| name.starts_with(VARIABLE_PREFIX) || of_backend(name) && !value.trim().is_empty());
         let mut variables: Vec<Variable> = ours.map(|(name, value)| Variable { name, value }).collect();
-        variables.sort_by(|one, two| one.name.cmp(&two.name));
+        // The later one wins: the backend's own lie below Keymoat's.
+        variables.sort_by_key(|variable| (variable.name.starts_with(VARIABLE_PREFIX), variable.name.clone()));
         Self { name, text, variables }
     }
 
@@ -64,10 +107,7 @@ impl Source {
         let mut table = DeTable::parse(&self.text).map_err(|error| self.problem(&error))?;
         for (index, variable) in self.variables.iter().enumerate() {
             let span = self.span_of_variable(index);
-            let value = DeValue::parse(&variable.value)
-                .map_or_else(|_| DeValue::String(variable.value.as_str().into()), Spanned::into_inner);
-            let mut keys: VecDeque<String> =
-                variable.name.trim_start_matches(VARIABLE_PREFIX).split("__").map(str::to_lowercase).collect();
+            let (mut keys, value) = variable.setting();
             if keys.iter().any(String::is_empty) || keys.len() < 2 {
                 return Err(Problem::at(
                     self.place(&span),

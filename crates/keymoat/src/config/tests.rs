@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use keymoat_core::origin::Origins;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
-use keymoat_core::{QueryPolicy, Secret};
+use keymoat_core::{Dialect, QueryPolicy, Secret};
 use keymoat_gateway::settings::{Inject, UpstreamHttp};
 use keymoat_gateway::tls::server::MinVersion;
 
@@ -252,4 +253,112 @@ fn two_routes_for_the_same_requests_are_refused() {
 fn an_upstream_without_a_route_is_warned_of() {
     let config = read_with("[upstream.x]\nurl = \"https://x\"\n", &[]).unwrap();
     assert_eq!(config.warnings, ["no route leads to upstream `x`"]);
+}
+
+#[test]
+fn a_sunset_origins_and_public_paths_become_the_routes() {
+    let text = "[upstream.x]\nurl = \"https://x\"\n[route.r]\nupstream = \"x\"\npaths = [\"/api/*\", \"/health\"]\n";
+    let read = |more: &str| read_with(&format!("{text}{more}"), &[]);
+    let config =
+        read("query = \"warn\"\nsunset = 2027-03-01\npublic = [\"/health\"]\norigins = [\"https://app.example\"]\n");
+    let config = config.unwrap();
+    let route = &config.routes[0];
+    assert_eq!(route.sunset.unwrap().0, 1_803_859_200_000);
+    assert!(route.is_public("/health") && !route.is_public("/api/x"));
+    assert!(matches!(&route.origins, Origins::List(list) if list[0].as_str() == "https://app.example"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(read("sunset = 2027-03-01T12:00:00+01:00\n").unwrap().warnings[0].contains("nowhere else"));
+    for (more, message) in [
+        ("sunset = \"soon\"\n", "6:10: "),
+        ("sunset = 12:00:00\n", "6:10: this is no day"),
+        ("origins = [\"app.example\"]\n", "6:12: `app.example` is no origin"),
+        ("public = [\"/other\"]\n", "6:11: the route does not take `/other`"),
+        ("tokens = { uses = 10 }\n", "6:12: unknown setting `uses`"),
+        ("tokens = { uses_max = 0 }\n", "6:23: `0` is out of bounds"),
+    ] {
+        let error = read(more).expect_err(more).to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn presets_bring_paths_carriers_and_what_needs_no_key() {
+    let text = "[upstream.e]\npreset = \"events\"\nurl = \"http://127.0.0.1:8000\"\n[route.e]\nupstream = \"e\"\n\
+                [upstream.o]\npreset = \"openai\"\n[route.o]\nupstream = \"o\"\n";
+    let config = read_with(text, &[]).unwrap();
+    let [events, openai] = &config.routes[..] else { panic!("two routes") };
+    assert_eq!((events.lone_subprotocol, events.query), (LoneSubprotocol::Echo, QueryPolicy::Tokens));
+    assert!(events.is_public("/api/auth/login") && !events.is_public("/api/events"));
+    assert!(events.carriers.subprotocol && events.carriers.query == ["api_key".into()]);
+    assert!(openai.public.is_empty() && openai.paths.matches(openai.dialect, "/v1/realtime").is_some());
+    assert_eq!(config.upstreams[1].origin.host, "api.openai.com");
+    assert!(problem("[upstream.e]\npreset = \"events\"\n").contains("has no address"));
+}
+
+#[test]
+fn variables_of_the_backend_lie_between_the_file_and_keymoats_own() {
+    let text = "[tls]\nmode = \"self_signed\"\n[listen]\ntrusted_proxies = [\"10.0.0.1\"]\n";
+    let backend = [
+        ("TLS_MODE", "PROVIDED"),
+        ("TLS_CERT_PATH", "/tls/crt"),
+        ("TLS_KEY_PATH", "/tls/key"),
+        ("TLS_CA_PATH", "/tls/ca"),
+        ("TLS_VERIFY_CLIENT", "True"),
+        ("TLS_MIN_VERSION", "TLSv1.3"),
+        ("TRUSTED_PROXY_IPS", "127.0.0.1, 192.168.0.0/16"),
+    ];
+    let config = read_with(text, &backend).unwrap();
+    let listen = "127.0.0.1:8789".parse().unwrap();
+    assert_eq!(config.tls, Tls::Provided { listen, cert: "/tls/crt".into(), key: "/tls/key".into() });
+    assert_eq!(config.tls_demands, Demands { min_version: MinVersion::Tls13, client_ca: Some("/tls/ca".into()) });
+    assert_eq!(config.trusted_proxies.len(), 2);
+    let over = [&backend[..], &[("KEYMOAT__TLS__MODE", "self_signed")]].concat();
+    let config = read_with(text, &over).unwrap();
+    assert_eq!(config.tls, Tls::SelfSigned { listen });
+    assert!(
+        config.warnings.iter().any(|warning| warning.contains("TLS_CERT_PATH is not used")),
+        "{:?}",
+        config.warnings
+    );
+    let list = read_with("", &[("TRUSTED_PROXY_IPS", "[\"127.0.0.1\"]"), ("TLS_CERT_PATH", "")]).unwrap();
+    assert_eq!(list.trusted_proxies.len(), 1);
+    let error = |name, value| read_with("", &[(name, value)]).expect_err("refused").to_string();
+    assert!(error("TLS_MODE", "on").starts_with("environment variable TLS_MODE: unknown mode `on`"));
+    assert!(error("TLS_VERIFY_CLIENT", "perhaps").starts_with("environment variable TLS_VERIFY_CLIENT: this is not"));
+    assert!(
+        error("TRUSTED_PROXY_IPS", "proxy")
+            .starts_with("environment variable TRUSTED_PROXY_IPS: `proxy` is no network")
+    );
+}
+
+#[test]
+fn the_backends_keys_work_on_every_route_and_keep_old_clients_going() {
+    let text = "[upstream.x]\nurl = \"https://x\"\n[route.a]\nupstream = \"x\"\npaths = [\"/a\"]\nsunset = 2027-03-01\n\
+                [route.b]\nupstream = \"x\"\npaths = [\"/b\"]\nquery = \"refuse\"\nlone_subprotocol = \"refuse\"\n";
+    let keys = ("API_KEYS", "[\"canary-one\", \"canary-two\", \"canary-one\"]");
+    let config = read_with(text, &[keys]).unwrap();
+    assert_eq!(config.keys.iter().map(|key| &*key.id).collect::<Vec<_>>(), ["env_1", "env_2"]);
+    assert_eq!((config.routes[0].query, config.routes[1].query), (QueryPolicy::Warn, QueryPolicy::Refuse));
+    assert_eq!(config.routes[0].lone_subprotocol, LoneSubprotocol::Echo);
+    assert_eq!(config.routes[1].lone_subprotocol, LoneSubprotocol::Refuse);
+    let told = config.warnings.join("\n");
+    assert!(told.contains("keys in URLs still work on `a` (until 2027-03-01), because API_KEYS is set"), "{told}");
+    assert!(told.contains("2 of the 2 keys in API_KEYS have no checksum") && !told.contains("canary"), "{told}");
+
+    let enabled = |value: &'static str| {
+        read_with(text, &[keys, ("API_KEY_QUERY_PARAM_ENABLED", value)]).map(|config| config.routes[0].query)
+    };
+    assert_eq!(enabled("false").unwrap(), QueryPolicy::Tokens);
+    assert_eq!(enabled("True").unwrap(), QueryPolicy::Warn);
+    assert!(enabled("perhaps").expect_err("refused").to_string().contains("write true or false"));
+    for bad in ["canary", "{\"canary\": 1}", "[1]", "[\"can ary\"]", "[\"\"]"] {
+        let error = read_with(text, &[("API_KEYS", bad)]).expect_err(bad).to_string();
+        assert!(error.starts_with("environment variable API_KEYS: ") && !error.contains("canary"), "{error}");
+    }
+    let origins = |value: &'static str| {
+        read_with(text, &[("CORS_ORIGINS", value)]).map(|config| config.routes[0].origins.clone())
+    };
+    assert!(matches!(origins("[\"http://localhost:5173\"]").unwrap(), Origins::List(list) if list.len() == 1));
+    assert_eq!(origins("[\"*\"]").unwrap(), Origins::Unchecked);
+    assert!(origins("[\"nowhere\"]").is_err());
 }

@@ -1,7 +1,6 @@
 //! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
 
 use http::HeaderName;
-use keymoat_core::Dialect;
 use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
 use toml::Spanned;
 
@@ -11,12 +10,12 @@ use super::preset::{PRESETS, Preset};
 use super::problem::unknown;
 use super::secret::Reference;
 
-/// An upstream, where its secret came from, and the dialect that its preset brings for routes that name none.
+/// An upstream, where its secret came from, and the preset that routes to it follow.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) upstream: Upstream,
     pub(crate) reference: Option<Reference>,
-    pub(crate) dialect: Dialect,
+    pub(crate) preset: Option<Preset>,
 }
 
 /// Reads one upstream; problems are noted in `read`, and then there is none.
@@ -29,10 +28,10 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     let (secret, reference) = file.secret.as_ref().and_then(|text| read.fetch(text)).unzip();
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
-        (None, Some(preset)) => base_url(preset.url).expect("presets are well formed"),
-        (None, None) => {
+        (None, Some(Preset { url: Some(url), .. })) => base_url(url).expect("presets are well formed"),
+        (None, _) => {
             // A preset that is not known has been reported already.
-            if file.preset.is_none() {
+            if file.preset.is_none() || preset.is_some() {
                 let message = format!("upstream `{}` has no address: write url = \"https://…\"", name.get_ref());
                 read.report(name.span(), message);
             }
@@ -48,7 +47,6 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         None => UpstreamHttp::Auto,
     };
     let ca_file = file.ca.as_ref().map(|path| read.watched_path(path));
-    let dialect = preset.map_or(Dialect::Generic, |preset| preset.dialect);
     let mut upstream = Upstream { path_prefix, secret, inject, ca_file, http, ..Upstream::new(name.get_ref(), origin) };
     if let Some(allow_private) = &file.allow_private {
         upstream.allow_private = *allow_private.get_ref();
@@ -56,7 +54,7 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
     if let Some(warning) = secret_in_plain_text(&upstream) {
         read.warn(warning);
     }
-    Some(Named { upstream, reference, dialect })
+    Some(Named { upstream, reference, preset })
 }
 
 /// The warning of an upstream whose secret everyone on the way can read.

@@ -24,6 +24,7 @@ secret = "${file:backend_key}"
 scopes = ["voice", "mint"]
 [route.voice]                # no paths: the dialect's own
 upstream = "gemini"
+origins = ["https://app.example"]
 tokens = { uses_max = 10, live_max = "30m" }
 "#;
     folder.write("keymoat.toml", text);
@@ -47,6 +48,8 @@ fn a_voice_app_is_served_behind_a_proxy_with_a_key_of_the_file() {
     let key = ("x-goog-api-key", "the-key-of-the-backend-1");
     assert_eq!(status(&ask(&[key, ("X-Forwarded-For", "1.1.1.1, 203.0.113.7"), ("X-Forwarded-Proto", "https")])), 200);
     assert_eq!(status(&ask(&[("x-goog-api-key", "another-key-of-no-meaning")])), 401);
+    let of_page = |origin| status(&ask(&[key, ("X-Forwarded-For", "203.0.113.8"), ("Origin", origin)]));
+    assert_eq!((of_page("https://app.example"), of_page("https://evil.example")), (200, 403));
     let record: serde_json::Value =
         serde_json::from_str(&keymoat.wait_for_line("\"status\":200")).expect("a record is JSON");
     assert_eq!((&record["client"], &record["key_id"]), (&"203.0.113.7".into(), &"file_backend".into()));
@@ -99,21 +102,57 @@ fn a_key_that_leaves_the_file_is_refused_and_its_sessions_end() {
     assert_eq!((status_of("the-key-of-the-first-client"), status_of("the-key-of-the-second-client")), (401, 200));
 }
 
+/// A service that takes keys in its URLs, as the plan has it; the emulator takes its place.
 #[test]
-fn a_store_is_named_by_a_url_in_a_file() {
+fn a_service_with_keys_in_its_urls_is_served_and_its_clients_are_told_until_when() {
     let emulated = Emulated::start();
     let folder: Arc<Folder> = Folder::new().into();
-    folder.write("real", &emulated.key());
+    let pem = certificate(&folder);
+    folder.write("crt", &pem);
+    folder.write("key", &pem);
+    folder.write("events", &emulated.key());
     folder.write("database_url", "sqlite:kept\n");
-    let text = format!(
-        "[tls]\nmode = \"disabled\"\n[store]\nurl = \"${{file:database_url}}\"\n[upstream.events]\nurl = \"{}\"\n\
-         secret = \"${{file:real}}\"\ninject = \"header:X-API-Key\"\n[route.events]\nupstream = \"events\"\npaths = [\"/api/*\"]\n",
-        emulated.url()
-    );
-    folder.write("keymoat.toml", &text);
-    let (_, stdout, stderr) = told(&folder.run(&["key", "create", "client"]));
+    let text = r#"
+[tls]
+mode = "provided"
+cert = "crt"
+key = "key"
+[store]
+url = "${file:database_url}"
+[upstream.events]
+url = "https://events.internal"
+secret = "${file:events}"
+inject = "header:X-API-Key"
+[route.events]
+upstream = "events"
+paths = ["/api/*", "/ws/*"]
+carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
+query = "warn"               # refuse | tokens | warn | allow
+sunset = 2027-03-01
+"#;
+    folder.write("keymoat.toml", text);
+    let (code, _, stderr) = told(&folder.run(&["check"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let (_, stdout, stderr) = told(&folder.run(&["key", "create", "client", "--scope", "events"]));
     assert!(folder.path().join("kept/keymoat.db").exists(), "{stderr}");
-    let keymoat = Keymoat::in_folder(folder, &[], &[]);
-    let headers = [("X-API-Key", stdout.trim())];
-    assert_eq!(status(&request(keymoat.address(), "GET", "/api/events", &headers)), 200);
+    let key = stdout.trim();
+
+    let variables = [("KEYMOAT__UPSTREAM__EVENTS__URL", emulated.url())];
+    let keymoat = Keymoat::in_folder(folder, &[], &variables);
+    assert!(keymoat.ready["gateway_tls"].is_string() && keymoat.ready["ca_file"].is_null());
+    let get = |target: &str, headers: &[(&str, &str)]| request(keymoat.address(), "GET", target, headers);
+    let safe = get("/api/events", &[("X-API-Key", key)]);
+    assert!(status(&safe) == 200 && !safe.contains("sunset:"), "{safe}");
+    let warned = get(&format!("/api/events?api_key={key}"), &[]);
+    assert!(status(&warned) == 200 && warned.contains("sunset: Mon, 01 Mar 2027 00:00:00 GMT"), "{warned}");
+    assert!(warned.contains("deprecation: @"), "{warned}");
+}
+
+/// A certificate with its key in one PEM text.
+fn certificate(folder: &Folder) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let dir = folder.path().join("made");
+    let now = keymoat_core::UnixMillis(i64::try_from(now).expect("in time"));
+    keymoat_gateway::tls::self_signed::prepare(&dir, now).expect("a certificate");
+    std::fs::read_to_string(dir.join("server.pem")).expect("readable")
 }

@@ -3,6 +3,7 @@
 mod canary;
 mod check;
 mod configurations;
+mod drop_in;
 mod emulate;
 mod harness;
 mod help;

@@ -149,6 +149,26 @@ fn a_revoked_key_is_refused_and_its_sessions_end() {
 }
 
 #[test]
+fn it_is_not_ready_while_the_store_cannot_be_read() {
+    let keymoat = Keymoat::first_run();
+    let until_ready = |status: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while !request(keymoat.address(), "GET", "/keymoat/readyz", &[]).starts_with(&format!("HTTP/1.1 {status} ")) {
+            assert!(Instant::now() < deadline, "never {status}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until_ready("200");
+    let (file, moved) = (".keymoat/keymoat.db", ".keymoat/moved.db");
+    let at = |name: &str| keymoat.folder.path().join(name);
+    std::fs::rename(at(file), at(moved)).expect("moved");
+    until_ready("503");
+    until_answered(&keymoat, &keymoat.demo_key(), "200");
+    std::fs::rename(at(moved), at(file)).expect("moved back");
+    until_ready("200");
+}
+
+#[test]
 fn a_signal_lets_what_runs_come_to_its_end() {
     let mut keymoat = Keymoat::first_run();
     let stream = event_stream(&keymoat, &keymoat.demo_key(), 6);
