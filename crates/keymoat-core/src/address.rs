@@ -2,6 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Whether a host name belongs to no public zone, so that it can only lead to a private address: a name of one label,
+/// such as a container's, or one under a zone for private use (RFC 6762 appendix G, RFC 8375, and ICANN's `internal`).
+#[must_use]
+pub fn is_private_name(host: &str) -> bool {
+    const ZONES: [&str; 10] =
+        ["internal", "intranet", "private", "corp", "home", "lan", "local", "home.arpa", "localhost", "svc"];
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    !host.contains('.') || ZONES.iter().any(|zone| host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.')))
+}
+
 /// What kind of address it is, in a word or two for the operator; `None` for one that everybody reaches.
 #[must_use]
 pub fn inside(address: IpAddr) -> Option<&'static str> {
@@ -84,6 +94,16 @@ mod tests {
             ("2001:db8::1", "reserved"),
         ] {
             assert_eq!(inside(address.parse().expect("an address")), Some(kind), "{address}");
+        }
+    }
+
+    #[test]
+    fn names_of_no_public_zone_are_private() {
+        for host in ["backend", "events.internal", "Events.Internal.", "api.prod.svc", "nas.local", "box.home.arpa"] {
+            assert!(is_private_name(host), "{host}");
+        }
+        for host in ["api.example.com", "internal.example.com", "notinternal.example", "mylocal.dev"] {
+            assert!(!is_private_name(host), "{host}");
         }
     }
 

@@ -51,7 +51,7 @@ async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, S
     let addresses = if target.upstream.allow_private {
         found.collect()
     } else {
-        only_public(found).map_err(|cause| Failure::Inside(name.clone(), cause))?
+        fitting(&origin.host, found).map_err(|cause| Failure::Inside(name.clone(), cause))?
     };
     let stream = connect_to_one(addresses).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
@@ -69,22 +69,24 @@ async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, S
     Ok((MaybeTls::Tls(Box::new(stream)), spoken))
 }
 
-/// The public ones of the addresses that a name has.
+/// Those of the addresses of a name that it may lead to: public ones, and private ones for a name of no public zone.
 ///
 /// # Errors
 /// There are none, but others: what they are, for the operator.
-fn only_public(found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, String> {
-    let mut public = Vec::new();
+fn fitting(host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+    let private_name = address::is_private_name(host);
+    let mut fitting = Vec::new();
     let mut refused = None;
     for candidate in found {
         match address::inside(candidate.ip()) {
-            None => public.push(candidate),
+            None => fitting.push(candidate),
+            Some("private") if private_name => fitting.push(candidate),
             Some(kind) => refused = Some(format!("{} is {kind}", candidate.ip())),
         }
     }
     match refused {
-        Some(refused) if public.is_empty() => Err(refused),
-        _ => Ok(public),
+        Some(refused) if fitting.is_empty() => Err(refused),
+        _ => Ok(fitting),
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
 
     fn chosen(addresses: &[&str]) -> Result<Vec<String>, String> {
         let found = addresses.iter().map(|text| text.parse::<SocketAddr>().expect("an address"));
-        only_public(found).map(|public| public.iter().map(SocketAddr::to_string).collect())
+        fitting("api.example.com", found).map(|public| public.iter().map(SocketAddr::to_string).collect())
     }
 
     #[test]
@@ -117,6 +119,10 @@ mod tests {
         );
         // An answer that mixes both leads to the public one only.
         assert_eq!(chosen(&["127.0.0.1:443", "8.8.8.8:443", "[::1]:443"]), Ok(vec!["8.8.8.8:443".into()]));
+        let private = ["10.0.0.7:443".parse().expect("an address")];
+        assert!(fitting("events.internal", private.into_iter()).is_ok(), "such a name cannot lead anywhere else");
+        let metadata = ["169.254.169.254:80".parse().expect("an address")];
+        assert!(fitting("metadata.google.internal", metadata.into_iter()).is_err());
         assert_eq!(chosen(&["169.254.169.254:80"]), Err("169.254.169.254 is link-local".into()));
         assert!(chosen(&["[::ffff:10.0.0.1]:80", "10.0.0.1:80"]).is_err());
         assert_eq!(chosen(&[]), Ok(vec![]));

@@ -208,24 +208,66 @@ impl Sheet<'_> {
 
     fn limits(&mut self, written: &file::Limits, limits: &Limits) {
         self.begin("limits".to_owned());
-        self.row("connections_max", json!(limits.connections_max), written.connections_max.as_ref(), "default");
+        // Taken apart, so that a new limit cannot be left out.
+        let file::Limits {
+            connections_max,
+            sessions_max,
+            head_fields_max,
+            http2_streams_max,
+            memory_bytes_max,
+            head_bytes_max,
+            url_bytes_max,
+            http2_stream_window,
+            http2_connection_window,
+            frame_bytes_max,
+            message_bytes_max,
+            tls_handshake,
+            head,
+            keep_alive,
+            connect,
+            response_head,
+            body_idle,
+            websocket_idle,
+            ping_every,
+            write_stall,
+            close_wait,
+            drain,
+        } = written;
+        for (name, number, written) in [
+            ("connections_max", json!(limits.connections_max), connections_max),
+            ("sessions_max", json!(limits.sessions_max), sessions_max),
+            ("head_fields_max", json!(limits.head_fields_max), head_fields_max),
+            ("http2_streams_max", json!(limits.http2_streams_max), http2_streams_max),
+        ] {
+            self.row(name, number, written.as_ref(), "default");
+        }
+        let memory = limits.memory_bytes_max.map_or_else(|| json!("none"), |bytes| json!(bytes));
+        self.row("memory_bytes_max", memory, memory_bytes_max.as_ref(), "default");
+        for (name, size, written) in [
+            ("head_bytes_max", json!(limits.head_bytes_max), head_bytes_max),
+            ("url_bytes_max", json!(limits.url_bytes_max), url_bytes_max),
+            ("http2_stream_window", json!(limits.http2_stream_window), http2_stream_window),
+            ("http2_connection_window", json!(limits.http2_connection_window), http2_connection_window),
+            ("frame_bytes_max", json!(limits.frame_bytes_max), frame_bytes_max),
+            ("message_bytes_max", json!(limits.message_bytes_max), message_bytes_max),
+        ] {
+            self.row(name, size, written.as_ref(), "default");
+        }
         for (name, duration, written) in [
-            ("tls_handshake", limits.tls_handshake, &written.tls_handshake),
-            ("head", limits.head, &written.head),
-            ("keep_alive", limits.keep_alive, &written.keep_alive),
-            ("connect", limits.connect, &written.connect),
-            ("response_head", limits.response_head, &written.response_head),
-            ("body_idle", limits.body_idle, &written.body_idle),
-            ("websocket_idle", limits.websocket_idle, &written.websocket_idle),
-            ("ping_every", limits.ping_every, &written.ping_every),
-            ("write_stall", limits.write_stall, &written.write_stall),
-            ("close_wait", limits.close_wait, &written.close_wait),
-            ("drain", limits.drain, &written.drain),
+            ("tls_handshake", limits.tls_handshake, tls_handshake),
+            ("head", limits.head, head),
+            ("keep_alive", limits.keep_alive, keep_alive),
+            ("connect", limits.connect, connect),
+            ("response_head", limits.response_head, response_head),
+            ("body_idle", limits.body_idle, body_idle),
+            ("websocket_idle", limits.websocket_idle, websocket_idle),
+            ("ping_every", limits.ping_every, ping_every),
+            ("write_stall", limits.write_stall, write_stall),
+            ("close_wait", limits.close_wait, close_wait),
+            ("drain", limits.drain, drain),
         ] {
             self.row(name, json!(text_of_duration(duration)), written.as_ref(), "default");
         }
-        self.row("frame_bytes_max", json!(limits.frame_bytes_max), written.frame_bytes_max.as_ref(), "default");
-        self.row("message_bytes_max", json!(limits.message_bytes_max), written.message_bytes_max.as_ref(), "default");
     }
 }
 
