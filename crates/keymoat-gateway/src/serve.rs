@@ -119,11 +119,6 @@ async fn travel(
         ledger.record.path = path::shown(parts.uri.path(), None);
         return answer::refusal(&refusal, None, ledger);
     }
-    if worker.pressure() == Pressure::Shed {
-        let refusal = Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1);
-        ledger.record.path = path::shown(parts.uri.path(), None);
-        return answer::refusal(&refusal, None, ledger);
-    }
     let plan = worker.shared.plan.load_full();
     let uri = parts.uri.clone();
     let head = match Head::read_within(parts, transport, peer.tls_name.as_deref(), &plan.limits.of_heads()) {
@@ -135,12 +130,19 @@ async fn travel(
     };
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
+    let sheds = worker.pressure() == Pressure::Shed;
     if let Some(answer) = own::answer(&head) {
+        if answer == Own::Ready && sheds {
+            return answer::refusal(&overloaded(), None, ledger);
+        }
         if answer == Own::Ready && !worker.shared.is_ready() {
             let refusal = Refusal::new(Code::Unavailable, "the store cannot be read: see the log").retry_after_secs(1);
             return answer::refusal(&refusal, None, ledger);
         }
         return answer::own(answer, ledger);
+    }
+    if sheds {
+        return answer::refusal(&overloaded(), None, ledger);
     }
     let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
@@ -158,6 +160,10 @@ async fn travel(
     let mut answer = pass(passage, head, body, page).await;
     cors.dress(answer.headers_mut());
     answer
+}
+
+fn overloaded() -> Refusal {
+    Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1)
 }
 
 /// The rest of the road, once the route is known.

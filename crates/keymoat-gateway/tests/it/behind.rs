@@ -39,8 +39,13 @@ fn under_tls() -> Emulated {
 }
 
 fn under_tls_at(address: &str) -> Emulated {
+    under_tls_since(address, now())
+}
+
+/// With a certificate that was issued at `issued`.
+fn under_tls_since(address: &str, issued: UnixMillis) -> Emulated {
     let folder = tempfile::tempdir().expect("a folder");
-    let prepared = self_signed::prepare(folder.path(), now()).expect("a certificate");
+    let prepared = self_signed::prepare(folder.path(), issued).expect("a certificate");
     let mut options = Options::new(Secret::from(REAL_KEY));
     options.tls = Some(prepared.config);
     options.address = address.parse().expect("an address");
@@ -113,6 +118,17 @@ fn g89_an_upstream_that_nobody_vouches_for_does_not_get_the_key() {
         }
     }
     assert!(emulated.recorder.requests().is_empty(), "nothing was sent");
+}
+
+#[test]
+fn g89_an_expired_certificate_is_not_taken() {
+    let emulated = under_tls_since("127.0.0.1:0", UnixMillis(now().0 - 3 * 365 * 24 * 3600 * 1000));
+    let stand = in_front_of_tls(&emulated, |_| {});
+    let answer = stand.fetch("/demo/echo", &key(&stand));
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let cause = stand.records(1)[0].cause.clone().unwrap_or_default();
+    assert!(cause.to_lowercase().contains("expired"), "{cause}");
+    assert!(emulated.recorder.requests().is_empty(), "the key was not sent");
 }
 
 #[test]
