@@ -202,7 +202,12 @@ fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<A
     if route.is_public(&head.path) {
         return policy::pass_unasked(presented, record);
     }
-    let identity = identity::find(presented?, &snapshot, clock::now(), record)?;
+    let presented = presented?;
+    if !passage.worker.shared.is_ready() {
+        // A revocation may have been missed: nobody is let in on a view that old.
+        return Err(Refusal::new(Code::Unavailable, "the store cannot be read, try again").retry_after_secs(1));
+    }
+    let identity = identity::find(presented, &snapshot, clock::now(), record)?;
     policy::decide(identity, route, record).map(Access::Keyed)
 }
 

@@ -1,6 +1,8 @@
 //! The road from one end to the other, over real sockets.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keymoat_core::record::{Outcome, Protocol};
@@ -161,6 +163,24 @@ fn a_key_without_the_route_s_scope_is_forbidden() {
     stand.know(&stand.key, &Stand::a_key("key_one", Scopes::from_words(["events"])));
     assert!(stand.fetch("/demo/echo", &format!("X-API-Key: {}\r\n", stand.key)).starts_with("HTTP/1.1 403 "));
     assert!(stand.fetch("/api/events", &format!("X-API-Key: {}\r\n", stand.key)).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn nobody_new_is_let_in_while_the_view_of_the_store_is_too_old() {
+    let stand = Stand::start();
+    let fresh = Arc::new(AtomicBool::new(true));
+    let view = fresh.clone();
+    stand.running.as_ref().expect("running").ready_while(move || view.load(Ordering::Relaxed));
+    let key = format!("X-API-Key: {}\r\n", stand.key);
+    let (_, mut session) = stand.open_websocket("/demo/ws", &key);
+    fresh.store(false, Ordering::Relaxed);
+    let answer = stand.fetch("/demo/echo", &key);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(stand.fetch("/keymoat/readyz", "").starts_with("HTTP/1.1 503 "));
+    session.write_all(&frame(1, b"goes on")).expect("sent");
+    assert_eq!(read_frame(&mut session), (1, b"goes on".to_vec()));
+    fresh.store(true, Ordering::Relaxed);
+    assert!(stand.fetch("/demo/echo", &key).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
