@@ -10,4 +10,5 @@ mod keys;
 mod reload;
 mod serve;
 mod tidy;
+mod upstream_test;
 mod upstreams;
