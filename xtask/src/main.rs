@@ -3,6 +3,7 @@
 
 mod bench;
 mod canary;
+mod container;
 mod demo;
 mod emulator;
 mod gateway;

@@ -36,11 +36,11 @@ impl Store<'_> {
     }
 
     /// Makes a virtual environment of the PyPI packages that `requirements` names, unless it is there, and returns its Python.
-    pub(crate) fn venv(&self, version: &str, requirements: &Path) -> Result<PathBuf> {
-        let folder = self.folder.join(format!("venv-{version}"));
+    pub(crate) fn venv(&self, name: &str, requirements: &Path) -> Result<PathBuf> {
+        let folder = self.folder.join(format!("venv-{name}"));
         let python = folder.join("bin/python");
         self.once(&folder, requirements, || {
-            println!("installs PyPI packages of google-genai {version}");
+            println!("installs PyPI packages of `{name}`");
             self.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
             let mut pip = Command::new(&python);
             self.run(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))

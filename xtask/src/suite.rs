@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+use crate::container;
 use crate::machine::{self, Need};
 use crate::process::{self, Ended};
 use crate::report::{self, Findings};
@@ -24,6 +25,8 @@ pub(crate) enum Suite {
     Clippy,
     /// The API documentation has no warning.
     Docs,
+    /// The Dockerfile passes its linter.
+    Container,
     /// Unit, integration and documentation tests of every crate.
     Rust,
     /// Google's unmodified Python SDKs through the gateway.
@@ -52,6 +55,7 @@ impl Suite {
     fn limit(self) -> Duration {
         let minutes = match self {
             Self::Fmt => 2,
+            Self::Container => 5,
             Self::Clippy | Self::Docs => 15,
             Self::Rust => 30,
             Self::Python | Self::Node | Self::Browser => 15,
@@ -64,7 +68,7 @@ impl Suite {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy],
             Self::Docs | Self::Rust => &[],
-            Self::Python => &[Need::Python],
+            Self::Container | Self::Python => &[Need::Python],
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
         }
@@ -77,6 +81,7 @@ impl Suite {
             Self::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
             Self::Docs => cargo(&["doc", "--workspace", "--no-deps", "--quiet"]),
             Self::Rust => rust(place),
+            Self::Container => container::lint(place),
             Self::Python => sdk::python(place),
             Self::Node => sdk::node(place),
             Self::Browser => sdk::browser(place),
@@ -87,7 +92,7 @@ impl Suite {
 /// Prints the names of all suites and what they prove.
 pub(crate) fn list() {
     for suite in Suite::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
-        println!("{:<8} {}", suite.get_name(), suite.get_help().cloned().unwrap_or_default());
+        println!("{:<9} {}", suite.get_name(), suite.get_help().cloned().unwrap_or_default());
     }
 }
 

@@ -33,3 +33,4 @@ pub use gateway::{Gateway, Running, StartError};
 pub use ledger::Records;
 pub use plan::PlanError;
 pub use upstream::TargetError;
+pub use upstream::probe::{Answer, Certificate, Missed, Probe, probe};

@@ -45,6 +45,12 @@ pub(super) async fn dial(
 }
 
 async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, Spoken), Failure> {
+    let stream = reach(target).await?;
+    secure(target, purpose, stream).await
+}
+
+/// Resolves, checks and connects, without TLS.
+pub(super) async fn reach(target: &Target) -> Result<TcpStream, Failure> {
     let (name, origin) = (&target.upstream.name, &target.upstream.origin);
     let unreachable = |error: io::Error| Failure::Connect(name.clone(), error.to_string());
     let found = lookup_host((origin.host.as_str(), origin.port)).await.map_err(unreachable)?;
@@ -55,6 +61,15 @@ async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, S
     };
     let stream = connect_to_one(addresses).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
+}
+
+/// Shakes hands where the upstream is spoken to over TLS.
+pub(super) async fn secure(
+    target: &Target,
+    purpose: Purpose,
+    stream: TcpStream,
+) -> Result<(UpstreamStream, Spoken), Failure> {
     let Some(tls) = &target.tls else {
         let prior_knowledge = purpose == Purpose::Http && target.upstream.http == UpstreamHttp::Http2;
         let spoken = if prior_knowledge { Spoken::Http2 } else { Spoken::Http1 };
@@ -64,7 +79,7 @@ async fn connect(target: &Target, purpose: Purpose) -> Result<(UpstreamStream, S
     let stream = connector
         .connect(tls.name.clone(), stream)
         .await
-        .map_err(|error| Failure::Tls(name.clone(), error.to_string()))?;
+        .map_err(|error| Failure::Tls(target.name().clone(), error.to_string()))?;
     let spoken = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Spoken::Http2 } else { Spoken::Http1 };
     Ok((MaybeTls::Tls(Box::new(stream)), spoken))
 }

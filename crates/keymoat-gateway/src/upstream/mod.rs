@@ -3,6 +3,7 @@
 mod connect;
 mod inject;
 mod pool;
+pub(crate) mod probe;
 mod request;
 mod websocket;
 

@@ -20,6 +20,7 @@ use super::connect::{Purpose, Spoken, dial};
 use super::{Failure, Link};
 use crate::body::{ToUpstream, Uploaded};
 use crate::executor::LocalExecutor;
+use crate::stream::UpstreamStream;
 
 /// Idle connections kept per thread and upstream.
 const IDLE_MAX: usize = 64;
@@ -138,6 +139,16 @@ impl Link {
         request: Request<ToUpstream>,
     ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
         let (stream, spoken) = dial(&self.target, Purpose::Http, &self.limits).await?;
+        self.send_over(stream, spoken, request).await
+    }
+
+    /// Sends a request in origin form as the first one of a new connection.
+    pub(super) async fn send_over(
+        &self,
+        stream: UpstreamStream,
+        spoken: Spoken,
+        request: Request<ToUpstream>,
+    ) -> Result<(Response<Incoming>, Option<Lent>), Failure> {
         let io = TokioIo::new(stream);
         match spoken {
             Spoken::Http1 => {

@@ -10,6 +10,7 @@ mod serve;
 mod store;
 mod store_choice;
 mod upstream;
+mod upstream_test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -49,6 +50,11 @@ enum Command {
     Completion(completion::Arguments),
 }
 
+/// What a command found out, when it is not well. It has done its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Found(String);
+
 /// Does what the command line asks for.
 pub(crate) fn run() -> ExitCode {
     let done = match CommandLine::parse().command {
@@ -77,6 +83,9 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Found>() {
+        return FOUND_OR_REFUSED;
+    }
     match error.downcast_ref::<StoreError>() {
         Some(
             StoreError::KeyUnknown
@@ -149,6 +158,7 @@ mod tests {
     fn what_was_refused_is_told_from_what_could_not_run() {
         assert_eq!(exit_code(&StoreError::KeyUnknown.into()), 1);
         assert_eq!(exit_code(&anyhow::Error::from(StoreError::KeyUnknown).context("revoking")), 1);
+        assert_eq!(exit_code(&Found("x".to_owned()).into()), 1);
         assert_eq!(exit_code(&StoreError::Random.into()), 2);
         assert_eq!(exit_code(&anyhow::anyhow!("x")), 2);
     }

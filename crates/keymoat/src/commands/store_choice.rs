@@ -1,11 +1,11 @@
 //! Which store a command works on, and how it is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keymoat_store::Store;
 
 use super::remark;
-use crate::config::{self, StoreConfig};
+use crate::config::{self, DEFAULT_FILE, StoreConfig};
 
 /// Which store a command works on.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,11 @@ pub(crate) struct StoreChoice {
 }
 
 impl StoreChoice {
+    /// The configuration's file, whether it is there or not.
+    pub(crate) fn file(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
     /// What is known of the store, before it is opened.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `keymoat upstream`: keeps the real API keys of upstreams, sealed, in the store.
+//! `keymoat upstream`: keeps the real API keys of upstreams, sealed, in the store, and tries them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use keymoat_store::SealedSecret;
 use serde::Serialize;
 
 use super::store_choice::{StoreChoice, open, open_existing};
-use super::{print, remark, table, to_json};
+use super::{print, remark, table, to_json, upstream_test};
 use crate::config::{self, StoreConfig};
 use crate::output::time::{now, rfc3339};
 use crate::process;
 
-/// Seals, lists, replaces and removes the real API keys of upstreams.
+/// Seals, lists, replaces, removes and tries the real API keys of upstreams.
 ///
 /// A sealed secret is encrypted in the store and can be opened with the master key only; no command shows it. An
 /// `[upstream.NAME]` without `secret` uses the one of its name.
@@ -41,6 +41,7 @@ enum Action {
         /// The NAME of [upstream.NAME].
         name: String,
     },
+    Test(upstream_test::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let removed = open_existing(&config, first)?.remove_secret(name, now())?;
             (removed, "removed. Revoke it at its provider, if nobody needs it any more")
         }
+        Action::Test(test) => return upstream_test::run(test, &arguments.store, &config, arguments.json),
         Action::List => {
             let secrets = open_existing(&config, first)?.sealed_secrets()?;
             let json = || to_json(&secrets.iter().map(Shown::of).collect::<Vec<_>>());

@@ -84,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) upstreams: Vec<Upstream>,
     /// Where the secrets that the configuration names come from, by upstream.
     pub(crate) secret_references: BTreeMap<String, Reference>,
+    /// What each of them speaks, by its preset.
+    pub(crate) dialects: BTreeMap<String, Dialect>,
     /// Which requests go to which of them.
     pub(crate) routes: Vec<Route>,
     /// Limits and deadlines.
@@ -281,6 +283,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         store_dir,
         upstreams,
         secret_references,
+        dialects: dialects.into_iter().map(|(name, dialect)| (name.to_owned(), dialect)).collect(),
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),

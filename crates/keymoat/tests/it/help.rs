@@ -18,6 +18,7 @@ fn the_help_of_every_command_is_reviewed() {
     insta::assert_snapshot!("help_key_create", help(&["key", "create", "--help"]));
     insta::assert_snapshot!("help_config_show", help(&["config", "show", "--help"]));
     insta::assert_snapshot!("help_upstream_add", help(&["upstream", "add", "--help"]));
+    insta::assert_snapshot!("help_upstream_test", help(&["upstream", "test", "--help"]));
     insta::assert_snapshot!("help_store_backup", help(&["store", "backup", "--help"]));
 }
 

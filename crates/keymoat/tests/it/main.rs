@@ -11,4 +11,5 @@ mod keys;
 mod reload;
 mod serve;
 mod tidy;
+mod upstream_test;
 mod upstreams;

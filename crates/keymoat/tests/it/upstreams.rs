@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::canary::search::Searcher;
 use crate::harness::{Folder, Keymoat, request, told};
 
-const CANARY: &str = "AIza-canary-of-the-provider-0123456789";
+pub(crate) const CANARY: &str = "AIza-canary-of-the-provider-0123456789";
 
 /// Runs a command that must succeed, with these variables, and gives its standard output; no output holds the canary.
 fn well(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -30,7 +30,7 @@ fn refused(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)], code
 }
 
 /// Whether the canary, or half of it, is there in any spelling.
-fn holds_canary(text: &[u8]) -> bool {
+pub(crate) fn holds_canary(text: &[u8]) -> bool {
     !Searcher::new(&[("secret", CANARY)]).find(text).is_empty()
 }
 
