@@ -24,8 +24,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use keymoat_core::Route;
 use keymoat_core::network::{Network, UnknownNetwork};
+use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
 use keymoat_store::MasterKey;
@@ -227,6 +227,11 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// What an upstream speaks by its preset.
+fn dialect_of(preset: Option<Preset>) -> Dialect {
+    preset.map_or(Dialect::Generic, |preset| preset.dialect)
+}
+
 fn read(name: String, text: String, base: &Path, environment: &Environment) -> Result<Config, Problems> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     let file = source.read()?;
@@ -283,7 +288,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         store_dir,
         upstreams,
         secret_references,
-        dialects: dialects.into_iter().map(|(name, dialect)| (name.to_owned(), dialect)).collect(),
+        dialects: presets.iter().map(|(name, preset)| ((*name).to_owned(), dialect_of(*preset))).collect(),
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
