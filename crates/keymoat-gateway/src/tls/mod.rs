@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_speaks_nothing_newer_than_tls_1_1_is_told_that_its_version_is_refused() {
+    fn g85_a_client_that_speaks_nothing_newer_than_tls_1_1_is_told_that_its_version_is_refused() {
         let (_dir, server) = prepared_at(now());
         // A fatal alert `protocol_version` (RFC 8446 section 6.2).
         for minor in [0, 1, 2] {

@@ -66,7 +66,7 @@ fn a_plan_that_does_not_fit_changes_nothing_and_a_new_address_waits_for_a_restar
 }
 
 #[test]
-fn a_hundred_reloads_under_load_drop_no_session_and_no_request() {
+fn h97_a_hundred_reloads_under_load_drop_no_session_and_no_request() {
     let stand = Stand::start();
     let key = format!("X-API-Key: {}\r\n", stand.key);
     let (_, mut session) = stand.open_websocket("/demo/ws", &key);

@@ -285,7 +285,7 @@ async fn one_stream_s_websocket_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_host_than_the_handshake_s_is_misdirected() {
+async fn g87_a_request_for_another_host_than_the_handshake_s_is_misdirected() {
     let front = front();
     let mut sender = front.connect().await;
     let key = [("x-api-key", front.stand.key.as_str())];
@@ -395,7 +395,7 @@ async fn an_idle_http_2_connection_is_ended_and_what_is_open_on_it_is_not() {
 }
 
 #[tokio::test]
-async fn a_tls_handshake_that_does_not_end_is_given_up() {
+async fn g86_a_tls_handshake_that_does_not_end_is_given_up() {
     let front = front_with(Limits { tls_handshake: Duration::from_millis(150), ..Limits::default() });
     let mut stream = TcpStream::connect(front.tls).await.expect("it listens");
     let mut nothing = Vec::new();

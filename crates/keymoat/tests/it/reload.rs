@@ -86,7 +86,7 @@ fn an_edited_route_is_in_force_while_a_websocket_stays_open() {
 }
 
 #[test]
-fn a_wrong_edit_changes_nothing_and_the_log_says_where_and_why() {
+fn h98_a_wrong_edit_changes_nothing_and_the_log_says_where_and_why() {
     let stand = Stand::start("");
     let wrong = configuration(&stand.emulated, "/api/*", "").replace("upstream = \"demo\"", "upstream = \"dmo\"");
     stand.write("keymoat.toml", &wrong);
@@ -160,7 +160,7 @@ fn vouched_for(address: &str, ca: &Path) -> bool {
 }
 
 #[test]
-fn a_replaced_certificate_is_presented_and_a_pair_that_does_not_fit_is_not() {
+fn g88_a_replaced_certificate_is_presented_and_a_pair_that_does_not_fit_is_not() {
     let certificates = tempfile::tempdir().expect("a folder");
     let (one, two) = (pair(&certificates.path().join("1")), pair(&certificates.path().join("2")));
     let read = |path: &Path| std::fs::read_to_string(path).expect("readable");

@@ -149,7 +149,7 @@ fn a_revoked_key_is_refused_and_its_sessions_end() {
 }
 
 #[test]
-fn it_is_not_ready_while_the_store_cannot_be_read() {
+fn nobody_is_let_in_while_the_store_cannot_be_read() {
     let keymoat = Keymoat::first_run();
     let until_ready = |status: &str| {
         let deadline = Instant::now() + PATIENCE;
@@ -163,9 +163,10 @@ fn it_is_not_ready_while_the_store_cannot_be_read() {
     let at = |name: &str| keymoat.folder.path().join(name);
     std::fs::rename(at(file), at(moved)).expect("moved");
     until_ready("503");
-    until_answered(&keymoat, &keymoat.demo_key(), "200");
+    until_answered(&keymoat, &keymoat.demo_key(), "503");
     std::fs::rename(at(moved), at(file)).expect("moved back");
     until_ready("200");
+    until_answered(&keymoat, &keymoat.demo_key(), "200");
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn a_signal_lets_what_runs_come_to_its_end() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn h100_a_second_signal_ends_at_once() {
     let mut keymoat = Keymoat::first_run();
     let stream = event_stream(&keymoat, &keymoat.demo_key(), 100_000);
     keymoat.signal(Signal::TERM);
