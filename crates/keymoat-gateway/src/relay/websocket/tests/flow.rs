@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 
 use super::super::leg::Leg;
 use super::*;
@@ -94,6 +94,33 @@ async fn one_byte_reads_and_writes_change_nothing() {
     assert_eq!(closed.0, 4322);
     let end = Scenario::end_of(relay).await;
     assert_eq!((end.close_code, end.messages_in, end.bytes_in), (Some(4321), 1, 201));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_hold_bytes_back_until_they_are_flushed_are_flushed() {
+    let (client, client_end) = duplex(64);
+    let (upstream, upstream_end) = duplex(64);
+    let relay = tokio::spawn(async move {
+        let client = End { stream: BufStream::with_capacity(10, 4096, client_end), already_read: Bytes::new() };
+        let upstream = End { stream: BufStream::with_capacity(10, 4096, upstream_end), already_read: Bytes::new() };
+        relay(client, upstream, &Limits::default(), &SessionControl::default(), Dialect::Generic).await
+    });
+    let mut client = Peer { stream: client, key: Some(KEY) };
+    let mut upstream = Peer { stream: upstream, key: None };
+    let began = tokio::time::Instant::now();
+    for size in [1, 50, 500, 5000] {
+        let text = "x".repeat(size);
+        tokio::join!(client.text(&text), upstream.expect_text(&text));
+        tokio::join!(upstream.text(&text), client.expect_text(&text));
+    }
+    client.send(true, Opcode::Ping, b"p").await;
+    assert_eq!(client.frame().await.unwrap().opcode, Opcode::Pong);
+    client.close(1000, "").await;
+    assert_eq!(upstream.closed().await.0, 1000);
+    upstream.close(1000, "").await;
+    assert_eq!(client.closed().await.0, 1000);
+    assert_eq!(Scenario::end_of(relay).await.messages_in, 4);
+    assert!(began.elapsed() < Duration::from_secs(1), "nothing waited for a timer");
 }
 
 #[test]

@@ -203,3 +203,25 @@ async fn b34_a_slow_client_is_not_ended_and_its_silence_does_not_count() {
     drop(client);
     assert!(Scenario::end_of(relay).await.messages_out >= 99);
 }
+
+#[tokio::test(start_paused = true)]
+async fn b36_a_side_that_was_held_back_is_pinged_again_afterwards() {
+    let Scenario { mut client, mut upstream, relay, .. } = Scenario::start();
+    let flood = tokio::spawn(async move {
+        for _ in 0..100 {
+            upstream.send(true, Opcode::Binary, &[1; 4096]).await;
+        }
+        upstream
+    });
+    // The client reads nothing for a while, so that the upstream is not read either.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let began = Instant::now();
+    for _ in 0..100 {
+        while client.frame().await.unwrap().opcode != Opcode::Binary {}
+    }
+    let upstream = flood.await.unwrap();
+    assert_eq!(answer_pings(client, Duration::ZERO).await.0, 1014);
+    assert_eq!(began.elapsed().as_secs(), 60);
+    assert_eq!(Scenario::end_of(relay).await.closed_by, Side::Upstream);
+    drop(upstream);
+}
