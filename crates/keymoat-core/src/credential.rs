@@ -137,7 +137,10 @@ fn check_alike(first: &Found, others: &[Found], route: &Route, advice: &hint::Ad
     let stale_may_differ = matches!(route.query, QueryPolicy::Warn | QueryPolicy::Allow) && !first.is_in_query();
     for other in others {
         if !(other.credential.matches(&first.credential) || stale_may_differ && other.is_in_query()) {
-            return Err(Refusal::new(Code::CredentialAmbiguous, format!("two different credentials: {advice}")));
+            return Err(Refusal::new(
+                Code::CredentialAmbiguous,
+                format!("two different credentials: keep one and {advice}"),
+            ));
         }
     }
     Ok(())
