@@ -47,7 +47,7 @@ pub enum Code {
     RequestTimeout,
     /// The body is larger than the route takes.
     BodyTooLarge,
-    /// The URL is longer than 8 KiB.
+    /// The URL is longer than the limit, 8 KiB by default.
     UrlTooLong,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
@@ -55,7 +55,7 @@ pub enum Code {
     HostMisdirected,
     /// A WebSocket version other than 13 (RFC 6455 section 4.4).
     WebsocketVersion,
-    /// The header block is larger than 16 KiB or has more than 100 fields.
+    /// The header block is larger than the limits allow: 16 KiB and 100 fields by default.
     HeadTooLarge,
     /// The upstream answered in a way that cannot be passed on, or its certificate is not trusted.
     UpstreamFailed,

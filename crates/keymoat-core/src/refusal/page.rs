@@ -99,7 +99,10 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "Send the whole head at once. If the network is that slow, raise `limits.head`.",
         ),
         Code::BodyTooLarge => ("The body is larger than the route takes.", "Send less, or in parts."),
-        Code::UrlTooLong => ("The URL is longer than 8 KiB.", "Move data from the query into the body."),
+        Code::UrlTooLong => (
+            "The URL is longer than `limits.url_bytes_max`, 8 KiB by default.",
+            "Move data from the query into the body.",
+        ),
         Code::ExpectationFailed => {
             ("The request has an `Expect` header other than `100-continue`.", "Leave the header out.")
         }
@@ -112,7 +115,8 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "Use a WebSocket library that speaks RFC 6455.",
         ),
         Code::HeadTooLarge => (
-            "The header block is larger than 16 KiB or has more than 100 fields. Large cookies are the usual cause.",
+            "The header block is larger than `limits.head_bytes_max` (16 KiB by default) or has more fields than\n\
+             `limits.head_fields_max` (100). Large cookies are the usual cause.",
             "Send fewer or smaller headers.",
         ),
         Code::UpstreamFailed => (
