@@ -18,7 +18,7 @@ use keymoat_core::{Mask, Masking};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
-use crate::session::SessionGuard;
+use crate::session::{SessionControl, SessionGuard};
 use crate::upstream::Lent;
 
 /// A body could not be passed on to its end. The connection that carries it is broken off, so that nobody takes a
@@ -28,6 +28,9 @@ pub(crate) enum BodyError {
     /// Silence for longer than the limit.
     #[error("the body paused for longer than {0:?}")]
     Idle(Duration),
+    /// The client took nothing for longer than the limit.
+    #[error("the client took nothing of the body for {0:?}")]
+    Stalled(Duration),
     /// The session was ended from outside: revoked or draining.
     #[error("the session was ended: {0}")]
     Ended(Refusal),
@@ -238,6 +241,21 @@ impl ToClient {
     pub(crate) const fn empty() -> Self {
         Self::Own(None)
     }
+
+    /// The handle of the session that it is, if it is one.
+    pub(crate) fn session(&self) -> Option<&SessionControl> {
+        match self {
+            Self::Own(_) => None,
+            Self::Relayed(relayed) => relayed.session.as_ref().map(SessionGuard::control),
+        }
+    }
+
+    /// Notes that it is dropped before its end.
+    pub(crate) fn give_up(&mut self, error: &BodyError) {
+        if let Self::Relayed(relayed) = self {
+            relayed.break_off(error);
+        }
+    }
 }
 
 impl Relayed {
@@ -277,10 +295,15 @@ impl Relayed {
         let record = &mut self.ledger.record;
         record.cause = Some(error.to_string());
         record.outcome = Outcome::Failed;
-        if let BodyError::Ended(refusal) = error {
-            record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
-            record.code = Some(refusal.code);
-            record.closed_by = Some(Side::Keymoat);
+        match error {
+            BodyError::Ended(refusal) => {
+                record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
+                record.code = Some(refusal.code);
+                record.closed_by = Some(Side::Keymoat);
+            }
+            // The client's doing, as when it goes away.
+            BodyError::Stalled(_) => record.outcome = Outcome::Aborted,
+            BodyError::Idle(_) | BodyError::Connection(_) => {}
         }
     }
 

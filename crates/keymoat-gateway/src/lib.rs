@@ -15,6 +15,7 @@ mod gateway;
 mod ledger;
 mod memory;
 mod opening;
+mod outflow;
 mod own;
 mod passage;
 mod peer;

@@ -18,6 +18,7 @@ mod relay;
 mod reload;
 mod road;
 mod scripted;
+mod slow_readers;
 mod smuggling;
 mod stand;
 mod tls_and_http2;
