@@ -13,6 +13,7 @@ mod forwarded;
 pub mod gated;
 mod gateway;
 mod ledger;
+mod masked;
 mod memory;
 mod opening;
 mod outflow;

@@ -9,6 +9,7 @@ use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
+use crate::masked::Coding;
 use crate::passage::Passage;
 use crate::peer::Peer;
 
@@ -21,7 +22,10 @@ pub(crate) fn for_http(
     access: &Access,
     body: ToUpstream,
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (method, headers, uri) = rebuild(link, head, path, passage, access)?;
+    let (method, mut headers, uri) = rebuild(link, head, path, passage, access)?;
+    if link.target.upstream.secret.is_some() {
+        narrow_codings(&mut headers);
+    }
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -78,6 +82,18 @@ fn rebuild(
     let uri = Uri::try_from(format!("{}{path}{mark}{query}", upstream.path_prefix))
         .map_err(|_| Refusal::new(Code::RequestInvalid, "the path or query cannot be sent on: encode it"))?;
     Ok((head.method, headers, uri))
+}
+
+/// Asks for codings alone in which a failure can be looked through for the secret.
+fn narrow_codings(headers: &mut HeaderMap) {
+    let lines: Vec<&str> =
+        headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok()).collect();
+    // A client that says nothing gets no coding from any server there is.
+    if !headers.contains_key(header::ACCEPT_ENCODING) {
+        return;
+    }
+    let acceptable = Coding::acceptable(&lines.join(","));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::try_from(acceptable).expect("parts of header values"));
 }
 
 /// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
