@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keymoat_store::{SecretChange, SecretState, Store};
 
-use crate::config::{Config, Problem, Problems, secret_in_plain_text};
+use crate::config::{Config, Problem, Problems, check_secret, secret_in_plain_text};
 
 /// The upstreams that take their secret from the store, each with the version that it has, if it has one.
 pub(crate) type Taken = BTreeMap<Arc<str>, Option<u32>>;
@@ -38,6 +38,12 @@ pub(crate) fn take(config: &mut Config, store: &Store) -> anyhow::Result<Taken> 
             }
             Ok(opened) => opened,
         };
+        if let Some((_, secret)) = &opened
+            && let Err(message) = check_secret(name, secret)
+        {
+            problems.push(Problem::overall(message));
+            continue;
+        }
         taken.insert(Arc::clone(name), opened.as_ref().map(|(version, _)| *version));
         upstream.secret = opened.map(|(_, secret)| secret);
         config.warnings.extend(secret_in_plain_text(upstream));

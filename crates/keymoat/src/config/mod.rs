@@ -50,7 +50,7 @@ pub(crate) use self::store::{
     of_configuration as store_of_configuration,
 };
 pub(crate) use self::tls::Tls;
-pub(crate) use self::upstream::secret_in_plain_text;
+pub(crate) use self::upstream::{check_secret, secret_in_plain_text};
 pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
@@ -166,6 +166,7 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
     config.watched.note(secret_file);
     let (secret, warning) = secret_from(secret_file)?;
+    check_secret(word, &secret).map_err(anyhow::Error::msg)?;
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
         upstream.secret = Some(secret);
