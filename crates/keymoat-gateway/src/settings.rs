@@ -149,7 +149,8 @@ pub struct Limits {
     pub websocket_idle: Duration,
     /// How often a WebSocket client is pinged.
     pub ping_every: Duration,
-    /// How long one write may be stalled by a peer that does not read.
+    /// How long one write may be stalled by a peer that does not read. Over HTTP/2, how long 16 KiB of an answer may wait
+    /// for their client to take them.
     pub write_stall: Duration,
     /// How long to wait for the peer's answer to a close frame.
     pub close_wait: Duration,
