@@ -12,9 +12,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::gated::Gated;
+use crate::memory::Pressure;
 use crate::outflow::{Outflow, Outgoing, Streams};
 use crate::peer::Peer;
 use crate::serve;
@@ -30,6 +32,11 @@ pub(crate) type GatedClient = Gated<Unstalled<ClientStream>>;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// How many headers hyper takes unasked. To name a number costs thousands of instructions a request.
 const HYPER_FIELDS_MAX: usize = 100;
+
+/// Streams of one HTTP/2 connection that its client has reset before they were looked at (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams of one HTTP/2 connection that were reset for its client's mistakes.
+const ERROR_RESETS_MAX: usize = 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
@@ -107,13 +114,18 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
     let limits = worker.shared.plan.load().limits;
     let requests = Rc::new(Cell::new(0_u64));
+    // Memory is: nothing that is open ends, but no more requests are taken.
+    let tight = Rc::new(Notify::new());
     let service = {
-        let (worker, requests) = (worker.clone(), requests.clone());
+        let (worker, requests, tight) = (worker.clone(), requests.clone(), tight.clone());
         service_fn(move |request: Request<Incoming>| {
             requests.set(requests.get() + 1);
-            let (worker, peer) = (worker.clone(), peer.clone());
+            let (worker, peer, tight) = (worker.clone(), peer.clone(), tight.clone());
             async move {
                 let answer = serve::serve_http2(&worker, &peer, request).await;
+                if worker.pressure() >= Pressure::Lean {
+                    tight.notify_one();
+                }
                 Ok::<_, Infallible>(Outgoing::http2(answer, &Outflow::of_stream()))
             }
         })
@@ -124,6 +136,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         tokio::select! {
             () = worker.draining() => {}
             () = no_more_requests(&requests, limits.keep_alive) => {}
+            () = tight.notified() => {}
         }
     };
     let leaving = Cell::new(false);
@@ -200,12 +213,21 @@ fn http2_builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
         .initial_stream_window_size(limits.http2_stream_window)
         .initial_connection_window_size(limits.http2_connection_window)
         .max_frame_size(16 * 1024)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(header_list_bytes_max(limits))
         .max_send_buf_size(64 * 1024)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(1024)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
         .keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(Duration::from_secs(20))
         .enable_connect_protocol();
     builder
+}
+
+/// The bound of h2, which answers 431 without a word. It holds whatever the road takes, so that the road itself refuses what
+/// is a little larger: with a reason and a record. RFC 9113 section 6.5.2 counts 32 bytes for each field.
+fn header_list_bytes_max(limits: &Limits) -> u32 {
+    const PSEUDO_HEADERS: usize = 5;
+    let fields = (limits.head_fields_max + PSEUDO_HEADERS + 1) * 32;
+    let names = 64;
+    u32::try_from(limits.head_bytes_max + limits.url_bytes_max + fields + names).unwrap_or(u32::MAX)
 }

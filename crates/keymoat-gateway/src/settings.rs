@@ -110,7 +110,7 @@ pub enum UpstreamHttp {
 /// Limits and deadlines, with the defaults that `Limits::default()` gives.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, over all threads; one more is answered 503 before anything is read.
+    /// Connections at once, over all threads; one more is answered 503, whatever it asks for.
     pub connections_max: usize,
     /// Sessions at once, over all threads: WebSockets and event streams. HTTP/2 carries many in one connection.
     pub sessions_max: usize,

@@ -275,7 +275,7 @@ fn an_overload_may_be_read_by_listed_pages_and_by_no_others() {
     stand.running.as_ref().expect("running").reload(settings).expect("it fits");
     wait_until(|| {
         let mut stream = stand.connect();
-        let _ = stream.write_all(b"GET /keymoat/livez HTTP/1.1\r\nHost: a\r\n\r\n");
+        let _ = stream.write_all(b"GET /keymoat/readyz HTTP/1.1\r\nHost: a\r\n\r\n");
         read_head(&mut stream).starts_with("HTTP/1.1 503 ")
     });
     let mut ask = |method: &str, path: &str, headers: &str| {
