@@ -169,10 +169,13 @@ fn the_configuration_in_force_is_shown_with_its_sources_and_without_its_secrets(
         "data = \"0.0.0.0:8080\" # keymoat.toml:3:8",
         "mode = \"behind_proxy\" # keymoat.toml:6:8",
         "url = \"https://generativelanguage.googleapis.com\" # preset gemini",
-        "secret = \"[set, from ${file:./gemini}]\" # keymoat.toml:11:10",
-        "secret = \"[set, from ${file:backend_key}]\" # keymoat.toml:13:10",
-        "secret = \"[set]\" # environment variable API_KEYS",
-        "query = \"warn\" # environment variables of the backend",
+        "secret = \"${file:gemini}\" # keymoat.toml:11:10",
+        "secret = \"${file:backend_key}\" # keymoat.toml:13:10",
+        "# [key.env_1]",
+        "# secret = # environment variable API_KEYS: not shown",
+        "query = \"warn\" # environment variable API_KEYS",
+        "tokens = { live_max = \"30m\", uses_max = 10 } # keymoat.toml:18:10",
+        "# master_key = # default: `./.keymoat/master.key`, made with the store",
         "drain = \"5s\" # environment variable KEYMOAT__LIMITS__DRAIN",
         "keep_alive = \"75s\" # default",
     ] {
@@ -182,6 +185,25 @@ fn the_configuration_in_force_is_shown_with_its_sources_and_without_its_secrets(
     for secret in ["canary", "the-key-of-the-backend", &emulated.key()] {
         assert!(!stdout.contains(secret) && !stderr.contains(secret), "{secret} is shown");
     }
+    // What is shown is a configuration itself, and flags go before everything.
+    folder.write("shown.toml", &stdout);
+    let again = ["config", "show", "shown.toml", "--listen", "127.0.0.1:9", "--log", "debug", "--log-format", "json"];
+    let (code, stdout, stderr) = told(&folder.run(&again));
+    assert_eq!(code, Some(0), "{stderr}");
+    for line in [
+        "data = \"127.0.0.1:9\" # flag --listen",
+        "level = \"debug\" # flag --log",
+        "format = \"json\" # flag --log-format",
+        "secret = \"${file:backend_key}\" # shown.toml:",
+    ] {
+        let shown = stdout.lines().map(|shown| shown.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(shown.into_iter().any(|shown| shown.starts_with(line)), "{line} is not in\n{stdout}");
+    }
+    let preset = ["config", "show", "--preset", "gemini", "--secret-file", "gemini"];
+    let (_, stdout, _) = told(&folder.run(&preset));
+    assert!(stdout.contains("secret = \"${file:gemini}\"") && stdout.contains("# flag --secret-file"), "{stdout}");
+    assert!(stdout.contains("preset = \"gemini\"") && stdout.contains("# flag --preset"), "{stdout}");
+    assert!(!stdout.contains(&emulated.key()));
     let (code, stdout, _) = told(&folder.run(&["config", "show", "--preset", "openai", "--json"]));
     assert_eq!(code, Some(0));
     let shown: Vec<serde_json::Value> = serde_json::from_str(&stdout).expect("JSON");
