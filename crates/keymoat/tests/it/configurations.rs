@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use crate::harness::{Emulated, Folder, Keymoat, request, status, told};
 
-/// A voice app behind a platform's TLS, as the plan has it; the emulator takes Google's place.
-fn voice(folder: &Folder, emulated: &Emulated) {
-    folder.write("gemini", &emulated.key());
-    folder.write("backend_key", "the-key-of-the-backend-1");
-    let text = r#"
+/// A voice app behind a platform's TLS, as the plan has it.
+pub(crate) const VOICE: &str = r#"
 [listen]
 data = "0.0.0.0:8080"
 trusted_proxies = ["10.0.0.0/8"]
@@ -27,7 +24,32 @@ upstream = "gemini"
 origins = ["https://app.example"]
 tokens = { uses_max = 10, live_max = "30m" }
 "#;
-    folder.write("keymoat.toml", text);
+
+/// A service that takes keys in its URLs, as the plan has it.
+pub(crate) const KEYS_IN_URLS: &str = r#"
+[tls]
+mode = "provided"
+cert = "crt"
+key = "key"
+[store]
+url = "${file:database_url}"
+[upstream.events]
+url = "https://events.internal"
+secret = "${file:events}"
+inject = "header:X-API-Key"
+[route.events]
+upstream = "events"
+paths = ["/api/*", "/ws/*"]
+carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
+query = "warn"               # refuse | tokens | warn | allow
+sunset = 2027-03-01
+"#;
+
+/// The voice app; the emulator takes Google's place.
+fn voice(folder: &Folder, emulated: &Emulated) {
+    folder.write("gemini", &emulated.key());
+    folder.write("backend_key", "the-key-of-the-backend-1");
+    folder.write("keymoat.toml", VOICE);
 }
 
 #[test]
@@ -102,7 +124,7 @@ fn a_key_that_leaves_the_file_is_refused_and_its_sessions_end() {
     assert_eq!((status_of("the-key-of-the-first-client"), status_of("the-key-of-the-second-client")), (401, 200));
 }
 
-/// A service that takes keys in its URLs, as the plan has it; the emulator takes its place.
+/// The emulator takes the service's place.
 #[test]
 fn a_service_with_keys_in_its_urls_is_served_and_its_clients_are_told_until_when() {
     let emulated = Emulated::start();
@@ -112,25 +134,7 @@ fn a_service_with_keys_in_its_urls_is_served_and_its_clients_are_told_until_when
     folder.write("key", &pem);
     folder.write("events", &emulated.key());
     folder.write("database_url", "sqlite:kept\n");
-    let text = r#"
-[tls]
-mode = "provided"
-cert = "crt"
-key = "key"
-[store]
-url = "${file:database_url}"
-[upstream.events]
-url = "https://events.internal"
-secret = "${file:events}"
-inject = "header:X-API-Key"
-[route.events]
-upstream = "events"
-paths = ["/api/*", "/ws/*"]
-carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
-query = "warn"               # refuse | tokens | warn | allow
-sunset = 2027-03-01
-"#;
-    folder.write("keymoat.toml", text);
+    folder.write("keymoat.toml", KEYS_IN_URLS);
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let (_, stdout, stderr) = told(&folder.run(&["key", "create", "client", "--scope", "events"]));

@@ -17,7 +17,7 @@ pub(crate) struct Limits {
     /// Bounds WebSockets and event streams at once.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) sessions_max: Option<At<i64>>,
-    /// Bounds what this process may hold, from 64MiB; at 92 % connections are not kept, at 95 % new work is answered 503. Where
+    /// Bounds what this process may hold, from 64MiB and beyond 1GiB; at 92 % connections are not kept, at 95 % new work is answered 503. Where
     /// nothing is said there is no bound.
     #[schemars(with = "Option<Size>")]
     pub(crate) memory_bytes_max: Option<At<Quantity>>,
