@@ -83,6 +83,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
     warn(&mut config.warnings);
+    sealed::tell_withheld(&config);
     let store_dir = std::path::absolute(&config.store_dir)?;
     let first_run = config.upstreams.is_empty() && config.routes.is_empty();
     let mut demo_key_file = None;

@@ -70,7 +70,16 @@ fn mode(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> Tls {
         read.report(written.span(), message);
     }
     match mode {
-        "disabled" => Tls::Disabled,
+        "disabled" => {
+            let place = file.tls.mode.as_ref().map(|mode| read.place(&mode.span()));
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            read.warn(format!(
+                "{place}TLS is disabled, so keys travel in clear text, and so plain text is served on loopback only: use \
+                 self_signed (a certificate of Keymoat's own authority), provided (your own), or behind_proxy where \
+                 something in front serves TLS"
+            ));
+            Tls::Disabled
+        }
         "behind_proxy" => {
             if file.listen.trusted_proxies.is_none() {
                 read.warn(

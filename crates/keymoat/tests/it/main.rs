@@ -16,3 +16,4 @@ mod settings_page;
 mod tidy;
 mod upstream_test;
 mod upstreams;
+mod withheld;
