@@ -59,16 +59,6 @@ pub(crate) fn take(config: &mut Config, store: &Store) -> anyhow::Result<Taken> 
     if problems.is_empty() { Ok(taken) } else { Err(Problems { problems, watched: config.watched.clone() }.into()) }
 }
 
-/// Refuses what a gateway would start with all the same: an upstream whose secret does not open.
-///
-/// # Errors
-/// Every such upstream, with what to do.
-pub(crate) fn demand_all_open(config: &Config) -> Result<(), Problems> {
-    let withheld = config.upstreams.iter().filter_map(|upstream| upstream.withheld.as_ref());
-    let problems: Vec<_> = withheld.map(|why| Problem::overall(why.to_string())).collect();
-    if problems.is_empty() { Ok(()) } else { Err(Problems { problems, watched: config.watched.clone() }) }
-}
-
 /// Tells the log of every upstream that nothing is sent to.
 pub(crate) fn tell_withheld(config: &Config) {
     for upstream in &config.upstreams {
@@ -78,15 +68,27 @@ pub(crate) fn tell_withheld(config: &Config) {
     }
 }
 
-/// Whether an upstream that has a secret in use would lose it, because the one in the store does not open any more.
+/// Refuses what a gateway would start with all the same: an upstream whose secret does not open.
 ///
 /// # Errors
 /// Every such upstream, with what to do.
-pub(crate) fn demand_none_lost(config: &Config, before: &Taken) -> Result<(), Problems> {
-    let in_use = |name: &Arc<str>| matches!(before.get(name), Some(Sealed::Version(_)));
-    let lost = config.upstreams.iter().filter(|upstream| in_use(&upstream.name));
-    let problems: Vec<_> =
-        lost.filter_map(|upstream| Some(Problem::overall(upstream.withheld.as_ref()?.to_string()))).collect();
+pub(crate) fn demand_all_open(config: &Config) -> Result<(), Problems> {
+    demand(config, |_| true)
+}
+
+/// Refuses to lose a secret that is in use, because the one in the store does not open any more.
+///
+/// # Errors
+/// Every such upstream, with what to do.
+pub(crate) fn demand_none_lost(config: &Config, in_use: &Taken) -> Result<(), Problems> {
+    demand(config, |upstream| matches!(in_use.get(upstream), Some(Sealed::Version(_))))
+}
+
+/// Every upstream of these that nothing may be sent to is a problem.
+fn demand(config: &Config, is_meant: impl Fn(&str) -> bool) -> Result<(), Problems> {
+    let meant = config.upstreams.iter().filter(|upstream| is_meant(&upstream.name));
+    let withheld = meant.filter_map(|upstream| upstream.withheld.as_ref());
+    let problems: Vec<_> = withheld.map(|why| Problem::overall(why.to_string())).collect();
     if problems.is_empty() { Ok(()) } else { Err(Problems { problems, watched: config.watched.clone() }) }
 }
 

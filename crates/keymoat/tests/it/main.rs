@@ -2,6 +2,7 @@
 
 mod canary;
 mod check;
+mod config_show;
 mod configurations;
 mod drop_in;
 mod emulate;
@@ -14,6 +15,7 @@ mod schema;
 mod serve;
 mod settings_page;
 mod tidy;
+mod tls;
 mod upstream_test;
 mod upstreams;
 mod withheld;
