@@ -224,9 +224,10 @@ async fn rest_refuses_in_openai_s_words() {
     let (good, bad) = (bearer(KEY), bearer("sk-wrong"));
     let good = [("authorization", good.as_str())];
     let bad = [("authorization", bad.as_str())];
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, Value); 6] = [
-        ("GET", "/v1/models", &bad, "", 401, json!("invalid_api_key")),
-        ("POST", "/v1/responses", &[], "{}", 401, json!("invalid_api_key")),
+    let none: &[(&str, &str)] = &[];
+    let cases = [
+        ("GET", "/v1/models", &bad[..], "", 401, json!("invalid_api_key")),
+        ("POST", "/v1/responses", none, "{}", 401, json!("invalid_api_key")),
         ("GET", "/v1/models?api_key=x", &good, "", 401, json!("invalid_api_key")),
         ("POST", "/v1/responses", &good, "{\"input\":\"x\"}", 400, json!("missing_required_parameter")),
         ("GET", "/v1/models/none", &good, "", 404, json!("model_not_found")),
