@@ -54,6 +54,9 @@ pub struct Upstream {
     pub http: UpstreamHttp,
     /// Whether its name may resolve to an address that is not public: loopback, private, link-local and the like.
     pub allow_private: bool,
+    /// Why nothing is sent to it, for the operator: it has a secret that is not at hand, and must not be asked without.
+    /// Requests are answered 503 then, and other upstreams are served. `None` is an upstream in order.
+    pub withheld: Option<Arc<str>>,
 }
 
 impl Upstream {
@@ -71,6 +74,7 @@ impl Upstream {
             ca_file: None,
             http: UpstreamHttp::default(),
             allow_private,
+            withheld: None,
         }
     }
 }

@@ -102,20 +102,8 @@ fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, pee
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const OTHERS: [HeaderName; 9] = [
-        header::FORWARDED,
-        HeaderName::from_static("x-real-ip"),
-        HeaderName::from_static("x-client-ip"),
-        HeaderName::from_static("x-cluster-client-ip"),
-        HeaderName::from_static("true-client-ip"),
-        HeaderName::from_static("cf-connecting-ip"),
-        HeaderName::from_static("x-original-host"),
-        HeaderName::from_static("x-original-url"),
-        HeaderName::from_static("x-rewrite-url"),
-    ];
-    let forwarded = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-"));
-    let forwarded: Vec<HeaderName> = forwarded.cloned().collect();
-    for name in OTHERS.into_iter().chain(forwarded) {
+    let forwarding: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
+    for name in forwarding {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {
@@ -128,4 +116,20 @@ fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, pee
             headers.insert(name, value);
         }
     }
+}
+
+/// Whether a header, its name in lower case, tells of the way that a request came, or of another target than its own.
+fn is_forwarding(name: &str) -> bool {
+    const OTHERS: [&str; 9] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    name.starts_with("x-forwarded-") || OTHERS.contains(&name)
 }

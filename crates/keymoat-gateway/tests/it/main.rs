@@ -13,6 +13,7 @@ mod group_h_overload;
 mod http2_limits;
 mod limits;
 mod negotiation;
+mod openai;
 mod origins;
 mod pipelining;
 mod raw_http2;
