@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keymoat_store::{SecretChange, SecretState, Store, StoreError};
 
-use crate::config::{Config, Problem, Problems, secret_in_plain_text};
+use crate::config::{Config, Problem, Problems, check_secret, secret_in_plain_text};
 
 /// The upstreams that take their secret from the store, each with what is there for it.
 pub(crate) type Taken = BTreeMap<Arc<str>, Sealed>;
@@ -52,6 +52,12 @@ pub(crate) fn take(config: &mut Config, store: &Store) -> anyhow::Result<Taken> 
             Err(error) => return Err(error.into()),
             Ok(opened) => opened,
         };
+        if let Some((_, secret)) = &opened
+            && let Err(message) = check_secret(name, secret)
+        {
+            problems.push(Problem::overall(message));
+            continue;
+        }
         taken.insert(Arc::clone(name), opened.as_ref().map_or(Sealed::None, |(version, _)| Sealed::Version(*version)));
         upstream.secret = opened.map(|(_, secret)| secret);
         config.warnings.extend(secret_in_plain_text(upstream));

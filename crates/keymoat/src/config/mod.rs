@@ -53,7 +53,7 @@ pub(crate) use self::store::{
     of_configuration as store_of_configuration,
 };
 pub(crate) use self::tls::Tls;
-pub(crate) use self::upstream::secret_in_plain_text;
+pub(crate) use self::upstream::{check_secret, secret_in_plain_text};
 pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
@@ -175,6 +175,7 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
     config.watched.note(secret_file);
     let (secret, warning) = secret_from(secret_file)?;
+    check_secret(word, &secret).map_err(anyhow::Error::msg)?;
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
         upstream.secret = Some(secret);
@@ -243,9 +244,12 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     let mut routes: Vec<Route> = Vec::new();
     for (name, written) in &file.route {
         let Some(route) = route::route(read, name, written, &presets, &backend.defaults) else { continue };
-        if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
+        if let Some(other) = routes.iter().find(|other| route::same_requests(other, &route)) {
             let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
             read.report(name.span(), message);
+        }
+        for warning in routes.iter().filter_map(|other| route::shared_paths(other, &route)) {
+            read.warn(warning);
         }
         routes.push(route);
     }

@@ -1,6 +1,7 @@
 //! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
 
 use http::HeaderName;
+use keymoat_core::{Mask, Secret};
 use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
 
 use super::Reader;
@@ -26,6 +27,11 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &At<String>, file: &file::Up
     let preset =
         read.judge(file.preset.as_ref(), |word| Preset::named(word).ok_or_else(|| unknown("preset", word, &WORDS)));
     let (secret, reference) = file.secret.as_ref().and_then(|text| read.fetch(text)).unzip();
+    if let (Some(secret), Some(text)) = (&secret, &file.secret)
+        && let Err(message) = check_secret(name.get_ref(), secret)
+    {
+        read.report(text.span(), message);
+    }
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
         (None, Some(Preset { url: Some(url), .. })) => base_url(url).expect("presets are well formed"),
@@ -55,6 +61,21 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &At<String>, file: &file::Up
         read.warn(warning);
     }
     Some(Named { upstream, reference, preset })
+}
+
+/// Refuses a secret that is too short to be masked where the upstream repeats it.
+///
+/// # Errors
+/// What to do instead.
+pub(crate) fn check_secret(upstream: &str, secret: &Secret) -> Result<(), String> {
+    if secret.len() >= Mask::SECRET_BYTES_MIN {
+        return Ok(());
+    }
+    Err(format!(
+        "the secret of upstream `{upstream}` has fewer than {} bytes: it cannot be masked where the upstream repeats it, and \
+         is soon guessed; ask the upstream for a longer one",
+        Mask::SECRET_BYTES_MIN
+    ))
 }
 
 /// The warning of an upstream whose secret everyone on the way can read.

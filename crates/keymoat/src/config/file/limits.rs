@@ -69,7 +69,7 @@ pub(crate) struct Limits {
     /// Says how often a WebSocket client is pinged.
     #[schemars(with = "Option<Duration>")]
     pub(crate) ping_every: Option<At<Quantity>>,
-    /// Bounds how long one write may be stalled by a peer that does not read.
+    /// Bounds how long one write may be stalled by a peer that does not read; over HTTP/2, how long 16 KiB of an answer may wait for it.
     #[schemars(with = "Option<Duration>")]
     pub(crate) write_stall: Option<At<Quantity>>,
     /// Bounds how long the answer to a close frame is waited for.
