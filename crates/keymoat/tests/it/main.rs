@@ -8,6 +8,7 @@ mod emulate;
 mod harness;
 mod help;
 mod keys;
+mod openai;
 mod reload;
 mod serve;
 mod tidy;
