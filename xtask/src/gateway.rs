@@ -28,6 +28,11 @@ preset = "gemini"
 url = "EMULATOR"
 secret = "${file:SECRET}"
 
+[upstream.openai]
+preset = "openai"
+url = "EMULATOR"
+secret = "${file:SECRET}"
+
 [upstream.events]
 url = "EMULATOR"
 secret = "${file:SECRET}"
@@ -40,6 +45,13 @@ upstream = "gemini"
 upstream = "gemini"
 prefix = "/watched"
 query = "warn"
+
+[route.openai]
+upstream = "openai"
+
+[route.openai_below]
+upstream = "openai"
+prefix = "/openai"
 
 [route.events]
 upstream = "events"

@@ -29,9 +29,9 @@ pub(crate) enum Suite {
     Container,
     /// Unit, integration and documentation tests of every crate.
     Rust,
-    /// Google's unmodified Python SDKs through the gateway.
+    /// Google's and OpenAI's unmodified Python SDKs through the gateway.
     Python,
-    /// Google's unmodified JavaScript SDKs through the gateway, on Node.
+    /// Google's and OpenAI's unmodified JavaScript SDKs through the gateway, on Node.
     Node,
     /// A page in Chromium through the gateway.
     Browser,
