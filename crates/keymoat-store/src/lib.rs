@@ -10,6 +10,7 @@ pub mod desk;
 mod error;
 pub mod feed;
 mod file_system;
+mod id;
 mod master_key;
 mod new_key;
 pub mod private_file;
@@ -22,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
+use keymoat_core::{Digest, Key, Pepper, Secret, Snapshot, UnixMillis};
 
 use self::sqlite::Before;
 
@@ -163,6 +164,57 @@ impl Store {
     pub fn open_secret(&self, upstream: &str) -> Result<Option<(u32, Secret)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.open_secret(upstream),
+        }
+    }
+
+    /// Mints a token, durably; a gateway asks its [`TokenDesk`].
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.mint_token(order),
+        }
+    }
+
+    /// The token with this id.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`] when there is none, and whatever the disk refuses.
+    pub fn token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.token(id, now),
+        }
+    }
+
+    /// The token with this digest.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenNotFound`] when there is none, and whatever the disk refuses.
+    pub fn token_of(&self, digest: &Digest, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.token_of(digest, now),
+        }
+    }
+
+    /// All tokens that are remembered, or those of one key, oldest first. A token is forgotten some hours after its end.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn tokens(&self, key_id: Option<&str>, now: UnixMillis) -> Result<Vec<TokenState>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.tokens(key_id, now),
+        }
+    }
+
+    /// Revokes the token with this id, durably, and gives it. A token that is revoked keeps its first time.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`] when there is none, and whatever the disk refuses. After [`StoreError::Io`] the
+    /// revocation may or may not have happened: repeat it.
+    pub fn revoke_token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.revoke_token(id, now),
         }
     }
 

@@ -1,11 +1,17 @@
 //! The store in one folder: a SQLite database in WAL mode, and the master key beside it or elsewhere.
 //!
-//! INVARIANT: all writes of this process go through `writer`, so `reader` sees them like those of other processes.
+//! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
+//! connection, like those of others.
 
 mod backup;
+mod claims;
+pub(crate) mod desk;
 mod keys;
+mod mint;
 mod schema;
 mod secrets;
+mod token_store;
+mod tokens;
 
 use std::fs::{self, OpenOptions};
 use std::io;
