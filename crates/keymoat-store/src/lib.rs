@@ -220,14 +220,15 @@ impl Store {
 
     /// Copies the database, as of one moment and without the master key, into the new folder `target` (0700, 0600).
     ///
-    /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key.
+    /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key. All tokens
+    /// in it are revoked as of `now`: one that was used since would otherwise have its uses again.
     ///
     /// # Errors
     /// [`StoreError::BackupExists`] when there is anything of this name, and whatever the disk refuses; then there is
     /// no copy.
-    pub fn back_up(&self, target: &Path) -> Result<(), StoreError> {
+    pub fn back_up(&self, target: &Path, now: UnixMillis) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.back_up(target),
+            Self::Sqlite(sqlite) => sqlite.back_up(target, now),
         }
     }
 

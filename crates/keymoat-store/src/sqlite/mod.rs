@@ -129,8 +129,7 @@ impl Sqlite {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let keys = keys::by_digest(&held(&self.reader))?;
-        Ok(Snapshot::new(Arc::clone(&self.pepper), keys))
+        self.snapshot_of(&held(&self.reader).transaction()?)
     }
 
     pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
@@ -147,10 +146,15 @@ impl Sqlite {
             seen.data_version = data_version;
             return Ok(None);
         }
-        let keys = keys::by_digest(&moment)?;
+        let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot: Snapshot::new(Arc::clone(&self.pepper), keys), secrets }))
+        Ok(Some(Change { snapshot, secrets }))
+    }
+
+    fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {
+        let keys = keys::by_digest(moment)?;
+        Ok(Snapshot::new(Arc::clone(&self.pepper), keys).with_revoked_tokens(tokens::revoked(moment)?))
     }
 
     /// A file that was moved away still answers, but nobody else's revocations reach it.
