@@ -129,7 +129,9 @@ impl Sqlite {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.snapshot_of(&held(&self.reader).transaction()?)
+        let mut reader = held(&self.reader);
+        let moment = reader.transaction()?;
+        self.snapshot_of(&moment)
     }
 
     pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {

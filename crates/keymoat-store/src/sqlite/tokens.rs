@@ -188,9 +188,8 @@ fn one(connection: &Connection, sql: &str, what: &dyn ToSql) -> Result<Option<Ke
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let damaged = |column, kind| move || rusqlite::Error::FromSqlConversionFailure(column, kind, "damaged".into());
-    let limit = |column| -> rusqlite::Result<Option<u64>> {
-        Ok(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs))
-    };
+    let limit =
+        |column| -> rusqlite::Result<Option<u64>> { Ok(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs)) };
     let origins = row.get::<_, Option<String>>(11)?.unwrap_or_default();
     let origins: Result<Vec<Origin>, _> = origins.split_ascii_whitespace().map(Origin::parse).collect();
     let uses = row.get::<_, Option<u32>>(5)?.map_or(Uses::Unlimited, Uses::AtMost);
