@@ -218,6 +218,17 @@ impl Store {
         }
     }
 
+    /// Forgets some of the tokens and sessions that ended long before `now`, and says whether there may be more of them.
+    /// A [`TokenDesk`] does so by itself.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.forget_tokens(now),
+        }
+    }
+
     /// Copies the database, as of one moment and without the master key, into the new folder `target` (0700, 0600).
     ///
     /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key. All tokens

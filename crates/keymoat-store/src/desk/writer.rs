@@ -32,9 +32,6 @@ const REOPEN_EVERY: Duration = Duration::from_millis(500);
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 const FORGET_MORE_AFTER: Duration = Duration::from_millis(20);
 
-/// So many old rows go in one transaction: about a millisecond.
-const FORGET_ROWS_MAX: u32 = 256;
-
 /// Something to be written.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -173,7 +170,7 @@ impl Writer {
             self.forget_at = began + FORGET_EVERY;
             return;
         };
-        let outcome = desk::forget(connection, now, FORGET_ROWS_MAX);
+        let outcome = desk::forget(connection, now);
         let more = matches!(outcome, Ok(true));
         self.forget_at = Instant::now() + if more { FORGET_MORE_AFTER } else { FORGET_EVERY };
         if let Err(error) = outcome {

@@ -11,6 +11,9 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::token::{Claim, MintOrder, Minting, Verdict};
 
+/// So many old rows go in one transaction: about a millisecond.
+const FORGET_ROWS_MAX: u32 = 256;
+
 /// A first connection to write with.
 pub(crate) fn writing(store: &Store) -> Result<Connection, StoreError> {
     sqlite(store).connect_again(Before::Nothing)
@@ -34,9 +37,9 @@ pub(crate) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Ar
 }
 
 /// Forgets some of what ended long ago, and says whether there may be more of it.
-pub(crate) fn forget(connection: &mut Connection, now: UnixMillis, rows_max: u32) -> Result<bool, StoreError> {
+pub(crate) fn forget(connection: &mut Connection, now: UnixMillis) -> Result<bool, StoreError> {
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let more = tokens::forget(&change, now, rows_max)?;
+    let more = tokens::forget(&change, now, FORGET_ROWS_MAX)?;
     change.commit()?;
     Ok(more)
 }

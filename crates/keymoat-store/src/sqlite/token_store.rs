@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::claims::{self, Use};
 use super::tokens::Kept;
-use super::{Sqlite, connect, held, keys, mint, tokens};
+use super::{Sqlite, connect, desk, held, keys, mint, tokens};
 use crate::error::StoreError;
 use crate::token::{MintOrder, Minting, TokenState};
 
@@ -50,6 +50,10 @@ impl Sqlite {
         let state = state(&change, kept, now)?;
         change.commit()?;
         Ok(state)
+    }
+
+    pub(crate) fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        desk::forget(&mut held(&self.writer), now)
     }
 
     /// Another connection to the same database. One that stands in for a connection that failed checks the database
