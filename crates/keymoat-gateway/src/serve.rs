@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
-use keymoat_core::origin::Page;
+use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
@@ -196,6 +196,7 @@ fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<A
     if matches!(head.ask, Ask::WebSocket(_)) {
         passage.worker.shared.sessions.check_room()?;
     }
+    let named = Named::by(head, passage.peer.tls);
     let (route, record) = (passage.route, &mut passage.ledger.record);
     let snapshot = passage.worker.shared.snapshots.load();
     let presented = credential::take(head, route, &snapshot, record);
@@ -208,7 +209,7 @@ fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<A
         return Err(Refusal::new(Code::Unavailable, "the store cannot be read, try again").retry_after_secs(1));
     }
     let identity = identity::find(presented, &snapshot, clock::now(), record)?;
-    policy::decide(identity, route, record).map(Access::Keyed)
+    policy::decide(identity, route, &head.ask, &named, record).map(Access::Keyed)
 }
 
 /// A plain request: sent up, and answered with what comes back.
