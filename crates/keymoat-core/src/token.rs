@@ -1,6 +1,8 @@
 //! What is known of a short-lived token, without the token itself.
 
 mod constraint;
+pub mod own;
+pub(crate) mod request;
 pub mod told;
 
 use std::sync::Arc;
