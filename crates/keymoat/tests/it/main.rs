@@ -11,5 +11,6 @@ mod keys;
 mod reload;
 mod serve;
 mod tidy;
+mod tokens;
 mod upstream_test;
 mod upstreams;

@@ -150,15 +150,44 @@ mod tests {
         token.origins = vec![Origin::parse("https://app.example").expect("an origin")];
         token.limits.duration_secs_max = Some(600);
         token.limits.messages_max = Some(5);
-        insta::assert_snapshot!(details(&live, NOW), @"");
+        insta::assert_snapshot!(details(&live, NOW), @r"
+        id          tok_a
+        key         key_a
+        state       live: it opens new sessions
+        uses        3 of 10 left
+        created     2025-11-22T00:28:37.005Z
+        start by    2025-11-22T00:29:37.005Z (in 45 s)
+        live until  2025-11-22T00:58:37.005Z (in 29 min)
+        revoked     never
+        routes      voice, music
+        calls       live sessions only
+        origins     https://app.example
+        limits      10 min, 5 messages in a session
+        constraint  none
+        ");
         let spent = state("tok_b", Uses::AtMost(1), Some(0), Some(Denial::UsedUp));
-        insta::assert_snapshot!(details(&spent, NOW), @"");
+        insta::assert_snapshot!(details(&spent, NOW), @r"
+        id          tok_b
+        key         key_a
+        state       used up: no use is left; a session that it opened may still be resumed
+        uses        0 of 1 left
+        created     2025-11-22T00:28:37.005Z
+        start by    2025-11-22T00:29:37.005Z (in 45 s)
+        live until  2025-11-22T00:58:37.005Z (in 29 min)
+        revoked     never
+        routes      * (every route of its key)
+        calls       requests and live sessions
+        origins     those of the route
+        limits      those of the route
+        constraint  none
+        ");
     }
 
     #[test]
     fn every_reason_says_what_it_is() {
         let mut revoked = state("tok_a", Uses::AtMost(1), Some(1), Some(Denial::Revoked));
         Arc::make_mut(&mut revoked.token).revoked_at = Some(NOW.plus_millis(-5_000));
+        let later = NOW.plus_millis(3_600_000);
         let all = [
             Denial::Revoked,
             Denial::KeyRevoked,
@@ -167,8 +196,15 @@ mod tests {
             Denial::StartPassed,
             Denial::UsedUp,
         ];
-        let told: Vec<String> = all.iter().map(|denial| words::why(*denial, &revoked, NOW)).collect();
-        insta::assert_snapshot!(told.join("\n"), @"");
+        let told: Vec<String> = all.iter().map(|denial| words::why(*denial, &revoked, later)).collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        it was revoked, 2025-11-22T00:28:47.005Z (60 min ago): mint another one
+        its key key_a was revoked or is gone: mint one with another key
+        its key key_a has expired: mint one with another key
+        it has expired, 2025-11-22T00:58:37.005Z (30 min ago): mint another one
+        the time to open new sessions has passed, 2025-11-22T00:29:37.005Z (59 min ago); a session that it opened may still be resumed
+        no use is left; a session that it opened may still be resumed
+        ");
     }
 
     #[test]
@@ -179,6 +215,27 @@ mod tests {
         let constraint = Constraint::Gemini(lock);
         let asked = object(r#"{"model":"models/b","tools":[{}],"systemInstruction":{"parts":[{"text":"hi"}]}}"#);
         let explained = constraint.for_gemini().expect("Gemini's").explain(asked).expect("allowed");
-        insta::assert_snapshot!(setup_text(&explained), @"");
+        insta::assert_snapshot!(setup_text(&explained), @r#"
+        FIELD OF THE SETUP            IN THE SESSION
+        model                         from the token
+        generationConfig.temperature  from the token
+        tools                         cleared
+        systemInstruction.parts       from the client
+
+        the session is opened with:
+        {
+          "generationConfig": {
+            "temperature": 0.5
+          },
+          "model": "models/a",
+          "systemInstruction": {
+            "parts": [
+              {
+                "text": "hi"
+              }
+            ]
+          }
+        }
+        "#);
     }
 }

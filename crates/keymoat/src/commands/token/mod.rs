@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     store: StoreChoice,
     /// Prints JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 102)]
     json: bool,
 }
 
@@ -222,7 +222,12 @@ mod tests {
         let mask = gemini::FieldMask::parse("model,tools").expect("known fields");
         let lock = gemini::Lock::new(None, mask).expect("a lock");
         token.constraint = Constraint::Gemini(lock);
-        insta::assert_snapshot!(listed(&[live, spent, old], NOW), @"");
+        insta::assert_snapshot!(listed(&[live, spent, old], NOW), @r"
+        ID      STATE    KEY    USES          START BY    LIVE UNTIL  CONSTRAINT
+        tok_a   live     key_a  3 of 10 left  in 45 s     in 29 min   none
+        tok_bb  used up  key_a  0 of 1 left   in 45 s     in 29 min   none
+        tok_c   expired  key_a  unlimited     60 min ago  60 s ago    gemini: model,tools
+        ");
     }
 
     #[test]

@@ -39,9 +39,7 @@ pub(super) fn why(denial: Denial, state: &TokenState, now: UnixMillis) -> String
             "the time to open new sessions has passed, {}; a session that it opened may still be resumed",
             moment(token.start_by, now)
         ),
-        Denial::UsedUp => {
-            format!("all its uses ({}) are spent; a session that it opened may still be resumed", uses(state))
-        }
+        Denial::UsedUp => "no use is left; a session that it opened may still be resumed".to_owned(),
     }
 }
 
