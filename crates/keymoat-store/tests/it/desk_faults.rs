@@ -5,15 +5,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keymoat_core::token::Uses;
-use keymoat_core::{Digest, NewToken};
-use keymoat_store::{DeskError, Store, StoreError, TokenDesk, Verdict};
+use keymoat_core::{Digest, NewToken, Token};
+use keymoat_store::{DeskError, Minted, Store, StoreError, TokenDesk, Verdict};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
-use crate::stand::{Stand, claim, made, new_token, order};
+use crate::stand::{PATIENCE, Stand, claim, made, new_token, order};
 use crate::{NOW, files, named, secret};
 
 /// Where the second process finds the store; absent in an ordinary test run.
@@ -21,18 +21,17 @@ const FOLDER: &str = "KEYMOAT_TEST_DESK_PROCESS";
 /// The digests that it spends, in hexadecimal digits, with spaces in between.
 const TOKENS: &str = "KEYMOAT_TEST_DESK_TOKENS";
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const GRANTED: Verdict = Verdict::Granted { resumed: false };
 
 #[tokio::test]
-async fn f77_a_gateway_that_is_killed_again_and_again_never_grants_a_use_twice() {
+async fn d55_f77_a_gateway_that_is_killed_again_and_again_never_grants_a_use_twice() {
     const ROUNDS: u32 = 50;
     const TOKENS_A_ROUND: u32 = 40;
     const USES: u32 = 20;
     let stand = Stand::new();
     let (mut interrupted, mut burnt) = (0, 0);
     for round in 0..ROUNDS {
-        let tokens: Vec<_> = (0..TOKENS_A_ROUND).map(|_| stand.minted(Uses::AtMost(USES))).collect();
+        let tokens = minted(&stand, TOKENS_A_ROUND, USES).await;
         let digests: Vec<Digest> = tokens.iter().map(|(_, digest)| *digest).collect();
         let mut gateway = second_process("desk_faults::as_second_process_spends", &stand, &digests).spawn().unwrap();
         let mut lines = BufReader::new(gateway.stdout.take().unwrap()).lines();
@@ -56,25 +55,50 @@ async fn f77_a_gateway_that_is_killed_again_and_again_never_grants_a_use_twice()
 
         let before: u32 = granted.values().sum();
         interrupted += u32::from(before > 0 && before < USES * TOKENS_A_ROUND);
-        for (number, (token, digest)) in tokens.iter().enumerate() {
-            let granted = granted.entry(number).or_default();
-            let consumed = USES - stand.uses_left(token).unwrap();
-            assert!(*granted <= consumed, "round {round}: {granted} granted, {consumed} consumed");
-            while stand.desk.claim(claim(*digest)).await.unwrap() == GRANTED {
-                *granted += 1;
-            }
-            assert!(*granted <= USES, "round {round}: {granted} granted of {USES}");
-            burnt += USES - *granted;
+        let consumed: Vec<u32> = tokens.iter().map(|(token, _)| USES - stand.uses_left(token).unwrap()).collect();
+        let rest = spend_the_rest(&stand.desk, &digests).await;
+        for (number, consumed) in consumed.into_iter().enumerate() {
+            let before = granted.get(&number).copied().unwrap_or_default();
+            assert!(before <= consumed, "round {round}: {before} granted, {consumed} consumed");
+            let all = before + rest[&number];
+            assert!(all <= USES, "round {round}: {all} granted of {USES}");
+            burnt += USES - all;
         }
     }
     assert!(interrupted > ROUNDS / 4, "only {interrupted} of {ROUNDS} rounds were interrupted midway");
     tell(&format!("f77: {interrupted} of {ROUNDS} rounds were interrupted midway, {burnt} uses were burnt"));
 }
 
+async fn minted(stand: &Stand, count: u32, uses: u32) -> Vec<(Arc<Token>, Digest)> {
+    let mut minting = JoinSet::new();
+    for _ in 0..count {
+        let (desk, order) = (stand.desk.clone(), order(stand.new_token(Uses::AtMost(uses))));
+        minting.spawn(async move { made(desk.mint(order).await.unwrap()) });
+    }
+    let minted = minting.join_all().await;
+    minted.into_iter().map(|Minted { token, secret }| (token, stand.digest(&secret))).collect()
+}
+
+/// Spends all tokens to their ends and counts what each still granted.
+async fn spend_the_rest(desk: &TokenDesk, tokens: &[Digest]) -> BTreeMap<usize, u32> {
+    let mut spending = JoinSet::new();
+    for (number, token) in tokens.iter().copied().enumerate() {
+        let desk = desk.clone();
+        spending.spawn(async move {
+            let mut granted = 0;
+            while desk.claim(claim(token)).await.unwrap() == GRANTED {
+                granted += 1;
+            }
+            (number, granted)
+        });
+    }
+    spending.join_all().await.into_iter().collect()
+}
+
 #[tokio::test]
 async fn as_second_process_spends() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let desk = TokenDesk::start(Arc::new(Store::open(Path::new(&folder)).unwrap())).unwrap();
+    let desk = TokenDesk::start_with(Arc::new(Store::open(Path::new(&folder)).unwrap()), PATIENCE).unwrap();
     let tokens = tokens_to_spend();
     say("spending");
     let mut clients = JoinSet::new();
@@ -123,7 +147,7 @@ fn f76_f80_a_disk_that_fails_at_a_commit_grants_nothing_until_the_store_was_open
 #[tokio::test]
 async fn as_second_process_meets_a_bad_disk() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let desk = TokenDesk::start(Arc::new(Store::open(Path::new(&folder)).unwrap())).unwrap();
+    let desk = TokenDesk::start_with(Arc::new(Store::open(Path::new(&folder)).unwrap()), PATIENCE).unwrap();
     let token = tokens_to_spend()[0];
     let give_up = Instant::now() + PATIENCE;
     let (mut was_broken, mut granted_since) = (false, 0);
@@ -171,7 +195,7 @@ async fn as_second_process_fills_its_disk() {
     let folder = Path::new(&folder);
     let store = Arc::new(Store::open(&folder.join("store")).unwrap());
     let key = store.create_key(named("parent"), &secret("parent"), NOW).unwrap();
-    let desk = TokenDesk::start(Arc::clone(&store)).unwrap();
+    let desk = TokenDesk::start_with(Arc::clone(&store), PATIENCE).unwrap();
     let minted = made(desk.mint(order(new_token(&key.id, Uses::AtMost(100_000)))).await.unwrap());
     let digest = store.pepper().digest(minted.secret.expose());
     assert_eq!(desk.claim(claim(digest)).await, Ok(GRANTED));
