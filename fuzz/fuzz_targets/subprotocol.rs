@@ -150,13 +150,12 @@ fn head(lines: &[HeaderValue]) -> Option<Head> {
 
 fn route(choice: u8) -> Route {
     let list: &[&str] = if choice & 4 == 0 { &["header:x-api-key", "subprotocol"] } else { &["header:x-api-key"] };
+    let dialect = if choice & 2 == 0 { Dialect::Generic } else { Dialect::Gemini };
+    let carriers = Carriers::parse(list.iter().copied()).expect("well formed");
+    let paths = Paths::Dialect { prefix: String::new() };
     Route {
-        name: "fuzz".into(),
-        upstream: "fuzz".into(),
-        dialect: if choice & 2 == 0 { Dialect::Generic } else { Dialect::Gemini },
-        paths: Paths::Dialect { prefix: String::new() },
-        carriers: Carriers::parse(list.iter().copied()).expect("well formed"),
         query: QueryPolicy::Tokens,
         lone_subprotocol: if choice & 1 == 0 { LoneSubprotocol::Refuse } else { LoneSubprotocol::Echo },
+        ..Route::new("fuzz", "fuzz", dialect, paths, carriers)
     }
 }

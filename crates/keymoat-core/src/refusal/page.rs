@@ -8,13 +8,14 @@ use crate::route::Dialect;
 pub fn page(code: Code) -> String {
     let (meaning, remedy) = text(code);
     format!(
-        "# {word}\n\n{title}: HTTP {status}, WebSocket close {own}, Gemini WebSocket close {gemini}.\n\n\
+        "# {word}\n\n{title}: HTTP {status}, WebSocket close {own}, Gemini close {gemini}, OpenAI close {openai}.\n\n\
          ## What it means\n\n{meaning}\n\n## What to do\n\n{remedy}\n",
         word = code.word(),
         title = code.title(),
         status = code.status(),
         own = code.close_code(Dialect::Generic),
         gemini = code.close_code(Dialect::Gemini),
+        openai = code.close_code(Dialect::OpenAi),
     )
 }
 
@@ -59,10 +60,11 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "Ask your backend for a new token, or let it mint tokens with more uses.",
         ),
         Code::Forbidden => (
-            "The credential is known, but it may not do this: the route is not within its scopes, or the origin is not\n\
-             allowed.",
+            "The credential is known, but it may not do this: the route is not within its scopes, the origin is not allowed,\n\
+             or a token's constraint does not let the message pass: another model, a field that is locked, a kind of\n\
+             message that is not known under a lock.",
             "Use a key whose scopes name this route (`keymoat key show NAME` lists them), or make one:\n\
-             `keymoat key create NAME --scope ROUTE`.",
+             `keymoat key create NAME --scope ROUTE`. For a token, ask for what it allows, or mint one that allows more.",
         ),
         Code::RateLimited => (
             "Too many requests in too short a time.",
@@ -88,7 +90,8 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "No route takes this path.",
             "Compare the path with the routes in `keymoat.toml`. For Gemini the WebSocket paths are\n\
              `/ws/google.ai.generativelanguage.{v1,v1beta,v1alpha}.GenerativeService.BidiGenerateContent`, `…Constrained`\n\
-             and `…BidiGenerateMusic`; REST paths start with the version.",
+             and `…BidiGenerateMusic`; REST paths start with the version. OpenAI's paths start with `/v1/`; those that hand\n\
+             out credentials of OpenAI's own are not passed on.",
         ),
         Code::MethodNotAllowed => (
             "The method is not one that Keymoat passes on.",
