@@ -67,7 +67,8 @@ impl Suite {
         match self {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy],
-            Self::Docs | Self::Rust => &[],
+            Self::Docs => &[],
+            Self::Rust => &[Need::Strace],
             Self::Container | Self::Python => &[Need::Python],
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],

@@ -9,6 +9,7 @@ mod ready;
 mod serve;
 mod store;
 mod store_choice;
+mod token;
 mod upstream;
 mod upstream_test;
 
@@ -44,6 +45,7 @@ enum Command {
     Check(check::Arguments),
     Config(config::Arguments),
     Key(key::Arguments),
+    Token(token::Arguments),
     Upstream(upstream::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
@@ -62,6 +64,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
@@ -95,6 +98,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::ExpiryPassed { .. }
             | StoreError::SecretExists { .. }
             | StoreError::SecretUnknown
+            | StoreError::TokenUnknown
+            | StoreError::TokenNotFound
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
             | StoreError::BackupExists { .. },

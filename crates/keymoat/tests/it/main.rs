@@ -17,6 +17,7 @@ mod serve;
 mod settings_page;
 mod tidy;
 mod tls;
+mod tokens;
 mod upstream_test;
 mod upstreams;
 mod withheld;
