@@ -29,7 +29,7 @@ use crate::claim;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
-use crate::relay::websocket::{End, close_refused, relay_masked};
+use crate::relay::websocket::{End, Terms, close_refused, relay_under};
 use crate::session::SessionGuard;
 use crate::upstream::{self, Opened};
 
@@ -88,14 +88,10 @@ fn start(
         let _peer = peer;
         let Some(client) = Box::pin(switch.take()).await else { return };
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
-        let control = session.control();
+        let terms = Terms { mask: &mask, ..Terms::new(&limits, session.control(), dialect) };
         let end = match client {
-            ClientEnd::Http1(client) => {
-                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
-            }
-            ClientEnd::Http2(client) => {
-                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
-            }
+            ClientEnd::Http1(client) => Box::pin(relay_under(client, upstream, terms)).await,
+            ClientEnd::Http2(client) => Box::pin(relay_under(client, upstream, terms)).await,
         };
         let record = &mut ledger.record;
         record.outcome = end.outcome;

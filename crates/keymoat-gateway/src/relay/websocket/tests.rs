@@ -6,6 +6,7 @@ mod closing;
 mod flow;
 mod framing;
 mod liveness;
+mod watching;
 
 use std::time::Duration;
 
