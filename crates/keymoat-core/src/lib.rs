@@ -28,6 +28,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod subprotocol;
 pub mod time;
+pub mod token;
 pub mod websocket;
 
 pub use carrier::Carrier;
@@ -47,3 +48,4 @@ pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use subprotocol::Offer;
 pub use time::UnixMillis;
+pub use token::{NewToken, Token};

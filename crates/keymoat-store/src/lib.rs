@@ -6,6 +6,7 @@
 //! Every function here may wait for the disk (bounded by [`BUSY_WAIT`] for locks), so none is called from a thread
 //! that serves connections.
 
+pub mod desk;
 mod error;
 pub mod feed;
 mod file_system;
@@ -14,6 +15,7 @@ mod new_key;
 pub mod private_file;
 mod seal;
 mod sqlite;
+mod token;
 mod upstream_secret;
 
 use std::path::Path;
@@ -24,11 +26,13 @@ use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
 
 use self::sqlite::Before;
 
+pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
 pub use feed::{Feed, Freshness};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
 pub use sqlite::{Sqlite, Watch};
+pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
 /// How long a reader or writer waits for another process's lock before it gives up with [`StoreError::Busy`].
