@@ -10,6 +10,7 @@
 
 mod bounds;
 mod buffer;
+mod first;
 mod framewise;
 mod leg;
 mod pump;
@@ -23,7 +24,6 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use keymoat_core::record::{Outcome, Side};
-use keymoat_core::websocket::Opcode;
 use keymoat_core::{Code, Dialect, Mask};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
@@ -32,6 +32,7 @@ use crate::session::SessionControl;
 use crate::settings::Limits;
 
 pub use bounds::Bounds;
+pub use first::{Message, NoMessage, first_message};
 pub use refuse::close_refused;
 pub use watcher::{Mode, Verdict, Watcher};
 
@@ -84,7 +85,7 @@ pub struct Terms<'a> {
     /// What this session may use.
     pub bounds: Option<Bounds>,
     /// A message of our own, sent to the upstream before any of the client's.
-    pub first: Option<(Opcode, Vec<u8>)>,
+    pub first: Option<Message>,
 }
 
 impl<'a> Terms<'a> {

@@ -14,6 +14,7 @@ use keymoat_core::websocket::frame::mask;
 use keymoat_core::websocket::{Header, Opcode, Step};
 use tokio::time::Instant;
 
+use super::first::Message;
 use super::leg::{Leg, Reading};
 use super::pump::{Io, Session, deliver};
 use super::watcher::Verdict;
@@ -33,14 +34,13 @@ pub(super) enum Coming {
 }
 
 /// A message that has not come whole, unmasked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
-    opcode: Opcode,
+    /// How it began.
+    opcode: Option<Opcode>,
     payload: Vec<u8>,
     /// The mask of the frame that is coming, turned to its next byte.
     key: [u8; 4],
-    /// Messages and payload bytes before it.
-    before: (u64, u64),
 }
 
 /// A message that may go on once something is kept.
@@ -58,9 +58,9 @@ impl fmt::Debug for Waiting {
 /// How a message came.
 enum Came<'a> {
     /// In one frame, which is whole in this read.
-    Frame { opcode: Opcode, frame: &'a [u8], before: (u64, u64) },
+    Frame { opcode: Opcode, frame: &'a [u8] },
     /// In pieces.
-    Held(Held),
+    Held(Message),
 }
 
 /// Passes one read on, control frames taken out.
@@ -76,20 +76,12 @@ pub(super) fn pass<A: Io, B: Io>(
         if matches!(from.coming.as_deref(), Some(Coming::Waiting(_))) {
             return from.unread(rest);
         }
-        // A faulty header is left to the flow, which finds it again and says what is wrong.
-        let start = if from.flow.at_boundary() { Header::parse(rest).ok().flatten() } else { None };
-        let start = start.filter(|(header, _)| !header.opcode.is_control());
+        let (piece, start) = from.next_piece(rest);
         if let Some((header, _)) = &start
             && let Err(refusal) = session.admit(from, to, header)
         {
             return session.refuse(from, to, &refusal);
         }
-        let piece_bytes = match &start {
-            Some((header, length)) => header.payload_bytes.saturating_add(*length as u64),
-            None if from.flow.at_boundary() => u64::MAX,
-            None => from.flow.frame_bytes_left(),
-        };
-        let piece = usize::try_from(piece_bytes).ok().and_then(|bytes| rest.get(..bytes)).unwrap_or(rest);
         let before = (from.flow.messages(), from.flow.payload_bytes());
         let taken = match from.flow.advance(piece) {
             Ok(Step::Forward { bytes, .. }) if !to.takes_messages() => {
@@ -101,7 +93,7 @@ pub(super) fn pass<A: Io, B: Io>(
                 session.traffic = session.now;
                 let unwatched = matches!(from.coming.as_deref(), Some(Coming::Unwatched));
                 if session.watches(from.flow.direction()) && !unwatched {
-                    watch(from, to, session, cx, piece, start, before);
+                    watch(from, to, session, cx, piece, start, before.0);
                 } else {
                     deliver(to, session.now, cx, piece, boundary);
                 }
@@ -150,42 +142,49 @@ fn watch<A: Io, B: Io>(
     cx: &mut Context<'_>,
     piece: &[u8],
     start: Option<(Header, usize)>,
-    before: (u64, u64),
+    messages_before: u64,
 ) {
-    let ended = from.flow.messages() > before.0;
-    let payload = piece.get(start.map_or(0, |(_, length)| length)..).unwrap_or_default();
-    if let Some((header, _)) = start {
+    let ended = from.flow.messages() > messages_before;
+    if let Some((header, length)) = start {
         let held_bytes = held(from).map_or(0, |held| held.payload.len() as u64);
         if from.side() == Side::Upstream && held_bytes + header.payload_bytes > UPSTREAM_WATCHED_MAX {
-            if let Some(held) = held(from) {
-                let first = frame_for(to, held.opcode, false, &held.payload);
-                deliver(to, session.now, cx, &first, Some(first.len()));
-            }
-            from.coming = Some(Box::new(Coming::Unwatched));
-            let boundary = from.flow.at_boundary().then_some(piece.len());
-            return deliver(to, session.now, cx, piece, boundary.or(Some(0)));
+            return stop_watching(from, to, session, cx, piece);
         }
         if ended && header.opcode != Opcode::Continuation {
-            let message = unmasked(payload, header.mask);
+            let message = unmasked(piece.get(length..).unwrap_or_default(), header.mask);
             let verdict = session.ask(from.flow.direction(), &message);
-            let came = Came::Frame { opcode: header.opcode, frame: piece, before };
-            return conclude(from, to, session, cx, verdict, came);
+            return conclude(from, to, session, cx, verdict, Came::Frame { opcode: header.opcode, frame: piece });
         }
         if from.coming.is_none() {
-            let held = Held { opcode: header.opcode, payload: Vec::new(), key: [0; 4], before };
-            from.coming = Some(Box::new(Coming::Held(held)));
-        }
-        if let Some(held) = held(from) {
-            held.key = header.mask.unwrap_or_default();
+            from.coming = Some(Box::new(Coming::Held(Held::default())));
         }
     }
     if let Some(held) = held(from) {
-        held.push(payload);
+        held.push(piece, start);
     }
     if ended && let Some(Coming::Held(held)) = from.coming.take().map(|coming| *coming) {
-        let verdict = session.ask(from.flow.direction(), &held.payload);
-        conclude(from, to, session, cx, verdict, Came::Held(held));
+        let message = held.into_message();
+        let verdict = session.ask(from.flow.direction(), &message.payload);
+        conclude(from, to, session, cx, verdict, Came::Held(message));
     }
+}
+
+/// Lets an upstream's message pass that turns out too large, from what is held of it on.
+fn stop_watching<A: Io, B: Io>(
+    from: &mut Leg<A>,
+    to: &mut Leg<B>,
+    session: &mut Session<'_>,
+    cx: &mut Context<'_>,
+    piece: &[u8],
+) {
+    if let Some(Coming::Held(held)) = from.coming.take().map(|coming| *coming) {
+        let message = held.into_message();
+        let first = frame_for(to, message.opcode, false, &message.payload);
+        deliver(to, session.now, cx, &first, Some(first.len()));
+    }
+    from.coming = Some(Box::new(Coming::Unwatched));
+    let boundary = if from.flow.at_boundary() { piece.len() } else { 0 };
+    deliver(to, session.now, cx, piece, Some(boundary));
 }
 
 fn held<A: Io>(from: &mut Leg<A>) -> Option<&mut Held> {
@@ -212,7 +211,7 @@ fn conclude<A: Io, B: Io>(
             return;
         }
         Verdict::Close(refusal) => {
-            from.discard(0, came.before());
+            from.discard_message(came.payload_bytes());
             return session.refuse(from, to, &refusal);
         }
     };
@@ -220,13 +219,27 @@ fn conclude<A: Io, B: Io>(
 }
 
 impl Held {
-    fn push(&mut self, payload: &[u8]) {
-        let start = self.payload.len();
+    /// Takes in a piece of a frame, with its header where it begins with one.
+    pub(super) fn push(&mut self, piece: &[u8], start: Option<(Header, usize)>) {
+        let payload = match start {
+            Some((header, length)) => {
+                self.opcode.get_or_insert(header.opcode);
+                self.key = header.mask.unwrap_or_default();
+                piece.get(length..).unwrap_or_default()
+            }
+            None => piece,
+        };
+        let already = self.payload.len();
         self.payload.extend_from_slice(payload);
-        if let Some(pushed) = self.payload.get_mut(start..) {
+        if let Some(pushed) = self.payload.get_mut(already..) {
             mask(pushed, self.key);
         }
         self.key.rotate_left(payload.len() % 4);
+    }
+
+    /// The message, once it is whole.
+    pub(super) fn into_message(self) -> Message {
+        Message { opcode: self.opcode.unwrap_or(Opcode::Binary), payload: self.payload }
     }
 }
 
@@ -234,14 +247,16 @@ impl<'a> Came<'a> {
     const fn opcode(&self) -> Opcode {
         match self {
             Self::Frame { opcode, .. } => *opcode,
-            Self::Held(held) => held.opcode,
+            Self::Held(message) => message.opcode,
         }
     }
 
-    const fn before(&self) -> (u64, u64) {
+    fn payload_bytes(&self) -> u64 {
         match self {
-            Self::Frame { before, .. } => *before,
-            Self::Held(held) => held.before,
+            Self::Frame { frame, .. } => {
+                Header::parse(frame).ok().flatten().map_or(0, |(header, _)| header.payload_bytes)
+            }
+            Self::Held(message) => message.payload.len() as u64,
         }
     }
 
@@ -249,7 +264,7 @@ impl<'a> Came<'a> {
     fn frame<B: Io>(self, to: &Leg<B>) -> Cow<'a, [u8]> {
         match self {
             Self::Frame { frame, .. } => Cow::Borrowed(frame),
-            Self::Held(held) => Cow::Owned(frame_for(to, held.opcode, true, &held.payload)),
+            Self::Held(message) => Cow::Owned(frame_for(to, message.opcode, true, &message.payload)),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use keymoat_core::record::Side;
 use keymoat_core::websocket::frame::write_control;
-use keymoat_core::websocket::{Caps, Close, Direction, Flow, Opcode};
+use keymoat_core::websocket::{Caps, Close, Direction, Flow, Header, Opcode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -181,13 +181,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         self.pending = frames;
     }
 
-    /// Ends our use of it; `rest` is what was read of it and belongs to whoever goes on.
-    pub(super) fn into_end(self, rest: &[u8]) -> End<S> {
-        let already_read = match rest {
-            [] => self.already_read,
-            rest => [rest, &self.already_read].concat().into(),
+    /// Ends our use of it. Nothing may be pending.
+    pub(super) fn into_end(mut self) -> End<S> {
+        let carried = std::mem::take(&mut self.carry);
+        self.unread(&carried);
+        End { stream: self.stream, already_read: self.already_read }
+    }
+
+    /// What of `rest` belongs to the next frame or to the rest of this one, and the header with its length where a data
+    /// frame begins. A control frame is not cut off, nor is a faulty one: the flow says what is wrong.
+    pub(super) fn next_piece<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<(Header, usize)>) {
+        let at_boundary = self.flow.at_boundary();
+        let start = if at_boundary { Header::parse(rest).ok().flatten() } else { None };
+        let start = start.filter(|(header, _)| !header.opcode.is_control());
+        let bytes = match &start {
+            Some((header, length)) => header.payload_bytes.saturating_add(*length as u64),
+            None if at_boundary => u64::MAX,
+            None => self.flow.frame_bytes_left(),
         };
-        End { stream: self.stream, already_read }
+        (usize::try_from(bytes).ok().and_then(|bytes| rest.get(..bytes)).unwrap_or(rest), start)
     }
 
     /// Writes `data` as far as it is taken at once, and keeps the rest.
@@ -283,6 +295,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         if self.discarded >= DISCARDED_BYTES_MAX {
             self.reading = Reading::Deaf;
         }
+    }
+
+    /// Notes that its last message went nowhere.
+    pub(super) const fn discard_message(&mut self, payload_bytes: u64) {
+        self.discarded_messages += 1;
+        self.discarded_payload_bytes += payload_bytes;
     }
 
     /// Messages and payload bytes of it that were passed on.

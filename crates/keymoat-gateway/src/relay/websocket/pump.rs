@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::bounds::Watch;
 use super::buffer;
+use super::first::Message;
 use super::framewise::{self, frame_for};
 use super::leg::{Leg, Overdue, Patience, Reading, after};
 use super::watcher::{Mode, Verdict};
@@ -92,8 +93,8 @@ where
             of_client.message_bytes_max = caps.message_bytes_max.min(limits.watched_bytes_max);
         }
         let mut upstream = Leg::new(upstream, Direction::FromUpstream, caps, now);
-        if let Some((opcode, message)) = first {
-            upstream.send_first(frame_for(&upstream, opcode, true, &message));
+        if let Some(Message { opcode, payload }) = first {
+            upstream.send_first(frame_for(&upstream, opcode, true, &payload));
         }
         let patience = Patience {
             write_stall: limits.write_stall,

@@ -6,7 +6,7 @@ use keymoat_core::{Code, Refusal};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::super::{Bounds, Mode, Terms, Verdict, Watcher, relay_under};
+use super::super::{Bounds, Message, Mode, Terms, Verdict, Watcher, relay_under};
 use super::*;
 
 /// Changes, refuses and holds up messages by their words.
@@ -41,7 +41,7 @@ impl Scenario {
         let (upstream, upstream_end) = duplex(PIPE_BYTES);
         let control = SessionControl::default();
         let handle = control.clone();
-        let first = first.map(|text| (Opcode::Text, text.as_bytes().to_vec()));
+        let first = first.map(|text| Message { opcode: Opcode::Text, payload: text.as_bytes().to_vec() });
         let relay = tokio::spawn(async move {
             let client = End { stream: client_end, already_read: Bytes::new() };
             let upstream = End { stream: upstream_end, already_read: Bytes::new() };
