@@ -1,7 +1,16 @@
 //! Google's Gemini API: which paths it has, what they become upstream, and which credentials its clients send.
 
+mod canonical;
+mod field;
+mod lock;
+mod mask;
+mod model;
+
 use crate::head::Ask;
 use crate::refusal::{Code, Refusal};
+
+pub use lock::{FirstMessage, Lock, LockError};
+pub use mask::{FieldMask, UnknownPath};
 
 /// What stands before version, service and method in a WebSocket's path.
 const SERVICE_PREFIX: &str = "/ws/google.ai.generativelanguage.";

@@ -10,16 +10,39 @@ use crate::record::Record;
 use crate::refusal::{Code, Refusal};
 use crate::snapshot::Snapshot;
 use crate::time::UnixMillis;
+use crate::token::{Token, told};
 
 /// Whoever presented a credential. The credential itself is gone.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The key.
+    /// The key, or the one that the token was minted from.
     pub key: Arc<Key>,
+    /// Whether it is the key itself.
+    pub holder: Holder,
     /// Where the credential sat.
     pub carrier: Carrier,
     /// What it looked like.
     pub shape: Shape,
+}
+
+/// What somebody holds.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// The long-lived key.
+    Key,
+    /// A token that was minted from it.
+    Token(Arc<Token>),
+}
+
+impl Holder {
+    /// The token, if it is one.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Key => None,
+            Self::Token(token) => Some(token),
+        }
+    }
 }
 
 /// Finds whose credential it is and consumes it: it is zeroized when this returns.
@@ -51,7 +74,47 @@ pub fn find(
         record.cause = Some(String::from("the key has expired"));
         return Err(not_accepted(shape));
     }
-    Ok(Identity { key: Arc::clone(key), carrier, shape })
+    Ok(Identity { key: Arc::clone(key), holder: Holder::Key, carrier, shape })
+}
+
+/// The same for a credential of a token's shape, when the store was asked for its digest
+/// ([`Presented::digest`]) and gave `token`.
+///
+/// The uses and the time to start are not looked at: they belong to the claim, which alone counts.
+///
+/// # Errors
+/// `credential_invalid` for what is unknown, in the same words as everywhere; `credential_revoked` for the token or its
+/// key, `token_expired`. The record says which.
+pub fn of_token(
+    presented: Presented,
+    token: Option<Arc<Token>>,
+    snapshot: &Snapshot,
+    now: UnixMillis,
+    record: &mut Record,
+) -> Result<Identity, Refusal> {
+    let Presented { credential, shape, carrier } = presented;
+    drop(credential);
+    let Some(token) = token else { return Err(not_accepted(shape)) };
+    record.token_id = Some(Arc::clone(&token.id));
+    record.key_id = Some(Arc::clone(&token.key_id));
+    // That there is a time is enough: a clock that steps back must not bring a token back.
+    if token.revoked_at.is_some() || snapshot.is_token_revoked(&token.id) {
+        return Err(told::revoked());
+    }
+    let Some(key) = snapshot.key_by_id(&token.key_id) else {
+        record.cause = Some(format!("the key `{}` of token `{}` is unknown", token.key_id, token.id));
+        return Err(not_accepted(shape));
+    };
+    if key.revoked_at.is_some() {
+        return Err(told::key_revoked());
+    }
+    if key.expires_at.is_some_and(|at| at <= now) {
+        return Err(told::key_expired());
+    }
+    if token.live_until <= now {
+        return Err(told::expired());
+    }
+    Ok(Identity { key: Arc::clone(key), holder: Holder::Token(token), carrier, shape })
 }
 
 fn not_accepted(shape: Shape) -> Refusal {

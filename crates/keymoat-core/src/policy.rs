@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::carrier::Carriers;
     use crate::format::Spelling;
+    use crate::identity::Holder;
     use crate::key::{Key, Scopes};
     use crate::record::Protocol;
     use crate::route::{Dialect, Paths};
@@ -100,7 +101,7 @@ mod tests {
         let paths = Paths::Dialect { prefix: String::new() };
         let route = Route { query, ..Route::new("voice", "gemini", Dialect::Gemini, paths, Carriers::default()) };
         let mut record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
-        decide(Identity { key: Arc::new(key), carrier, shape }, &route, &mut record)
+        decide(Identity { key: Arc::new(key), holder: Holder::Key, carrier, shape }, &route, &mut record)
     }
 
     #[test]
