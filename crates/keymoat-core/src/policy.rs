@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::record::Record;
 use crate::refusal::{Code, Refusal};
 use crate::route::{QueryPolicy, Route};
+use crate::token::Token;
 
 /// A yes.
 #[derive(Clone, Debug)]
@@ -35,6 +36,15 @@ impl Access {
     pub fn key_id(&self) -> Option<&Arc<str>> {
         match self {
             Self::Keyed(grant) => Some(&grant.identity.key.id),
+            Self::Public => None,
+        }
+    }
+
+    /// The token that it is, if it is one.
+    #[must_use]
+    pub fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Keyed(grant) => grant.identity.holder.token(),
             Self::Public => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
 
 mod accept;
+mod admission;
 mod answer;
 mod body;
 mod claim;

@@ -11,8 +11,10 @@ use keymoat_core::{Code, Refusal, UnixMillis};
 /// What is known of a live session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// The key that it was opened with.
+    /// The key that it was opened with, or that minted the token that it was opened with.
     pub key_id: Option<Arc<str>>,
+    /// The token that it was opened with.
+    pub token_id: Option<Arc<str>>,
     /// The route that it came by.
     pub route: Arc<str>,
     /// When it was opened.
@@ -200,7 +202,8 @@ mod tests {
     use super::*;
 
     fn info(key_id: &str) -> SessionInfo {
-        SessionInfo { key_id: Some(key_id.into()), route: "voice".into(), opened_at: UnixMillis(0) }
+        let key_id = Some(key_id.into());
+        SessionInfo { key_id, token_id: None, route: "voice".into(), opened_at: UnixMillis(0) }
     }
 
     fn revoked() -> Refusal {

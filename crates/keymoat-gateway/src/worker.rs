@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use keymoat_core::record::RecordId;
 use keymoat_core::{Snapshot, UnixMillis};
+use keymoat_store::TokenDesk;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.
     pub(crate) ready: OnceLock<Ready>,
+    /// Where tokens are, once it is known.
+    pub(crate) desk: OnceLock<TokenDesk>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.
     pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
 }

@@ -12,6 +12,7 @@ mod bounds;
 mod buffer;
 mod first;
 mod framewise;
+mod gemini;
 mod leg;
 mod pump;
 mod refuse;
@@ -33,6 +34,7 @@ use crate::settings::Limits;
 
 pub use bounds::Bounds;
 pub use first::{Message, NoMessage, first_message};
+pub use gemini::GeminiWatch;
 pub use refuse::close_refused;
 pub use watcher::{Mode, Verdict, Watcher};
 

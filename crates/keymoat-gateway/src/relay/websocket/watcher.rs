@@ -6,6 +6,8 @@ use std::pin::Pin;
 use keymoat_core::Refusal;
 use keymoat_core::websocket::Direction;
 
+use super::gemini::GeminiWatch;
+
 /// How closely the relay looks at what passes: the cheapest mode that holds the grant.
 #[derive(Debug, Default)]
 pub enum Mode {
@@ -16,6 +18,28 @@ pub enum Mode {
     WatchClient(Box<Watcher>),
     /// Whole messages of the client, and those of the upstream that are small enough to hold a resumption handle.
     WatchBoth(Box<Watcher>),
+}
+
+/// What holds a session to its token's constraint.
+#[derive(Debug)]
+pub enum Watcher {
+    /// A session of Gemini.
+    Gemini(GeminiWatch),
+    /// What a test says.
+    #[cfg(test)]
+    Scripted(fn(Direction, &[u8]) -> Verdict),
+}
+
+/// What becomes of a message.
+pub enum Verdict {
+    /// It goes on as it came.
+    Pass,
+    /// This goes on in its place.
+    Forward(Vec<u8>),
+    /// It goes on as it came, once something that has to be kept is kept.
+    PassAfter(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Nothing goes on any more.
+    Close(Refusal),
 }
 
 impl Mode {
@@ -36,24 +60,18 @@ impl Mode {
     }
 }
 
-/// What holds a session to its constraint.
-#[derive(Debug)]
-pub enum Watcher {
-    /// What a test says.
-    #[cfg(test)]
-    Scripted(fn(Direction, &[u8]) -> Verdict),
-}
-
-/// What becomes of a message.
-pub enum Verdict {
-    /// It goes on as it came.
-    Pass,
-    /// This goes on in its place.
-    Forward(Vec<u8>),
-    /// It goes on as it came, once something that has to be kept is kept.
-    PassAfter(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// Nothing goes on any more.
-    Close(Refusal),
+impl Watcher {
+    /// Asks about one message, unmasked.
+    pub(super) fn ask(&mut self, direction: Direction, message: &[u8]) -> Verdict {
+        match self {
+            Self::Gemini(watch) => match direction {
+                Direction::FromClient => watch.of_client(message),
+                Direction::FromUpstream => watch.of_upstream(message),
+            },
+            #[cfg(test)]
+            Self::Scripted(script) => script(direction, message),
+        }
+    }
 }
 
 impl fmt::Debug for Verdict {
@@ -64,20 +82,5 @@ impl fmt::Debug for Verdict {
             Self::PassAfter(_) => "PassAfter",
             Self::Close(_) => "Close",
         })
-    }
-}
-
-impl Watcher {
-    /// Asks about one message, unmasked.
-    pub(super) fn ask(&mut self, direction: Direction, message: &[u8]) -> Verdict {
-        match self {
-            #[cfg(test)]
-            Self::Scripted(script) => script(direction, message),
-            #[cfg(not(test))]
-            _ => {
-                let _ = (direction, message);
-                Verdict::Pass
-            }
-        }
     }
 }
