@@ -41,8 +41,10 @@ pub enum Denial {
     Unknown,
     /// The token was revoked.
     Revoked,
-    /// The key that it was minted from was revoked, has expired or is gone.
+    /// The key that it was minted from was revoked, or is gone.
     KeyRevoked,
+    /// The key that it was minted from has expired.
+    KeyExpired,
     /// The token has expired.
     Expired,
     /// The handle was not issued to this token.
@@ -60,7 +62,7 @@ pub struct MintOrder {
     pub token: NewToken,
     /// The token itself, in its canonical form; another one is made for an order with an idempotency key.
     pub secret: Secret,
-    /// How many live tokens its key may have, this one among them.
+    /// How many tokens that may still open sessions its key may have, this one among them.
     pub live_tokens_max: u32,
     /// When it is asked.
     pub now: UnixMillis,
@@ -87,9 +89,11 @@ pub enum Minting {
 /// Why no token is minted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MintDenial {
+    /// It would have no use, or be over before it begins, or its routes mean nothing.
+    Senseless,
     /// The key was revoked, has expired or is gone.
     KeyRevoked,
-    /// The key has as many live tokens as it may.
+    /// The key has as many tokens that may still open sessions as it may.
     TooManyLive {
         /// That many.
         live_tokens_max: u32,

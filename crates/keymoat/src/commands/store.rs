@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::print;
 use super::store_choice::{StoreChoice, open_existing};
+use crate::output::time::now;
 
 /// Looks after the store.
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = arguments.store.configured()?;
     let store = open_existing(&config, "there is nothing to copy")?;
     let Action::Backup { target } = &arguments.action;
-    store.back_up(target)?;
+    store.back_up(target, now())?;
     print(&format!(
         "`{}` is a copy of the database. The master key at {} is not in it: without it the copy recognises no key and \
          opens no secret, so keep it elsewhere\n",
