@@ -79,6 +79,7 @@ fn denied(denial: Denial) -> Refusal {
         Denial::Unknown => Refusal::new(Code::CredentialInvalid, "the credential is not accepted"),
         Denial::Revoked => told::revoked(),
         Denial::KeyRevoked => told::key_revoked(),
+        Denial::KeyExpired => told::key_expired(),
         Denial::Expired => told::expired(),
         Denial::ForeignHandle => told::foreign_handle(),
         Denial::StartPassed => told::start_passed(),

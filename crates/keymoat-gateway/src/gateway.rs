@@ -231,9 +231,11 @@ impl Running {
         self.shared.sessions.end_where(|_, info| info.key_id.as_deref() == Some(key_id), &refusal)
     }
 
-    /// Ends the live sessions of a revoked token and tells how many there were.
-    pub fn end_sessions_of_token(&self, token_id: &str) -> usize {
-        self.shared.sessions.end_where(|_, info| info.token_id.as_deref() == Some(token_id), &told::revoked())
+    /// Ends the live sessions of all tokens that the current snapshot knows to be revoked, and tells how many there were.
+    pub fn end_sessions_of_revoked_tokens(&self) -> usize {
+        let snapshot = self.shared.snapshots.load();
+        let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
+        self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
     }
 
     /// Has tokens minted, found and claimed at `desk`. Before that there are none. The first one that is given stays.

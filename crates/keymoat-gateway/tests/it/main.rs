@@ -21,3 +21,4 @@ mod scripted;
 mod smuggling;
 mod stand;
 mod tls_and_http2;
+mod tokens;
