@@ -9,7 +9,7 @@ mod model;
 use crate::head::Ask;
 use crate::refusal::{Code, Refusal};
 
-pub use lock::{FirstMessage, Lock, LockError};
+pub use lock::{Explanation, Fate, Field, FirstMessage, Later, Lock, LockError, MESSAGE_BYTES_MAX, issued_handle};
 pub use mask::{FieldMask, UnknownPath};
 
 /// What stands before version, service and method in a WebSocket's path.

@@ -133,10 +133,11 @@ mod tests {
 
     use super::*;
     use crate::digest::Pepper;
-    use crate::format;
+    use crate::format::{self, Spelling};
     use crate::key::Scopes;
     use crate::record::Protocol;
     use crate::secret::Secret;
+    use crate::token::{Calls, Constraint, SessionLimits, Uses};
 
     fn found(expires_at: Option<i64>, now: i64, text: &str) -> Result<Identity, Refusal> {
         let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
@@ -168,5 +169,105 @@ mod tests {
         for text in ["importe", "imported ", "Imported", ""] {
             assert_eq!(found(None, 0, text).expect_err("unknown").code, Code::CredentialInvalid);
         }
+    }
+
+    /// What the holder of a token is told, in the store's and the snapshot's state that `change` makes.
+    fn told_of(change: impl FnOnce(&mut Token, &mut Key) -> Option<Arc<str>>) -> Result<Identity, Refusal> {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
+        let mut key = Key {
+            id: "key_1".into(),
+            name: "one".into(),
+            scopes: Scopes::All,
+            created_at: UnixMillis(0),
+            expires_at: None,
+            revoked_at: None,
+        };
+        let mut token = Token {
+            id: "tok_1".into(),
+            key_id: "key_1".into(),
+            scopes: Scopes::All,
+            calls: Calls::Any,
+            uses: Uses::AtMost(1),
+            created_at: UnixMillis(0),
+            start_by: UnixMillis(500),
+            live_until: UnixMillis(1001),
+            revoked_at: None,
+            origins: Vec::new(),
+            limits: SessionLimits::default(),
+            constraint: Constraint::None,
+        };
+        let revoked = change(&mut token, &mut key);
+        let keys = HashMap::from([(pepper.digest(b"k"), Arc::new(key))]);
+        let snapshot = Snapshot::new(pepper, keys).with_revoked_tokens(revoked);
+        let shape = Shape::Token { spelling: Spelling::Plain };
+        let presented = Presented { credential: Secret::from("kmt_x"), shape, carrier: Carrier::Subprotocol };
+        let mut record = Record::begin(UnixMillis(1000), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
+        let identity = of_token(presented, Some(Arc::new(token)), &snapshot, UnixMillis(1000), &mut record);
+        assert_eq!((record.token_id.as_deref(), record.key_id.is_some()), (Some("tok_1"), true));
+        identity
+    }
+
+    #[test]
+    fn a_token_stands_for_the_key_that_minted_it() {
+        let identity = told_of(|_, _| None).expect("it is alive");
+        assert_eq!((&*identity.key.id, &*identity.holder.token().expect("a token").id), ("key_1", "tok_1"));
+    }
+
+    #[test]
+    fn d57_a_token_ends_with_its_time_its_key_or_its_revocation() {
+        let code = |change: fn(&mut Token, &mut Key) -> Option<Arc<str>>| told_of(change).expect_err("over").code;
+        assert_eq!(
+            code(|token, _| {
+                token.live_until = UnixMillis(1000);
+                None
+            }),
+            Code::TokenExpired
+        );
+        assert_eq!(
+            code(|token, _| {
+                token.revoked_at = Some(UnixMillis(5000));
+                None
+            }),
+            Code::CredentialRevoked
+        );
+        assert_eq!(code(|_, _| Some("tok_1".into())), Code::CredentialRevoked);
+        assert_eq!(
+            code(|_, key| {
+                key.revoked_at = Some(UnixMillis(5000));
+                None
+            }),
+            Code::CredentialRevoked
+        );
+        assert_eq!(
+            code(|_, key| {
+                key.expires_at = Some(UnixMillis(1000));
+                None
+            }),
+            Code::TokenExpired
+        );
+        assert_eq!(
+            code(|token, _| {
+                token.key_id = "key_2".into();
+                None
+            }),
+            Code::CredentialInvalid
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_unknown_is_told_what_an_unknown_key_is() {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
+        let snapshot = Snapshot::new(pepper, HashMap::new());
+        let refused = |of_token_shape| {
+            let shape = if of_token_shape { Shape::Token { spelling: Spelling::Ek } } else { Shape::Foreign };
+            let presented = Presented { credential: Secret::from("x"), shape, carrier: Carrier::Subprotocol };
+            let mut record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
+            if of_token_shape {
+                of_token(presented, None, &snapshot, UnixMillis(0), &mut record).expect_err("unknown")
+            } else {
+                find(presented, &snapshot, UnixMillis(0), &mut record).expect_err("unknown")
+            }
+        };
+        assert_eq!(refused(true), refused(false));
     }
 }

@@ -6,7 +6,7 @@ use keymoat_core::credential::{self, Presented};
 use keymoat_core::format::Shape;
 use keymoat_core::head::{Ask, Head};
 use keymoat_core::identity::{self, Identity};
-use keymoat_core::origin::Page;
+use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::{self, Access};
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::{Digest, Snapshot, Token};
@@ -43,6 +43,7 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
     if matches!(head.ask, Ask::WebSocket(_)) {
         shared.sessions.check_room()?;
     }
+    let named = Named::by(head, passage.peer.tls);
     let (route, ledger) = (passage.route, &mut passage.ledger);
     let snapshot = shared.snapshots.load();
     let presented = credential::take(head, route, &snapshot, &mut ledger.record);
@@ -58,7 +59,7 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
     } else {
         (identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?, None)
     };
-    let grant = policy::decide(identity, route, &mut ledger.record)?;
+    let grant = policy::decide(identity, route, &head.ask, &named, &mut ledger.record)?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })

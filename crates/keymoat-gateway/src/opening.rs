@@ -23,7 +23,7 @@ use keymoat_core::head::{Head, Opening};
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{Constraint, Dialect, Mask};
+use keymoat_core::{Dialect, Mask};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tracing::Instrument;
 
@@ -90,10 +90,6 @@ async fn claimed(
     let link = passage.link()?;
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
     let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, Held::default())) };
-    if token.constraint != Constraint::None {
-        let text = "this token is locked to a provider's sessions, and this route leads to none";
-        return Err(Refusal::new(Code::Forbidden, text));
-    }
     let held = Held { mode: Mode::Frames, bounds: Some(claim::bounds(&token)), first: None };
     claim::token_use(&passage.worker.shared, digest, None).await?;
     Ok((session, link, request, held))

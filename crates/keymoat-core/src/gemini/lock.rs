@@ -1,14 +1,20 @@
 //! What a token lets the sessions of Gemini Live ask for, and the first message that is sent in the client's place.
 
+mod explain;
 mod first;
+mod later;
 mod merge;
+#[cfg(test)]
+mod tests;
 
 use super::canonical::{self, TwoSpellings};
 use super::field::{self, Place, Reach};
 use super::{FieldMask, model};
 use crate::json::{Object, Value};
 
+pub use explain::{Explanation, Fate, Field};
 pub use first::FirstMessage;
+pub use later::{Later, MESSAGE_BYTES_MAX, issued_handle};
 
 /// A setup and a mask, as a token locks them (Google's guide to ephemeral tokens, 2026-06-12):
 ///
@@ -100,13 +106,13 @@ impl Lock {
     }
 }
 
-/// A setup in camelCase without what is null, its parts of the kinds that merging relies on.
+/// A token's setup, as it is kept.
 fn canonical_setup(setup: Object) -> Result<Object, LockError> {
-    let mut setup = shaped(setup).map_err(|misshapen| match misshapen {
-        Misshapen::TwoSpellings(place) => LockError::TwoSpellings(place.to_string()),
-        Misshapen::NotAnObject(name) => LockError::NotAnObject(name.to_owned()),
-        Misshapen::Model => LockError::Model,
-    })?;
+    let mut setup = spelled(setup).map_err(|TwoSpellings(place)| LockError::TwoSpellings(place.to_string()))?;
+    if let Some(name) = misshapen(&setup) {
+        return Err(LockError::NotAnObject(name.to_owned()));
+    }
+    name_model(&mut setup).map_err(|NoModel| LockError::Model)?;
     if let Some(Value::Object(resumption)) = setup.member_mut("sessionResumption") {
         match resumption.remove("handle") {
             None | Some(Value::Null) => {}
@@ -117,28 +123,28 @@ fn canonical_setup(setup: Object) -> Result<Object, LockError> {
     Ok(setup)
 }
 
-enum Misshapen {
-    TwoSpellings(Place),
-    NotAnObject(&'static str),
-    Model,
+/// A setup of token or client in camelCase, without what is null: in protobuf's JSON form that is the same as nothing.
+fn spelled(setup: Object) -> Result<Object, TwoSpellings> {
+    let mut setup = canonical::message(setup, &Place::default().below("setup"))?;
+    setup.retain(|_, value| *value != Value::Null);
+    Ok(setup)
 }
 
-/// A setup in camelCase, of token or client, that can be merged with another.
-fn shaped(setup: Object) -> Result<Object, Misshapen> {
-    let setup = canonical::message(setup, &Place::default().below("setup"));
-    let mut setup = setup.map_err(|TwoSpellings(place)| Misshapen::TwoSpellings(place))?;
-    // In protobuf's JSON form null is the same as nothing.
-    setup.retain(|_, value| *value != Value::Null);
-    for name in field::setup().filter(|name| field::reach(name) == Some(Reach::Inside)) {
-        if setup.member(name).is_some_and(|value| value.as_object().is_none()) {
-            return Err(Misshapen::NotAnObject(name));
-        }
-    }
-    if let Some(named) = setup.member("model") {
-        let named = named.as_str().and_then(model::canonical).ok_or(Misshapen::Model)?;
-        setup.set("model", named);
-    }
-    Ok(setup)
+/// The first field that holds fields of its own but is no object: a lock could not reach into it.
+fn misshapen(setup: &Object) -> Option<&'static str> {
+    field::setup()
+        .filter(|name| field::reach(name) == Some(Reach::Inside))
+        .find(|name| setup.member(name).is_some_and(|value| value.as_object().is_none()))
+}
+
+struct NoModel;
+
+/// Writes the model's name in full.
+fn name_model(setup: &mut Object) -> Result<(), NoModel> {
+    let Some(named) = setup.member("model") else { return Ok(()) };
+    let named = named.as_str().and_then(model::canonical).ok_or(NoModel)?;
+    setup.set("model", named);
+    Ok(())
 }
 
 /// A path of known names, others left out.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::field::Place;
 use super::merge::Unknown;
-use super::{Lock, Misshapen, shaped, told};
+use super::{Lock, NoModel, TwoSpellings, misshapen, name_model, spelled, told};
 use crate::gemini::Call;
 use crate::json::{self, Caps, Fault, JsonError, Object, Value};
 use crate::refusal::{Code, Refusal};
@@ -55,23 +55,27 @@ impl Lock {
 
     /// The effective setup but for the handle, and the handle.
     pub(super) fn effective(&self, setup: Object) -> Result<(Object, Option<String>), Refusal> {
-        let mut client = shaped(setup).map_err(|misshapen| match misshapen {
-            Misshapen::TwoSpellings(place) => two_spellings(&place),
-            Misshapen::NotAnObject(name) => invalid(format!("`setup.{name}` is not an object")),
-            Misshapen::Model => Refusal::new(Code::Forbidden, "`setup.model` is not a model's name"),
-        })?;
+        let mut client = spelled(setup).map_err(|TwoSpellings(place)| two_spellings(&place))?;
         let handle = take_handle(&mut client)?;
-        let merged = self.merged(client).map_err(|Unknown { field, child }| {
+        if let Some(setup) = self.setup().filter(|_| self.is_full()) {
+            return Ok((setup.clone(), handle));
+        }
+        if let Some(name) = misshapen(&client) {
+            return Err(invalid(format!("`setup.{name}` must be an object")));
+        }
+        let mut merged = self.merged(client).map_err(|Unknown { field, child }| {
             let place = told(&field, child.as_deref());
             Refusal::new(
                 Code::Forbidden,
                 format!("the setup has a field that is unknown under this token's lock: {place}"),
             )
         })?;
+        name_model(&mut merged)
+            .map_err(|NoModel| Refusal::new(Code::Forbidden, "`setup.model` is not a model's name"))?;
         Ok((merged, handle))
     }
 
-    fn check_model(&self, model: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn check_model(&self, model: Option<&str>) -> Result<(), Refusal> {
         if self.models.is_empty() || model.is_some_and(|model| self.models.iter().any(|allowed| allowed == model)) {
             return Ok(());
         }
@@ -95,15 +99,15 @@ fn read_setup(message: &[u8]) -> Result<Object, Refusal> {
         Value::Object(message) => message,
         other => return Err(invalid(format!("the first message must be {{\"setup\": {{…}}}}, not {}", other.kind()))),
     };
-    let mut members = message.into_iter();
-    match (members.next(), members.next()) {
-        (Some((name, Value::Object(setup))), None) if name == "setup" => Ok(setup),
-        (Some((name, other)), None) if name == "setup" => {
+    if message.len() > 1 {
+        return Err(invalid(String::from("the first message has more members than `setup`")));
+    }
+    match message.into_iter().next() {
+        Some((name, Value::Object(setup))) if name == "setup" => Ok(setup),
+        Some((name, other)) if name == "setup" => {
             Err(invalid(format!("`setup` must be an object, not {}", other.kind())))
         }
-        (Some(_), Some(_)) => Err(invalid(String::from("the first message has more members than `setup`"))),
-        (_, None) => Err(invalid(String::from("the first message must be {\"setup\": {…}}"))),
-        (None, Some(_)) => Err(invalid(String::from("the first message is empty"))),
+        _ => Err(invalid(String::from("the first message must be {\"setup\": {…}}"))),
     }
 }
 

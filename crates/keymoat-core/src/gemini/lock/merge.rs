@@ -11,27 +11,24 @@ pub(super) struct Unknown {
 }
 
 impl Lock {
-    /// What the session is opened with when the client asks for `client`, which is shaped; but for the handle.
+    /// The client's setup with what the mask names overwritten or cleared. All that a lock reaches into is an object.
     pub(super) fn merged(&self, client: Object) -> Result<Object, Unknown> {
-        match &self.setup {
-            None if self.mask.is_empty() => Ok(client),
-            Some(setup) if self.mask.is_empty() => Ok(setup.clone()),
-            setup => {
-                self.check_known(&client)?;
-                let mut merged = client;
-                for path in self.mask.paths() {
-                    let locked = setup.as_ref().and_then(|setup| setup.member(&path.field));
-                    match &path.child {
-                        None => put(&mut merged, &path.field, locked),
-                        Some(child) => {
-                            let locked = locked.and_then(Value::as_object).and_then(|object| object.member(child));
-                            put_below(&mut merged, &path.field, child, locked);
-                        }
-                    }
+        if self.mask.is_empty() {
+            return Ok(client);
+        }
+        self.check_known(&client)?;
+        let mut merged = client;
+        for path in self.mask.paths() {
+            let locked = self.setup.as_ref().and_then(|setup| setup.member(&path.field));
+            match &path.child {
+                None => put(&mut merged, &path.field, locked),
+                Some(child) => {
+                    let locked = locked.and_then(Value::as_object).and_then(|object| object.member(child));
+                    put_below(&mut merged, &path.field, child, locked);
                 }
-                Ok(merged)
             }
         }
+        Ok(merged)
     }
 
     fn check_known(&self, client: &Object) -> Result<(), Unknown> {
