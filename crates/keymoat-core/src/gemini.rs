@@ -4,6 +4,7 @@ mod canonical;
 mod field;
 mod lock;
 mod mask;
+pub mod mint;
 mod model;
 
 use crate::head::Ask;

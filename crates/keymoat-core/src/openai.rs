@@ -2,5 +2,6 @@
 
 mod field;
 mod lock;
+pub mod mint;
 
-pub use lock::{Lock, LockError};
+pub use lock::{EVENT_BYTES_MAX, Later, Lock, LockError, refuses_lock};

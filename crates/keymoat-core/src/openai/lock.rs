@@ -1,8 +1,14 @@
 //! What a token lets the sessions of OpenAI Realtime ask for.
 
+mod event;
+#[cfg(test)]
+mod tests;
+
 use super::field;
 use crate::json::{Object, Value};
 use crate::refusal::{Code, Refusal};
+
+pub use event::{EVENT_BYTES_MAX, Later, refuses_lock};
 
 /// The longest name of a model.
 const MODEL_BYTES_MAX: usize = 256;

@@ -204,8 +204,7 @@ fn e62_an_unknown_field_is_refused_under_a_mask_and_ignored_under_a_full_lock() 
         assert!(first(&full(), &message).is_ok());
         assert!(first(&Lock::default(), &message).is_ok());
     }
-    let child =
-        sent(&partial(), r#"{"systemInstruction":{"Parts":[1],"PARTS_":[2]}}"#.replace(",\"PARTS_\":[2]", "").as_str());
+    let child = sent(&partial(), r#"{"systemInstruction":{"Parts":[1]}}"#);
     assert_eq!(child["systemInstruction"], parsed(SETUP)["systemInstruction"]);
 }
 
