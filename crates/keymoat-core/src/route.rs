@@ -8,6 +8,7 @@ use crate::gemini;
 use crate::head::Head;
 use crate::origin::Origins;
 use crate::time::UnixMillis;
+use crate::token::MintRules;
 
 /// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +111,8 @@ pub struct Route {
     pub lone_subprotocol: LoneSubprotocol,
     /// Which origins' pages may use it.
     pub origins: Origins,
+    /// What may be minted for it.
+    pub tokens: MintRules,
     /// Paths of it that need no credential, such as the health pages of a backend. Credentials are stripped there as
     /// everywhere, and the upstream's real key is not put on.
     pub public: Vec<Pattern>,
@@ -130,6 +133,7 @@ impl Route {
             sunset: None,
             lone_subprotocol: LoneSubprotocol::default(),
             origins: Origins::default(),
+            tokens: MintRules::default(),
             public: Vec::new(),
         }
     }

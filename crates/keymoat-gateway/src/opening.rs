@@ -156,8 +156,10 @@ impl Relaying {
         record.cause = end.cause;
         record.close_code = end.close_code;
         record.closed_by = Some(end.closed_by);
-        (record.bytes_in, record.bytes_out) = (end.bytes_in, end.bytes_out);
-        (record.messages_in, record.messages_out) = (end.messages_in, end.messages_out);
+        // The message that decided about the session is counted already.
+        record.bytes_in += end.bytes_in;
+        record.messages_in += end.messages_in;
+        (record.bytes_out, record.messages_out) = (end.bytes_out, end.messages_out);
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn open(
 }
 
 impl Waiting {
-    async fn go_on<C: AsyncRead + AsyncWrite + Unpin>(self, client: End<C>) {
+    async fn go_on<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: End<C>) {
         let bytes_max = self.limits.first_message_bytes_max;
         let (message, client) = Box::pin(first_message(client, bytes_max, self.given_up())).await;
         let message = match message {
@@ -98,6 +98,12 @@ impl Waiting {
             Err(no_message) => return self.close_without(client, no_message).await,
         };
         let opcode = message.opcode;
+        let counted = self.bounds.take_first(message.payload.len() as u64);
+        if let Err(refusal) = counted {
+            return self.close(client, &refusal, Outcome::Refused).await;
+        }
+        let record = &mut self.ledger.record;
+        (record.bytes_in, record.messages_in) = (message.payload.len() as u64, 1);
         let first = tokio::select! {
             biased;
             refusal = self.session.control().asked() => Err(refusal),

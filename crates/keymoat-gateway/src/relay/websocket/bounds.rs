@@ -19,6 +19,26 @@ pub struct Bounds {
     pub messages_max: Option<u64>,
 }
 
+impl Bounds {
+    /// Takes off a message of `payload_bytes` that was carried before the relay began.
+    ///
+    /// # Errors
+    /// What the session ends with if that is too much.
+    pub(crate) fn take_first(&mut self, payload_bytes: u64) -> Result<(), Refusal> {
+        if let Some(max) = self.messages_max {
+            self.messages_max = Some(max.checked_sub(1).ok_or_else(|| too_many("messages"))?);
+        }
+        if let Some(max) = self.bytes_max {
+            self.bytes_max = Some(max.checked_sub(payload_bytes).ok_or_else(|| too_many("bytes"))?);
+        }
+        Ok(())
+    }
+}
+
+fn too_many(of: &str) -> Refusal {
+    Refusal::new(Code::TokenUsedUp, format!("a session of this token has so many {of} and no more: open another"))
+}
+
 /// The bounds of a session that runs.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -80,12 +100,12 @@ impl Watch {
         if let Some(max) = self.bounds.messages_max
             && messages + u64::from(begins_message) > max
         {
-            return Err(Refusal::new(Code::TokenUsedUp, format!("a session has {max} messages: open another")));
+            return Err(too_many("messages"));
         }
         if let Some(max) = self.bounds.bytes_max
             && bytes.saturating_add(payload_bytes) > max
         {
-            return Err(Refusal::new(Code::TokenUsedUp, format!("a session has {max} bytes: open another")));
+            return Err(too_many("bytes"));
         }
         Ok(())
     }

@@ -94,16 +94,14 @@ fn a_session_is_resumed_by_its_own_token_for_nothing_and_by_no_other_73() {
     });
     let (mut stream, answer) = stand.live(&held.text, SETUP);
     assert!(is_set_up(&answer));
+    let content = br#"{"clientContent":{"turns":[{"parts":[{"text":"on"}],"role":"user"}],"turnComplete":true}}"#;
+    stream.write_all(&frame(1, content)).expect("sent");
     let handle = loop {
         let (opcode, payload) = read_frame(&mut stream);
         assert_ne!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
         let text = String::from_utf8_lossy(&payload).into_owned();
         if let Some((_, rest)) = text.split_once(r#""newHandle":""#) {
             break rest.split('"').next().expect("a handle").to_owned();
-        }
-        let content = br#"{"clientContent":{"turns":[{"parts":[{"text":"on"}],"role":"user"}],"turnComplete":true}}"#;
-        if text.contains("setupComplete") || text.contains("turnComplete") {
-            stream.write_all(&frame(1, content)).expect("sent");
         }
     };
     stream.write_all(&frame(8, &1000_u16.to_be_bytes())).expect("sent");

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use keymoat_core::Code;
 use keymoat_core::record::Outcome;
 use keymoat_core::token::SessionLimits;
+use keymoat_core::{Code, Dialect};
 
 use super::{LIVE, SETUP, TokenStand, is_set_up, now};
 use crate::stand::{close_of, frame, read_all, read_frame, read_head};
@@ -57,7 +57,7 @@ fn sessions_over_every_protocol_end_with_their_token() {
     let headers = format!("X-API-Key: {}\r\n", held.text);
     let (_, mut socket) = stand.stand.open_websocket("/demo/ws", &headers);
     let mut events = stand.stand.connect();
-    let request = format!("GET /api/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{headers}\r\n");
+    let request = format!("GET /demo/sse?count=1000 HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
     events.write_all(request.as_bytes()).expect("sent");
     let head = read_head(&mut events);
     assert!(head.contains("text/event-stream"), "{head}");
@@ -87,12 +87,15 @@ fn a_session_has_its_own_bounds() {
     };
     assert_eq!(closed.0, 4002);
     let held = stand.minted(|token| {
-        token.limits = SessionLimits { bytes_max: Some(SETUP.len() as u64), ..SessionLimits::default() };
+        token.limits = SessionLimits { bytes_max: Some(SETUP.len() as u64 + 5), ..SessionLimits::default() };
     });
     let (_, answer) = stand.live(&held.text, SETUP);
     let (code, reason) = close_of(&answer);
-    assert_eq!(code, 1008, "the setup counts too");
+    assert_eq!(code, 1008, "the setup counts too, and the answer is longer than 5 bytes");
     assert!(reason.starts_with("token_used_up: "), "{reason}");
+    let records = stand.stand.records(2);
+    let record = records.iter().find(|record| record.dialect == Some(Dialect::Gemini)).expect("the second one");
+    assert_eq!((record.messages_in, record.bytes_in, record.messages_out), (1, SETUP.len() as u64, 0));
 }
 
 #[test]
