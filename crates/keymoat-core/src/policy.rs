@@ -126,6 +126,7 @@ fn check_token(token: &Token, route: &Route, ask: &Ask, page: &Named) -> Result<
 fn check_constraint(constraint: &Constraint, dialect: Dialect) -> Result<(), Refusal> {
     match dialect {
         Dialect::Gemini => constraint.for_gemini().map(|_| ()),
+        Dialect::OpenAi => constraint.for_openai().map(|_| ()),
         Dialect::Generic if *constraint == Constraint::None => Ok(()),
         Dialect::Generic => {
             Err(Refusal::new(Code::Forbidden, "this token is locked in a way that this route cannot hold it to"))

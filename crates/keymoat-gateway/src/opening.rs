@@ -28,12 +28,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tracing::Instrument;
 
 use crate::admission::{Admitted, Unclaimed};
+use crate::answer;
 use crate::body::{ToClient, ToUpstream};
 use crate::claim;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
-use crate::relay::websocket::{Bounds, End, Message, Mode, Terms, close_refused, relay_under};
+use crate::relay::websocket::{Bounds, End, Message, Mode, Terms, close_refused_after, relay_under};
 use crate::session::SessionGuard;
 use crate::settings::Limits;
 use crate::upstream::{self, Failure, Link, Opened};
@@ -183,12 +184,17 @@ pub(crate) fn refuse(passage: Passage<'_>, refusal: &Refusal, opening: &Opening)
     ledger.record.close_code = Some(close);
     ledger.record.closed_by = Some(Side::Keymoat);
     let (peer, worker, reason, dialect) = (peer.clone(), worker.clone(), refusal.reason(), route.dialect);
+    let event = answer::event(refusal, dialect, &ledger.record.id.to_string());
     tokio::task::spawn_local(async move {
         let _peer = peer;
         let closing = async {
             match switch.take().await {
-                Some(ClientEnd::Http1(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
-                Some(ClientEnd::Http2(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
+                Some(ClientEnd::Http1(client)) => {
+                    close_refused_after(hear(client, dialect).await, event.as_deref(), close, &reason).await;
+                }
+                Some(ClientEnd::Http2(client)) => {
+                    close_refused_after(hear(client, dialect).await, event.as_deref(), close, &reason).await;
+                }
                 None => {}
             }
         };

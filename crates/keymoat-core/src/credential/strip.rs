@@ -10,6 +10,7 @@ use crate::disguise::{self, LEVELS, NEEDLE_MIN};
 use crate::format;
 use crate::gemini;
 use crate::head::{Ask, Head};
+use crate::openai;
 use crate::query::Pair;
 use crate::snapshot::Snapshot;
 
@@ -56,8 +57,23 @@ pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> V
 
 /// Removes whatever Google reads a credential from or learns the client by.
 pub(super) fn withhold_from_gemini(head: &mut Head) {
-    let names: Vec<HeaderName> =
-        head.headers.keys().filter(|name| gemini::withholds_header(name.as_str())).cloned().collect();
+    withhold(head, gemini::withholds_header);
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        opening.offer.keep_from_upstream();
+    }
+}
+
+/// Removes whatever OpenAI reads a credential from, learns the client by, or bills another by.
+pub(super) fn withhold_from_openai(head: &mut Head) {
+    withhold(head, openai::withholds_header);
+    openai::drop_beta(&mut head.headers);
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        opening.offer.pass_only(openai::LABEL);
+    }
+}
+
+fn withhold(head: &mut Head, withholds: fn(&str) -> bool) {
+    let names: Vec<HeaderName> = head.headers.keys().filter(|name| withholds(name.as_str())).cloned().collect();
     for name in names {
         if let Entry::Occupied(entry) = head.headers.entry(name) {
             let _ = entry.remove_entry_mult();
@@ -65,9 +81,6 @@ pub(super) fn withhold_from_gemini(head: &mut Head) {
     }
     for name in KNOWN_QUERY {
         let _ = head.query.take(name);
-    }
-    if let Ask::WebSocket(opening) = &mut head.ask {
-        opening.offer.keep_from_upstream();
     }
 }
 

@@ -35,7 +35,7 @@ use crate::settings::Limits;
 pub use bounds::Bounds;
 pub use first::{Message, NoMessage, first_message};
 pub use gemini::GeminiWatch;
-pub use refuse::close_refused;
+pub use refuse::{close_refused, close_refused_after};
 pub use watcher::{Mode, Verdict, Watcher};
 
 /// One end of a relay: the raw stream taken back after the 101, with what had been read of it by then.

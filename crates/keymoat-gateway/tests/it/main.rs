@@ -12,6 +12,7 @@ mod group_g_upstreams;
 mod group_h_overload;
 mod limits;
 mod negotiation;
+mod openai;
 mod origins;
 mod pipelining;
 mod relay;

@@ -18,6 +18,8 @@ use crate::sealed::{self, Taken};
 
 /// A call to Google that changes nothing and needs a key.
 const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
+/// The same to OpenAI.
+const OPENAI_TARGET: &str = "/v1/models";
 
 /// Asks an upstream once with its secret, and says what it saw: address, TLS, certificate, answer.
 ///
@@ -27,7 +29,7 @@ const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
 pub(crate) struct Arguments {
     /// The NAME of [upstream.NAME].
     name: String,
-    /// What is asked for with GET; it must change nothing [default: /v1beta/models?pageSize=1 for Gemini, otherwise /].
+    /// What is asked for with GET; it must change nothing [default: /v1beta/models?pageSize=1 for Gemini, /v1/models for OpenAI, otherwise /].
     #[arg(long, value_name = "PATH", value_parser = target)]
     path: Option<Uri>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn run(
     let target = match (&arguments.path, dialect) {
         (Some(path), _) => path.clone(),
         (None, Dialect::Gemini) => Uri::from_static(GEMINI_TARGET),
+        (None, Dialect::OpenAi) => Uri::from_static(OPENAI_TARGET),
         (None, Dialect::Generic) => Uri::from_static("/"),
     };
     let secret = match (config.secret_references.get(&arguments.name), taken.get(&upstream.name)) {
@@ -65,7 +68,7 @@ pub(crate) fn run(
         (None, _) => "none".to_owned(),
     };
     let asked = Asked {
-        own_call: dialect == Dialect::Gemini && arguments.path.is_none(),
+        own_call: dialect != Dialect::Generic && arguments.path.is_none(),
         has_secret: upstream.secret.is_some(),
         shown: Shown { upstream: &arguments.name, url: url(&upstream), secret, path: target.path().to_owned() },
     };

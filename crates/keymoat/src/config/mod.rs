@@ -266,9 +266,12 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     let mut routes: Vec<Route> = Vec::new();
     for (name, written) in &file.route {
         let Some(route) = route::route(read, name, written, &presets, &backend.defaults) else { continue };
-        if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
+        if let Some(other) = routes.iter().find(|other| route::same_requests(other, &route)) {
             let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
             read.report(name.span(), message);
+        }
+        for warning in routes.iter().filter_map(|other| route::shared_paths(other, &route)) {
+            read.warn(warning);
         }
         routes.push(route);
     }

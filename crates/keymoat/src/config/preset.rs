@@ -41,9 +41,9 @@ pub(crate) const PRESETS: [Preset; 3] = [
     Preset {
         word: "openai",
         url: Some("https://api.openai.com"),
-        dialect: Dialect::Generic,
-        paths: &["/v1/*"],
-        carriers: &["header:authorization", "header:api-key", "subprotocol", "query:api_key"],
+        dialect: Dialect::OpenAi,
+        paths: &[],
+        carriers: &[],
         lone_subprotocol: LoneSubprotocol::Refuse,
         public: &[],
         header: "authorization",
@@ -89,6 +89,9 @@ pub(crate) const fn default_carriers(dialect: Dialect) -> &'static [&'static str
     match dialect {
         Dialect::Generic => {
             &["header:authorization", "header:x-api-key", "subprotocol", "query:api_key", "query:access_token"]
+        }
+        Dialect::OpenAi => {
+            &["header:authorization", "header:api-key", "subprotocol", "query:api_key", "query:access_token"]
         }
         Dialect::Gemini => {
             &["header:x-goog-api-key", "header:authorization", "subprotocol", "query:key", "query:access_token"]

@@ -144,12 +144,29 @@ fn public(
 }
 
 /// Whether some request would be taken by both, with nothing that tells which is the closer.
-pub(crate) fn same_requests(one: &Paths, two: &Paths) -> bool {
-    match (one, two) {
-        (Paths::Dialect { prefix: one }, Paths::Dialect { prefix: two }) => one == two,
+pub(crate) fn same_requests(one: &Route, two: &Route) -> bool {
+    match (&one.paths, &two.paths) {
+        // The paths of two dialects differ; what they share goes to the first, of which `shared_paths` warns.
+        (Paths::Dialect { prefix: at }, Paths::Dialect { prefix: other }) => at == other && one.dialect == two.dialect,
         (Paths::Patterns(one), Paths::Patterns(two)) => one.iter().any(|pattern| two.contains(pattern)),
         _ => false,
     }
+}
+
+/// Paths that are the own ones of both dialects, so that only the first route gets them.
+pub(crate) fn shared_paths(first: &Route, second: &Route) -> Option<String> {
+    let (Paths::Dialect { prefix }, Paths::Dialect { prefix: other }) = (&first.paths, &second.paths) else {
+        return None;
+    };
+    let both =
+        |one, two| first.dialect == one && second.dialect == two || first.dialect == two && second.dialect == one;
+    (prefix == other && both(Dialect::Gemini, Dialect::OpenAi)).then(|| {
+        format!(
+            "routes `{}` and `{}` both have `{prefix}/v1/models` and `{prefix}/v1/files`, which go to the first: give one \
+             of them a prefix",
+            first.name, second.name
+        )
+    })
 }
 
 /// Checks the bounds of tokens. They are for minting, which this version does not do: no token can exceed them.
@@ -232,9 +249,8 @@ fn carriers(
 }
 
 fn parse_dialect(word: &str) -> Result<Dialect, String> {
-    let known = [Dialect::Generic, Dialect::Gemini];
-    let words = known.map(Dialect::word);
-    known.into_iter().find(|dialect| dialect.word() == word).ok_or_else(|| unknown("dialect", word, &words))
+    let words = Dialect::ALL.map(Dialect::word);
+    Dialect::ALL.into_iter().find(|dialect| dialect.word() == word).ok_or_else(|| unknown("dialect", word, &words))
 }
 
 fn parse_prefix(text: &str) -> Result<String, String> {

@@ -250,6 +250,16 @@ fn two_routes_for_the_same_requests_are_refused() {
 }
 
 #[test]
+fn what_two_dialects_share_is_warned_of() {
+    let text = "[upstream.x]\nurl = \"https://x\"\n[route.a]\nupstream = \"x\"\ndialect = \"gemini\"\n\
+                [route.b]\nupstream = \"x\"\ndialect = \"openai\"\n";
+    let config = read_with(text, &[]).unwrap();
+    assert!(config.warnings[0].contains("routes `a` and `b` both have `/v1/models`"), "{:?}", config.warnings);
+    let config = read_with(&format!("{text}prefix = \"/gw/openai\"\n"), &[]).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
 fn an_upstream_without_a_route_is_warned_of() {
     let config = read_with("[upstream.x]\nurl = \"https://x\"\n", &[]).unwrap();
     assert_eq!(config.warnings, ["no route leads to upstream `x`"]);
@@ -290,7 +300,9 @@ fn presets_bring_paths_carriers_and_what_needs_no_key() {
     assert_eq!((events.lone_subprotocol, events.query), (LoneSubprotocol::Echo, QueryPolicy::Tokens));
     assert!(events.is_public("/api/auth/login") && !events.is_public("/api/events"));
     assert!(events.carriers.subprotocol && events.carriers.query == ["api_key".into()]);
+    assert_eq!(openai.dialect, Dialect::OpenAi);
     assert!(openai.public.is_empty() && openai.paths.matches(openai.dialect, "/v1/realtime").is_some());
+    assert!(openai.carriers.subprotocol && openai.carriers.headers == ["authorization", "api-key"]);
     assert_eq!(config.upstreams[1].origin.host, "api.openai.com");
     assert!(problem("[upstream.e]\npreset = \"events\"\n").contains("has no address"));
 }

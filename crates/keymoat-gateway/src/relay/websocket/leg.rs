@@ -324,6 +324,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         self.pong = Some(payload.into());
     }
 
+    /// Puts a text message of our own, as one frame, before everything that is sent to a client from now on. Nothing
+    /// may have been sent to it yet.
+    pub(super) fn say(&mut self, text: &str) {
+        debug_assert!(self.side() == Side::Client && self.pending.is_empty(), "only a client is told something, first");
+        let header = Header { fin: true, opcode: Opcode::Text, mask: None, payload_bytes: text.len() as u64 };
+        header.write(&mut self.pending);
+        self.pending.extend_from_slice(text.as_bytes());
+    }
+
     /// Has it closed at the next frame boundary; the first close stands.
     pub(super) fn close_with(&mut self, code: u16, reason: &str) {
         self.close_with_payload(Close { code, reason }.payload());
