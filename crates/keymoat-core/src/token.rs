@@ -1,6 +1,7 @@
 //! What is known of a short-lived token, without the token itself.
 
 mod constraint;
+pub mod own;
 pub(crate) mod request;
 pub mod told;
 
@@ -175,9 +176,9 @@ pub struct MintRules {
 }
 
 impl Default for MintRules {
-    /// Google's own bound, less than 20 hours, and no other on one token; 10 000 tokens of one key.
+    /// Google's own bound, 20 hours, and no other on one token; 10 000 tokens of one key.
     fn default() -> Self {
-        Self { uses_max: None, unlimited_allowed: true, live_millis_max: 20 * 3_600_000 - 1, live_tokens_max: 10_000 }
+        Self { uses_max: None, unlimited_allowed: true, live_millis_max: 20 * 3_600_000, live_tokens_max: 10_000 }
     }
 }
 

@@ -104,7 +104,7 @@ fn a_mask_without_aliases_leaves_no_field_open() {
 }
 
 #[test]
-fn a_handle_passes_every_lock_and_is_to_be_claimed() {
+fn e73_a_handle_passes_every_lock_and_is_to_be_claimed() {
     let client = r#"{"setup":{"model":"models/b","session_resumption":{"handle":"h-1"}}}"#;
     for lock in
         [Lock::default(), full(), partial(), lock(None, "sessionResumption"), lock(None, "sessionResumption.handle")]
@@ -330,6 +330,13 @@ fn e70_what_parsers_read_differently_is_refused() {
         assert_eq!(refused(&full(), &text).0, Code::RequestInvalid);
     }
     assert_eq!(full().first(b"{\"setup\":{\"model\":\"\xff\"}}", Call::Live).unwrap_err().code, Code::RequestInvalid);
+}
+
+#[test]
+fn e71_audio_before_the_setup_opens_nothing() {
+    for text in [r#"{"realtimeInput":{"audio":{"data":"AAA="}}}"#, r#"{"realtime_input":{"text":"hey"},"setup":{}}"#] {
+        assert_eq!(refused(&Lock::default(), text).0, Code::RequestInvalid);
+    }
 }
 
 #[test]
