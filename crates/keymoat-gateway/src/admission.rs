@@ -34,8 +34,15 @@ pub(crate) struct Unclaimed {
     pub(crate) digest: Digest,
 }
 
-/// Decides whether the request may go on.
-pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Admitted, Refusal> {
+/// What a request brought, before anything is decided about it. Its head holds no credential any more.
+pub(crate) struct Arrived {
+    pub(crate) presented: Result<Presented, Refusal>,
+    /// The page that it named.
+    pub(crate) named: Named,
+}
+
+/// Takes the credential out of the request, unless it comes from a page that has no business here.
+pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Arrived, Refusal> {
     if page == Page::Foreign {
         return Err(cors::foreign());
     }
@@ -44,29 +51,43 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
         shared.sessions.check_room()?;
     }
     let named = Named::by(head, passage.peer.tls);
-    let (route, ledger) = (passage.route, &mut passage.ledger);
     let snapshot = shared.snapshots.load();
-    let presented = credential::take(head, route, &snapshot, &mut ledger.record);
+    let presented = credential::take(head, passage.route, &snapshot, &mut passage.ledger.record);
+    Ok(Arrived { presented, named })
+}
+
+/// Decides whether the request may go on.
+pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Admitted, Refusal> {
+    let Arrived { presented, named } = arrive(passage, head, page)?;
+    let (route, ledger) = (passage.route, &mut passage.ledger);
     if route.is_public(&head.path) {
         let access = policy::pass_unasked(presented, &mut ledger.record)?;
         return Ok(Admitted { access, path: dialect::upstream_path(route, head)?, unclaimed: None });
     }
-    let presented = presented?;
-    check_view(shared)?;
-    let (identity, digest) = if matches!(presented.shape(), Shape::Token { .. }) {
-        drop(snapshot);
-        of_token(shared, presented, ledger).await?
-    } else {
-        (identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?, None)
-    };
+    let (identity, digest) = identify(&passage.worker.shared, presented?, ledger).await?;
     let grant = policy::decide(identity, route, &head.ask, &named, &mut ledger.record)?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
 }
 
+/// Says who presented it; for a token, also its digest.
+pub(crate) async fn identify(
+    shared: &Shared,
+    presented: Presented,
+    ledger: &mut Ledger,
+) -> Result<(Identity, Option<Digest>), Refusal> {
+    check_view(shared)?;
+    if matches!(presented.shape(), Shape::Token { .. }) {
+        return of_token(shared, presented, ledger).await;
+    }
+    let snapshot = shared.snapshots.load();
+    let identity = identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?;
+    Ok((identity, None))
+}
+
 /// Nobody is let in on a view of the store that is too old: a revocation may have been missed.
-pub(crate) fn check_view(shared: &Shared) -> Result<(), Refusal> {
+fn check_view(shared: &Shared) -> Result<(), Refusal> {
     if shared.is_ready() {
         return Ok(());
     }

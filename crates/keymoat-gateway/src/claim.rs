@@ -53,9 +53,8 @@ pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result
 pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Digest>) -> Result<(), Refusal> {
     let mut session = [0; 16];
     aws_lc_rs::rand::fill(&mut session).expect("the system gives random bytes");
-    let Some(desk) = shared.desk.get() else { return Err(no_answer(DeskError::Stopped)) };
     let claim = Claim { session: SessionId(session), token, resumes, now: clock::now() };
-    match desk.claim(claim).await.map_err(no_answer)? {
+    match shared.desk()?.claim(claim).await.map_err(no_answer)? {
         Verdict::Granted { .. } => Ok(()),
         Verdict::Denied(denial) => Err(denied(denial)),
     }

@@ -15,6 +15,7 @@ pub mod gated;
 mod gateway;
 mod ledger;
 mod memory;
+mod mint;
 mod opening;
 mod own;
 mod passage;

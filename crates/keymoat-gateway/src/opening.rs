@@ -12,6 +12,7 @@
 //! [`Relaying`].
 
 mod first_message;
+mod openai;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,7 @@ async fn dial_first(
 /// All that has to be in place before the upstream is dialled.
 async fn claimed(
     passage: &Passage<'_>,
-    head: Head,
+    mut head: Head,
     path: &str,
     access: &Access,
     unclaimed: Option<Unclaimed>,
@@ -89,9 +90,13 @@ async fn claimed(
 ) -> Result<(SessionGuard, Link, Request<ToUpstream>, Held), Refusal> {
     let session = claim::session(passage.worker, passage.route, access)?;
     let link = passage.link()?;
+    let mut held = Held::default();
+    if let (Some(unclaimed), Dialect::OpenAi) = (&unclaimed, passage.route.dialect) {
+        held = openai::hold(&unclaimed.token.constraint, &mut head, path)?;
+    }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
-    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, Held::default())) };
-    let held = Held { mode: Mode::Frames, bounds: Some(claim::bounds(&token)), first: None };
+    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
+    held.bounds = Some(claim::bounds(&token));
     claim::token_use(&passage.worker.shared, digest, None).await?;
     Ok((session, link, request, held))
 }

@@ -27,7 +27,7 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, claim, opening, own, relay, upstream};
+use crate::{answer, claim, mint, opening, own, relay, upstream};
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -144,6 +144,13 @@ async fn travel(
     if sheds {
         return answer::refusal(&overloaded(), None, ledger);
     }
+    if let Some(asked) = mint::of_own(&head) {
+        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger };
+        return match asked {
+            Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
+            Err(refusal) => passage.refuse(&refusal),
+        };
+    }
     let Some(route) = route::find(&plan.routes, &head) else {
         let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
         return answer::refusal(&refusal, None, ledger);
@@ -168,6 +175,9 @@ fn overloaded() -> Refusal {
 
 /// The rest of the road, once the route is known.
 async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Page<'_>) -> Response<ToClient> {
+    if let Some(asked) = mint::of_provider(passage.route, &head) {
+        return Box::pin(mint::serve(passage, head, body, page, asked)).await;
+    }
     let admitted = admission::admit(&mut passage, &mut head, page).await;
     match (std::mem::replace(&mut head.ask, Ask::Http), admitted) {
         (Ask::Http, Ok(admitted)) => Box::pin(http(passage, head, body, admitted)).await,
