@@ -3,6 +3,8 @@
 mod carriers;
 mod constraints;
 mod lifetimes;
+mod minting;
+mod openai;
 mod uses;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ pub(crate) struct TokenStand {
     pub(crate) stand: Stand,
     pub(crate) store: Arc<Store>,
     pub(crate) key_id: Arc<str>,
+    pub(crate) desk: TokenDesk,
     _feed: Feed,
     _dir: TempDir,
 }
@@ -50,7 +53,8 @@ impl TokenStand {
         let new = NewKey { name: "backend".to_owned(), scopes: Scopes::All, expires_at: None };
         let key = store.create_key(new, &Secret::from(stand.key.as_str()), now()).expect("a key");
         let running = stand.running.as_ref().expect("running");
-        running.take_tokens_from(TokenDesk::start(store.clone()).expect("a desk"));
+        let desk = TokenDesk::start(store.clone()).expect("a desk");
+        running.take_tokens_from(desk.clone());
         let (snapshots, running) = (stand.snapshots.clone(), Arc::downgrade(running));
         let feed = Feed::start(store.clone(), Duration::from_millis(50), move |Change { snapshot, .. }| {
             snapshots.store(Arc::new(snapshot));
@@ -58,7 +62,7 @@ impl TokenStand {
                 running.end_sessions_of_revoked_tokens();
             }
         });
-        Self { stand, store, key_id: key.id, _feed: feed.expect("a feed"), _dir: dir }
+        Self { stand, store, key_id: key.id, desk, _feed: feed.expect("a feed"), _dir: dir }
     }
 
     /// A token of the stand's key.
@@ -93,6 +97,26 @@ impl TokenStand {
         self.store.token(&token.id, now()).expect("it is kept").uses_left
     }
 
+    /// Sends a request with `method` and a JSON body, on a connection of its own.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        self.stand.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: keymoat.test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             {headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    /// A key of its own, with these scopes.
+    pub(crate) fn key(&self, name: &str, scopes: &[&str]) -> String {
+        let secret = generate(Kind::Key, &mut |bytes| aws_lc_rs::rand::fill(bytes).expect("random bytes"));
+        let scopes = Scopes::from_words(scopes.iter().copied());
+        let new = NewKey { name: name.to_owned(), scopes, expires_at: None };
+        let key = self.store.create_key(new, &secret, now()).expect("a key");
+        crate::stand::wait_until(|| self.stand.snapshots.load().key_by_id(&key.id).is_some());
+        // The tests play the holder.
+        String::from_utf8(secret.expose().to_vec()).expect("base62")
+    }
+
     /// Opens Gemini Live with `token` in a header, sends `first`, and gives what is answered.
     pub(crate) fn live(&self, token: &str, first: &[u8]) -> (std::net::TcpStream, (u8, Vec<u8>)) {
         use std::io::Write as _;
@@ -107,6 +131,12 @@ impl TokenStand {
 pub(crate) fn now() -> UnixMillis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     UnixMillis(i64::try_from(since.as_millis()).expect("before the year 292 million"))
+}
+
+/// The body of an answer, as JSON.
+pub(crate) fn json_of(answer: &str) -> serde_json::Value {
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {answer}"))
 }
 
 /// Whether an answer of the emulator says that the session is set up.
