@@ -17,6 +17,7 @@ use crate::cors;
 use crate::dialect;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
+use crate::serve::draining;
 use crate::worker::Shared;
 
 /// A request that may go on.
@@ -43,6 +44,9 @@ pub(crate) struct Arrived {
 
 /// Takes the credential out of the request, unless it comes from a page that has no business here.
 pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Arrived, Refusal> {
+    if let Some(refusal) = draining(passage.worker) {
+        return Err(refusal);
+    }
     if page == Page::Foreign {
         return Err(cors::foreign());
     }

@@ -59,7 +59,7 @@ pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, adm
 
 /// Dial first: claim, dial, the upstream's 101, ours with what it selected, relay.
 async fn dial_first(
-    passage: Passage<'_>,
+    mut passage: Passage<'_>,
     head: Head,
     opening: Opening,
     path: &str,
@@ -68,7 +68,7 @@ async fn dial_first(
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
     let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
-    let claimed = claimed(&passage, head, path, &access, unclaimed, (&key, &labels)).await;
+    let claimed = claimed(&mut passage, head, path, &access, unclaimed, (&key, &labels)).await;
     let (session, link, request, terms) = match claimed {
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
@@ -81,7 +81,7 @@ async fn dial_first(
 
 /// All that has to be in place before the upstream is dialled.
 async fn claimed(
-    passage: &Passage<'_>,
+    passage: &mut Passage<'_>,
     mut head: Head,
     path: &str,
     access: &Access,

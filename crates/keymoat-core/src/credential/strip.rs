@@ -124,7 +124,7 @@ impl Eye<'_> {
         false
     }
 
-    fn knows_named(&self, name: &str, value: &[u8]) -> bool {
+    fn knows_named(&self, name: &[u8], value: &[u8]) -> bool {
         if !is_telling(name) {
             return false;
         }
@@ -133,21 +133,19 @@ impl Eye<'_> {
     }
 
     fn knows_pair(&self, pair: Pair<'_>) -> bool {
-        let name = String::from_utf8_lossy(&pair.name()).into_owned();
-        self.knows_named(&name, pair.raw_value())
+        self.knows_named(&pair.name(), pair.raw_value())
     }
 }
 
-fn is_telling(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    TELLING.iter().any(|word| name.contains(word))
+fn is_telling(name: &[u8]) -> bool {
+    TELLING.iter().any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes())))
 }
 
 fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
     // A name is in lower case, which hides no credential of Keymoat's shape.
     let seen =
         |name: &HeaderName, value: &HeaderValue| eye.sees(value.as_bytes()) || eye.sees(name.as_str().as_bytes());
-    let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str(), value.as_bytes());
+    let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str().as_bytes(), value.as_bytes());
     let mut names: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, _)| **name != CONTENT_LENGTH && **name != COOKIE)
@@ -182,7 +180,7 @@ fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
             let (name, value) = pair.split_at(equals);
             let value = value.get(1..).unwrap_or_default();
             let seen = eye.sees(pair) || eye.sees(value);
-            let stray = seen || eye.knows_named(&String::from_utf8_lossy(name), value);
+            let stray = seen || eye.knows_named(name, value);
             if stray {
                 strays.push(seen.then_some(Place::Cookie));
             }

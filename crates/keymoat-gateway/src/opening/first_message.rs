@@ -49,7 +49,7 @@ struct Waiting {
 
 /// Answers the opening and goes on in a task of its own, which holds the connection's place and the record to the end.
 pub(super) fn open(
-    passage: Passage<'_>,
+    mut passage: Passage<'_>,
     head: Head,
     opening: &Opening,
     (path, call): (&str, Call),

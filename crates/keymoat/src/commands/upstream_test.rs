@@ -14,7 +14,7 @@ use super::store_choice::StoreChoice;
 use super::{Found, print, to_json};
 use crate::config::{self, StoreConfig};
 use crate::output::time::now;
-use crate::sealed::{self, Taken};
+use crate::sealed::{self, Sealed, Taken};
 
 /// A call to Google that changes nothing and needs a key.
 const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
@@ -55,6 +55,9 @@ pub(crate) fn run(
     let upstream = upstream.with_context(|| {
         format!("{} has no upstream of that name, but {}", choice.file().display(), names.join(" and "))
     })?;
+    if let Some(why) = upstream.withheld {
+        anyhow::bail!("{why}");
+    }
     let dialect = config.dialects.get(&arguments.name).copied().unwrap_or(Dialect::Generic);
     let target = match (&arguments.path, dialect) {
         (Some(path), _) => path.clone(),
@@ -64,7 +67,7 @@ pub(crate) fn run(
     };
     let secret = match (config.secret_references.get(&arguments.name), taken.get(&upstream.name)) {
         (Some(reference), _) => format!("from {reference}"),
-        (None, Some(Some(version))) => format!("sealed in the store, version {version}"),
+        (None, Some(Sealed::Version(version))) => format!("sealed in the store, version {version}"),
         (None, _) => "none".to_owned(),
     };
     let asked = Asked {

@@ -70,6 +70,9 @@ pub(crate) const PRESETS: [Preset; 3] = [
     },
 ];
 
+/// What `preset` takes.
+pub(crate) const WORDS: [&str; PRESETS.len()] = [PRESETS[0].word, PRESETS[1].word, PRESETS[2].word];
+
 impl Preset {
     /// The preset that `word` names.
     pub(crate) fn named(word: &str) -> Option<Self> {

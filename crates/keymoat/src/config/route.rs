@@ -6,8 +6,8 @@ use std::str::FromStr;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern, UnknownWord};
+use keymoat_core::token::MintRules;
 use keymoat_core::{Dialect, QueryPolicy, Route, UnixMillis};
-use toml::Spanned;
 use toml::value::Datetime;
 
 use super::Reader;
@@ -16,6 +16,18 @@ use super::limits::{count, duration};
 use super::preset::{Preset, default_carriers};
 use super::problem::unknown;
 use crate::output::time::parse_rfc3339;
+
+/// What `dialect` takes.
+pub(crate) const DIALECTS: [&str; 3] = [Dialect::Generic.word(), Dialect::Gemini.word(), Dialect::OpenAi.word()];
+
+/// The largest number of uses, and of tokens of one key, that a setting takes.
+const TOKENS_MAX: usize = 1_000_000;
+
+/// What `query` takes.
+pub(crate) const QUERY_POLICIES: [&str; 4] = ["refuse", "tokens", "warn", "allow"];
+
+/// What `lone_subprotocol` takes.
+pub(crate) const LONE_SUBPROTOCOLS: [&str; 2] = ["refuse", "echo"];
 
 /// What a route follows where its own section says nothing.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +45,13 @@ pub(crate) struct Defaults {
 /// `upstreams` are the names in the file with the presets that they follow.
 pub(crate) fn route(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     file: &file::Route,
     upstreams: &BTreeMap<&str, Option<Preset>>,
     defaults: &Defaults,
 ) -> Option<Route> {
     read.name("route", name);
-    tokens(read, name, file.tokens.as_ref());
+    let tokens = tokens(read, file.tokens.as_ref());
     let Some(upstream_name) = &file.upstream else {
         read.report(name.span(), format!("route `{}` leads nowhere: write upstream = \"NAME\"", name.get_ref()));
         return None;
@@ -73,6 +85,7 @@ pub(crate) fn route(
         sunset,
         lone_subprotocol: lone_subprotocol?,
         origins,
+        tokens,
         public: public?,
         ..Route::new(name.get_ref(), upstream_name.get_ref(), dialect, paths?, carriers?)
     })
@@ -97,7 +110,7 @@ fn origins(read: &mut Reader<'_>, written: &[At<String>]) -> Option<Origins> {
 /// The moment at which keys in URLs are to end: the beginning of a day (UTC), or a time.
 fn sunset(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     written: &At<Datetime>,
     query: Option<QueryPolicy>,
 ) -> Option<UnixMillis> {
@@ -169,21 +182,25 @@ pub(crate) fn shared_paths(first: &Route, second: &Route) -> Option<String> {
     })
 }
 
-/// Checks the bounds of tokens. They are for minting, which this version does not do: no token can exceed them.
-fn tokens(read: &mut Reader<'_>, name: &Spanned<String>, written: Option<&At<file::Tokens>>) {
-    let Some(written) = written else { return };
-    let tokens = written.get_ref();
-    read.judge(tokens.uses_max.as_ref(), |number| count(*number, 1_000_000));
-    read.judge(tokens.live_max.as_ref(), duration);
-    read.warn(format!(
-        "route `{}`: `tokens` is checked and takes effect with minting, which this version does not do: there are no tokens yet",
-        name.get_ref()
-    ));
+/// The bounds of the tokens that are minted for a route.
+fn tokens(read: &mut Reader<'_>, written: Option<&At<file::Tokens>>) -> MintRules {
+    let mut rules = MintRules::default();
+    let Some(written) = written else { return rules };
+    let file::Tokens { uses_max, live_max, per_key_max } = written.get_ref();
+    let most = |number: &i64| count(*number, TOKENS_MAX).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    rules.uses_max = read.judge(uses_max.as_ref(), most);
+    if let Some(live) = read.judge(live_max.as_ref(), duration) {
+        rules.live_millis_max = i64::try_from(live.as_millis()).unwrap_or(i64::MAX);
+    }
+    if let Some(number) = read.judge(per_key_max.as_ref(), most) {
+        rules.live_tokens_max = number;
+    }
+    rules
 }
 
 fn paths(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     file: &file::Route,
     dialect: Dialect,
     preset: Option<Preset>,
@@ -211,7 +228,7 @@ fn paths(
             Some(Paths::Patterns(texts.map(|text| Pattern::parse(text).expect("presets are well formed")).collect()))
         }
         (None, prefix) if dialect == Dialect::Generic => {
-            let span = prefix.as_ref().map_or_else(|| name.span(), Spanned::span);
+            let span = prefix.as_ref().map_or_else(|| name.span(), At::span);
             let message = format!(
                 "route `{}` names no paths, and the generic dialect has none of its own: write paths = [\"/api/*\"]",
                 name.get_ref()
