@@ -7,7 +7,7 @@ use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
 use keymoat_core::token::told;
-use keymoat_core::{Constraint, Digest, Token};
+use keymoat_core::{Constraint, Digest, Secret, Token};
 use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
 use tokio::time::Instant;
 
@@ -58,6 +58,13 @@ pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Di
         Verdict::Granted { .. } => Ok(()),
         Verdict::Denied(denial) => Err(denied(denial)),
     }
+}
+
+/// By what a resumption handle is known.
+pub(crate) fn handle_digest(shared: &Shared, handle: &Secret) -> Digest {
+    let snapshot = shared.snapshots.load();
+    // The digest is all that is kept.
+    snapshot.pepper.digest(handle.expose())
 }
 
 /// Consumes a use for a plain request.

@@ -135,8 +135,7 @@ impl Waiting {
     async fn claim(&self, message: &Message) -> Result<FirstMessage, Refusal> {
         let first = self.lock.first(&message.payload, self.call)?;
         let shared = &self.worker.shared;
-        // The digest is all that is kept of a handle.
-        let resumes = first.resumes.as_ref().map(|handle| shared.snapshots.load().pepper.digest(handle.expose()));
+        let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, handle));
         claim::token_use(shared, self.unclaimed.digest, resumes).await?;
         Ok(first)
     }

@@ -30,10 +30,12 @@ pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Resu
         return Err(Refusal::new(Code::Forbidden, "this token opens its own sessions only: leave out call_id"));
     }
     let asked = head.query.take("model");
-    // A model's name is no secret; it came with the query's values.
     let asked = match asked.exact.as_slice() {
         [] if asked.resembling == 0 => None,
-        [model] if asked.resembling == 0 => Some(String::from_utf8_lossy(model.expose()).into_owned()),
+        [model] if asked.resembling == 0 => {
+            // A model's name, which is no secret.
+            Some(String::from_utf8_lossy(model.expose()).into_owned())
+        }
         _ => return Err(Refusal::new(Code::RequestInvalid, "the URL names the model more than once")),
     };
     if let Some(model) = lock.model_for_url(asked.as_deref())? {

@@ -8,6 +8,7 @@
 //! Pings are answered here, at the boundary of a frame; pings and pongs do not cross. Close frames cross intact. A
 //! peer that vanishes is told to the other side by a close frame, and to the record by code 1006.
 
+mod attention;
 mod bounds;
 mod buffer;
 mod first;

@@ -66,10 +66,10 @@ fn a_token_minted_with_a_key_of_the_file_is_bounded_by_the_route_and_outlives_a_
         assert_eq!(status(&answer), 400, "{body}: {answer}");
     }
     let token = minted(&keymoat, r#"{"uses":2}"#);
-    let (_session, opcode, text) = live(&keymoat, &token);
+    let (session, opcode, text) = live(&keymoat, &token);
     assert!(opcode == 2 && text.contains("setupComplete"), "{text}");
+    drop(session);
     assert_eq!(status(&request(keymoat.address(), "GET", "/v1beta/models", &[("x-goog-api-key", &token)])), 403);
-    keymoat.signal(Signal::TERM);
     keymoat.signal(Signal::TERM);
     assert!(keymoat.wait().success());
     let canonical = token.strip_prefix("auth_tokens/").expect("its spelling").to_owned();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use keymoat_core::gemini::{self, Later, Lock};
 
 use super::watcher::Verdict;
+use crate::claim;
 use crate::clock;
 use crate::worker::Shared;
 
@@ -33,8 +34,7 @@ impl GeminiWatch {
     pub(super) fn of_upstream(&self, message: &[u8]) -> Verdict {
         let Some(handle) = gemini::issued_handle(message) else { return Verdict::Pass };
         let Some(desk) = self.shared.desk.get().cloned() else { return Verdict::Pass };
-        // The digest is all that is kept.
-        let digest = self.shared.snapshots.load().pepper.digest(handle.expose());
+        let digest = claim::handle_digest(&self.shared, &handle);
         let token_id = self.token_id.clone();
         Verdict::PassAfter(Box::pin(async move {
             // Without the note the handle resumes nothing, which its client is told when it tries.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::websocket::close::{ABNORMAL, NO_STATUS};
-use keymoat_core::websocket::{Caps, Close, Control, Direction, FrameError, Header, Opcode, Step};
+use keymoat_core::websocket::{Caps, Close, Control, Direction, FrameError, Opcode, Step};
 use keymoat_core::{Code, Dialect, Mask, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -17,7 +17,7 @@ use super::buffer;
 use super::first::Message;
 use super::framewise::{self, frame_for};
 use super::leg::{Leg, Overdue, Patience, Reading, after};
-use super::watcher::{Mode, Verdict};
+use super::watcher::Mode;
 use super::{End, RelayEnd, Terms};
 use crate::session::SessionControl;
 use crate::settings::Limits;
@@ -46,8 +46,8 @@ pub(super) struct Session<'a> {
     mask: &'a Mask,
     control: &'a SessionControl,
     dialect: Dialect,
-    mode: Mode,
-    bounds: Option<Box<Watch>>,
+    pub(super) mode: Mode,
+    pub(super) bounds: Option<Box<Watch>>,
     patience: Patience,
     /// The time of this poll.
     pub(super) now: Instant,
@@ -237,49 +237,6 @@ impl Session<'_> {
             }
         }
         self.begin_end(Ending::new(Side::Keymoat, code, Outcome::Refused).code(refusal.code));
-    }
-
-    /// Whether a frame of `from` may begin.
-    pub(super) fn admit<A: Io, B: Io>(&self, from: &Leg<A>, to: &Leg<B>, header: &Header) -> Result<(), Refusal> {
-        let Some(bounds) = self.bounds.as_ref().filter(|bounds| bounds.counts()) else { return Ok(()) };
-        let ((messages, bytes), (of_other, bytes_of_other)) = (from.passed(), to.passed());
-        // What has begun in the other direction counts as a whole.
-        let messages = messages + of_other + u64::from(to.flow.is_inside_message());
-        let bytes = bytes + bytes_of_other + to.flow.frame_bytes_left();
-        bounds.admit(header.payload_bytes, header.opcode != Opcode::Continuation, (messages, bytes))
-    }
-
-    /// Whether somebody looks at the messages of `direction`.
-    pub(super) const fn watches(&self, direction: Direction) -> bool {
-        self.mode.watches(direction)
-    }
-
-    /// Asks about a whole message.
-    pub(super) fn ask(&mut self, direction: Direction, message: &[u8]) -> Verdict {
-        self.mode.watcher(direction).map_or(Verdict::Pass, |watcher| watcher.ask(direction, message))
-    }
-
-    /// Whether the frames of `direction` are looked at one by one.
-    fn is_framewise(&self, direction: Direction) -> bool {
-        let notice = |bounds: &Watch| direction == Direction::FromUpstream && bounds.notice_due;
-        self.watches(direction) || self.bounds.as_ref().is_some_and(|bounds| bounds.counts() || notice(bounds))
-    }
-
-    /// Tells the client how long it has, between two messages of the upstream and in the kind of frame that it last
-    /// spoke in. Not before its first one: clients take that for the answer to their own.
-    pub(super) fn send_notice<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &Leg<U>, cx: &mut Context<'_>) {
-        let Some(bounds) = self.bounds.as_mut().filter(|bounds| bounds.notice_due) else { return };
-        if upstream.flow.messages() == 0
-            || client.closes()
-            || !client.takes_messages()
-            || !upstream.is_passed_between_messages()
-        {
-            return;
-        }
-        bounds.notice_due = false;
-        if let (Some(notice), Some(opcode)) = (bounds.notice(self.now), upstream.flow.last_opcode()) {
-            client.send(cx, self.now, &frame_for(client, opcode, true, notice.as_bytes()));
-        }
     }
 
     fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>) {

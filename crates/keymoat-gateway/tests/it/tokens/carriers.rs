@@ -9,8 +9,11 @@ use keymoat_core::Code;
 use super::{SETUP, TokenStand, is_set_up};
 use crate::stand::{REAL_KEY, close_of, frame, read_frame};
 
-/// Every way in which SDKs, browsers and people hand over a token: query and header lines for a spelling of it.
-const CARRIERS: [(&str, fn(&str) -> (String, String)); 10] = [
+/// Query and header lines for a spelling of a token.
+type Carrier = fn(&str) -> (String, String);
+
+/// Every way in which SDKs, browsers and people hand over a token.
+const CARRIERS: [(&str, Carrier); 10] = [
     ("Authorization: Token", |token| (String::new(), format!("Authorization: Token {token}\r\n"))),
     ("Authorization: Bearer", |token| (String::new(), format!("Authorization: Bearer {token}\r\n"))),
     ("x-goog-api-key", |token| (String::new(), format!("x-goog-api-key: {token}\r\n"))),
