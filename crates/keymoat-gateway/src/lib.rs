@@ -1,6 +1,7 @@
 //! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
 
 mod accept;
+mod admission;
 mod answer;
 mod body;
 mod claim;
@@ -16,6 +17,7 @@ mod gateway;
 mod ledger;
 mod masked;
 mod memory;
+mod mint;
 mod opening;
 mod outflow;
 mod own;

@@ -149,6 +149,12 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     /// A WebSocket message may be this large, in bytes of payload, over all its frames.
     pub message_bytes_max: u64,
+    /// A client's message that is looked at whole may be this large, in bytes of payload.
+    pub watched_bytes_max: u64,
+    /// How long a client may take to send the message that its session is decided by.
+    pub first_message: Duration,
+    /// That message may be this large, in bytes of payload.
+    pub first_message_bytes_max: u64,
     /// How long a WebSocket may be silent in both directions, pings not counted.
     pub websocket_idle: Duration,
     /// How often a WebSocket client is pinged.
@@ -193,6 +199,9 @@ impl Default for Limits {
             body_idle: Duration::from_secs(300),
             frame_bytes_max: 16 << 20,
             message_bytes_max: 16 << 20,
+            watched_bytes_max: 1 << 20,
+            first_message: Duration::from_secs(10),
+            first_message_bytes_max: 256 << 10,
             websocket_idle: Duration::from_secs(300),
             ping_every: Duration::from_secs(20),
             write_stall: Duration::from_secs(30),

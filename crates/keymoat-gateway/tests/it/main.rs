@@ -26,3 +26,4 @@ mod slow_readers;
 mod smuggling;
 mod stand;
 mod tls_and_http2;
+mod tokens;
