@@ -15,6 +15,7 @@ const WORDS: [CloseAction, RegExp][] = [
   ['refresh', /^token_(expired|used_up)\b/],
   ['unauthorized', /^credential_/],
   ['retry', /^request_timeout\b/],
+  ['stop', /^route_unknown\b/],
 ];
 
 const CODES: [CloseAction, number[]][] = [

@@ -25,7 +25,7 @@ export const isCredentialName = (name: string): boolean =>
 export function originOf(url: string): string | undefined {
   const [, scheme = '', host = ''] = ABSOLUTE.exec(url) ?? [];
   if (!host) return;
-  const secure = /s$/i.test(scheme);
+  const secure = /[ps]s$/i.test(scheme);
   return `http${secure ? 's' : ''}://${host.toLowerCase().replace(secure ? /:443$/ : /:80$/, '')}`;
 }
 

@@ -77,14 +77,10 @@ const noCredentialInUrl: Rule = {
       },
       Literal(node) {
         if (typeof node['value'] !== 'string') return;
-        const { parent } = node;
         const name = OPEN_PARAMETER.exec(node['value'])?.[1];
-        const isJoined = parent?.type === 'BinaryExpression' && parent['operator'] === '+' && parent['right'] !== node;
-        const isInner = parent?.type === 'BinaryExpression' && parent.parent?.type === 'BinaryExpression';
-        if (name && isCredentialName(decoded(name)) && (isJoined || isInner)) {
-          const value = isJoined ? (parent?.['right'] as Node) : undefined;
-          report(isJoined && parent ? parent : node, decoded(name), parent?.['left'] === node ? value : undefined);
-        } else reportLiteral(node['value'], node, report);
+        const sum = name && isCredentialName(decoded(name)) && sumWith(node);
+        if (name && sum) report(sum, decoded(name), sum['right'] as Node);
+        else reportLiteral(node['value'], node, report);
       },
       CallExpression(node) {
         const callee = node['callee'] as Node;
@@ -173,6 +169,15 @@ function cleaned(context: Context, url: Node, value: Node): string | undefined {
   if (after !== '' || value.range[1] !== end) return;
   const literal = before.replace(/[?&][\w.-]+=(['"])\s*\+\s*$/, '$1');
   return literal === before ? undefined : literal;
+}
+
+/** The sum that puts something right behind `text`. */
+function sumWith(text: Node): Node | undefined {
+  const { parent } = text;
+  const isLast = parent?.['right'] === text;
+  const sum = isLast ? parent?.parent : parent;
+  const isSum = sum?.type === 'BinaryExpression' && sum['operator'] === '+';
+  return isSum && sum['left'] === (isLast ? parent : text) ? sum : undefined;
 }
 
 function unencoded(value: Node): Node {

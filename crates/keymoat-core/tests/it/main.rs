@@ -6,3 +6,4 @@ mod promise;
 mod scenario;
 mod secret;
 mod subprotocol;
+mod vectors;
