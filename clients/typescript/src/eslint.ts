@@ -104,7 +104,8 @@ const noCredentialInUrl: Rule = {
         if (first?.type === 'Literal' && typeof first['value'] === 'string') {
           reportLiteral(`?${first['value']}`, first, report);
         } else if (first?.type === 'BinaryExpression' || first?.type === 'TemplateLiteral') {
-          const start = first.type === 'TemplateLiteral' ? cooked(list(first['quasis'])[0]) : textOf(first['left'] as Node);
+          const start =
+            first.type === 'TemplateLiteral' ? cooked(list(first['quasis'])[0]) : textOf(first['left'] as Node);
           const name = /(?:^|&)([\w.-]+)=$/.exec(start ?? '')?.[1];
           if (name && !/[?&][\w.-]+=$/.test(start ?? '') && isCredentialName(name)) report(first, name);
         } else names(first);
@@ -163,8 +164,9 @@ function cleaned(context: Context, url: Node, value: Node): string | undefined {
   const before = text.slice(0, value.range[0] - start);
   const after = text.slice(value.range[1] - start);
   if (url.type === 'TemplateLiteral') {
-    const closed = /^\s*\}`$/.test(after) && before.replace(/[?&][\w.-]+=\$\{\s*$/, '`');
-    return closed && closed.endsWith('`') ? closed : undefined;
+    if (!/^\s*\}`$/.test(after)) return;
+    const closed = before.replace(/[?&][\w.-]+=\$\{\s*$/, '`');
+    return closed.endsWith('`') ? closed : undefined;
   }
   if (after !== '' || value.range[1] !== end) return;
   const literal = before.replace(/[?&][\w.-]+=(['"])\s*\+\s*$/, '$1');

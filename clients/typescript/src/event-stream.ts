@@ -136,7 +136,10 @@ function readerOf(response: Response): ReadableStreamDefaultReader<Uint8Array> {
     throw new KeymoatError('response_refused', 'the answer is no event stream');
   }
   if (!body) {
-    throw new KeymoatError('response_refused', 'this `fetch` streams no answers: pass one that does, such as that of `expo/fetch`');
+    throw new KeymoatError(
+      'response_refused',
+      'this `fetch` streams no answers: pass one that does, such as that of `expo/fetch`',
+    );
   }
   return body.getReader();
 }

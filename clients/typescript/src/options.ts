@@ -37,9 +37,12 @@ export interface WebSocketBuildOptions extends EndpointOptions {
  *
  * Without a credential, given or configured, none is sent. There is no variant that puts it into the URL.
  */
-export function buildWebSocketOptions(endpoint: string, options: WebSocketBuildOptions = {}): WebSocketConnectionOptions {
+export function buildWebSocketOptions(
+  endpoint: string,
+  options: WebSocketBuildOptions = {},
+): WebSocketConnectionOptions {
   const url = resolve(endpoint, 'ws', { ...options, baseUrl: baseUrlFor(options.baseUrl) });
-  return connectionTo(url, valueOf(options.token), options);
+  return connectionTo(url, credentialOf(options.token), options);
 }
 
 /** The same for a URL that was resolved and a credential that is at hand. */
@@ -69,8 +72,11 @@ export interface HeaderOptions {
 }
 
 /** The header with a credential, given or configured, for an HTTP request. */
-export function buildHeaders(token?: string | Token | TokenSource, options: HeaderOptions = {}): Record<string, string> {
-  const credential = checked(valueOf(token));
+export function buildHeaders(
+  token?: string | Token | TokenSource,
+  options: HeaderOptions = {},
+): Record<string, string> {
+  const credential = checked(credentialOf(token));
   admit(credential, options.dangerouslyAllowLongLivedKey);
   return headersOf(credential, options.header);
 }
@@ -88,7 +94,7 @@ export function admit(credential: string, allowLongLived: boolean | undefined): 
   }
 }
 
-function valueOf(token: string | Token | TokenSource | undefined): string | undefined {
+function credentialOf(token: string | Token | TokenSource | undefined): string | undefined {
   if (token !== undefined && isAbsent(token)) return;
   const source = sourceFor(token);
   if (!source) return;

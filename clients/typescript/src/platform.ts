@@ -25,4 +25,5 @@ export const isBrowser = (): boolean =>
       !surroundings.Bun));
 
 /** Whether the WebSocket at hand takes headers as its third argument: React Native's, and `ws` where Node has none. */
-export const hasThirdArgument = (): boolean => isReactNative() || (!isBrowser() && surroundings.WebSocket === undefined);
+export const hasThirdArgument = (): boolean =>
+  isReactNative() || (!isBrowser() && surroundings.WebSocket === undefined);

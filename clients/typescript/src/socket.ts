@@ -95,12 +95,13 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
   const url = resolve(endpoint, 'ws', { ...options, baseUrl: baseUrlFor(options.baseUrl) });
   const source = sourceFor(options.token);
   const given = options.WebSocket as Constructor | undefined;
-  const constructor = given ?? (globalThis as { WebSocket?: unknown }).WebSocket;
-  if (constructor === undefined) {
+  const WebSocketClass = given ?? (globalThis as { WebSocket?: unknown }).WebSocket;
+  if (WebSocketClass === undefined) {
     throw new KeymoatError('websocket_missing', 'pass a `WebSocket`, such as that of the package `ws`');
   }
   // A class that was passed in is taken for one like `ws`; a built-in one of a server wants its headers in the second argument.
-  const isThird = hasThirdArgument() || (given !== undefined && given !== (globalThis as { WebSocket?: unknown }).WebSocket);
+  const isThird =
+    hasThirdArgument() || (given !== undefined && given !== (globalThis as { WebSocket?: unknown }).WebSocket);
   const listeners = new Map<string, Set<Listener>>();
   const seen: ResumeContext = {};
   let state: SocketState = 'connecting';
@@ -186,7 +187,7 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
   };
   const open = () => {
     const { protocols, headers } = connectionTo(url, last, options);
-    const made = construct(constructor as Constructor, url, protocols, headers, isThird);
+    const made = construct(WebSocketClass as Constructor, url, protocols, headers, isThird);
     socket = made;
     made.binaryType = binaryType;
     const isGood = () => {
@@ -304,16 +305,16 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
 
 /** Makes a WebSocket; a runtime's own error about a protocol may show it, and is not passed on. */
 function construct(
-  constructor: Constructor,
+  WebSocketClass: Constructor,
   url: string,
   protocols: string[] | undefined,
   headers: Record<string, string> | undefined,
   isThird: boolean,
 ): WebSocket {
   try {
-    if (!headers) return new constructor(url, protocols);
-    if (isThird) return new constructor(url, protocols, { headers });
-    return new constructor(url, { protocols: protocols ?? [], headers });
+    if (!headers) return new WebSocketClass(url, protocols);
+    if (isThird) return new WebSocketClass(url, protocols, { headers });
+    return new WebSocketClass(url, { protocols: protocols ?? [], headers });
   } catch {
     throw new KeymoatError('connection_failed', 'the runtime refused the WebSocket: is each of `protocols` a token?');
   }

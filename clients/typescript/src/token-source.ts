@@ -103,7 +103,9 @@ function custom(provider: TokenProvider, { refreshBefore = 60 }: RenewalOptions 
     } catch (error) {
       attempt++;
       kept = undefined;
-      throw error instanceof KeymoatError ? error : unavailable(`the provider threw ${error instanceof Error ? error.name : typeof error}`);
+      throw error instanceof KeymoatError
+        ? error
+        : unavailable(`the provider threw ${error instanceof Error ? error.name : typeof error}`);
     } finally {
       clearTimeout(limit);
       minting = undefined;

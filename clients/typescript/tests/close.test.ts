@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { waitBefore } from '../src/backoff.js';
 import { closeMeaning } from '../src/index.js';
-import { vectors } from './support.js';
+import { vectors } from './vectors.js';
 
 test('every refusal of the gateway has its action, whichever code a dialect gives it', () => {
   for (const { word, own, gemini, action } of vectors('close-codes').refusals) {

@@ -46,12 +46,19 @@ async function reading(answers: (Response | Error)[], options: EventStreamOption
 }
 
 test('events come with a credential in a header', async () => {
-  const { asked, fetch, done, data } = await reading([stream('data: 1\n\nda', 'ta: 2\n\n')], { reconnect: false, headers: { 'X-Own': '1' } });
+  const { asked, fetch, done, data } = await reading([stream('data: 1\n\nda', 'ta: 2\n\n')], {
+    reconnect: false,
+    headers: { 'X-Own': '1' },
+  });
   await done;
   expect(data()).toEqual(['1', '2']);
   expect(fetch.mock.calls[0]?.[0]).toBe('https://gateway.example/sse');
   expect(fetch.mock.calls[0]?.[1]).toMatchObject({ method: 'GET', cache: 'no-store', redirect: 'error' });
-  expect(Object.fromEntries(asked[0] ?? [])).toEqual({ accept: 'text/event-stream', authorization: 'Bearer canary-1', 'x-own': '1' });
+  expect(Object.fromEntries(asked[0] ?? [])).toEqual({
+    accept: 'text/event-stream',
+    authorization: 'Bearer canary-1',
+    'x-own': '1',
+  });
 });
 
 test('a stream that was cut off goes on where it was, with a token of its own', async () => {
@@ -70,7 +77,9 @@ test('a stream that was cut off goes on where it was, with a token of its own', 
   await vi.advanceTimersByTimeAsync(1000);
   await done;
   expect(asked.map((headers) => headers.get('last-event-id'))).toEqual([null, '7', '9', '9', '9']);
-  expect(asked.map((headers) => headers.get('authorization'))).toEqual([1, 2, 3, 4, 5].map((n) => `Bearer canary-${n}`));
+  expect(asked.map((headers) => headers.get('authorization'))).toEqual(
+    [1, 2, 3, 4, 5].map((n) => `Bearer canary-${n}`),
+  );
 });
 
 test('a first position may be given, and the server says how long to wait', async () => {
@@ -134,7 +143,12 @@ test('the attempts are counted', async () => {
 test('what is no event stream is thrown', async () => {
   const page = new Response('<html>canary', { headers: { 'content-type': 'text/html' } });
   expect(await codeOfRejection((await reading([page])).done)).toBe('response_refused');
-  const unstreamed = { ok: true, status: 200, body: null, headers: new Headers({ 'content-type': 'text/event-stream' }) };
+  const unstreamed = {
+    ok: true,
+    status: 200,
+    body: null,
+    headers: new Headers({ 'content-type': 'text/event-stream' }),
+  };
   expect(await codeOfRejection((await reading([unstreamed as Response])).done)).toBe('response_refused');
   const endless = stream(`data: ${'x'.repeat(100)}`);
   expect(await codeOfRejection((await reading([endless], { eventSizeMax: 50 })).done)).toBe('event_too_large');

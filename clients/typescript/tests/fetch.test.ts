@@ -37,7 +37,12 @@ const sent = (seen: Seen[]) => seen.map(({ headers }) => headers.get('authorizat
 describe('a credential goes', () => {
   test('to the named origins, however they are written', async () => {
     const { ask, seen } = making({ origins: ['HTTPS://gateway.example:443/', 'http://localhost:8787'] });
-    for (const url of [`${ORIGIN}/api`, `${ORIGIN}:443/api`, 'https://GATEWAY.example/api', 'http://localhost:8787/x']) {
+    for (const url of [
+      `${ORIGIN}/api`,
+      `${ORIGIN}:443/api`,
+      'https://GATEWAY.example/api',
+      'http://localhost:8787/x',
+    ]) {
       await ask(url, { headers: { 'X-Own': '1' } });
     }
     await ask(new URL(`${ORIGIN}/api`));
@@ -64,7 +69,7 @@ describe('a credential goes', () => {
     expect(sent(seen)).toEqual(Array(9).fill(null));
   });
 
-  test('to the page\'s own origin for a relative URL', async () => {
+  test("to the page's own origin for a relative URL", async () => {
     vi.stubGlobal('location', { origin: ORIGIN });
     const { ask, seen } = making();
     await ask('/api');
@@ -162,7 +167,10 @@ describe('refuses', () => {
   test('origins in plain text beyond this machine, and what is no origin', () => {
     expect(codeOf(() => making({ origins: ['http://gateway.example'] }))).toBe('insecure_url');
     for (const origin of ['*', 'gateway.example', '']) {
-      expect(codeOf(() => making({ origins: [origin] })), origin).toBe('url_invalid');
+      expect(
+        codeOf(() => making({ origins: [origin] })),
+        origin,
+      ).toBe('url_invalid');
     }
   });
 

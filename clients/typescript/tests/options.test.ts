@@ -8,7 +8,8 @@ import {
   MARKER,
   TokenSource,
 } from '../src/index.js';
-import { codeOf, KEY, TOKEN, vectors } from './support.js';
+import { codeOf, KEY, TOKEN } from './support.js';
+import { vectors } from './vectors.js';
 
 const BASE = 'https://gateway.example';
 const inBrowser = () => vi.stubGlobal('document', {});
@@ -75,7 +76,8 @@ describe('buildWebSocketOptions', () => {
   });
 
   test('keeps the prefix of a base and the query of an endpoint', () => {
-    const url = (endpoint: string, baseUrl = 'wss://Gateway.example:443/gw/') => buildWebSocketOptions(endpoint, { baseUrl }).url;
+    const url = (endpoint: string, baseUrl = 'wss://Gateway.example:443/gw/') =>
+      buildWebSocketOptions(endpoint, { baseUrl }).url;
     expect(url('/ws/events?camera=1#part')).toBe('wss://gateway.example/gw/ws/events?camera=1');
     expect(url('ws/events')).toBe('wss://gateway.example/gw/ws/events');
     expect(url('//evil.example/ws')).toBe('wss://gateway.example/gw/evil.example/ws');
@@ -95,12 +97,17 @@ describe('buildWebSocketOptions', () => {
   test('sends headers on React Native and where Node has no WebSocket of its own', () => {
     const headers = { Authorization: `Bearer ${TOKEN}` };
     vi.stubGlobal('WebSocket', undefined);
-    expect(buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN })).toEqual({ url: 'wss://gateway.example/ws', headers });
+    expect(buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN })).toEqual({
+      url: 'wss://gateway.example/ws',
+      headers,
+    });
     withWebSocket();
     vi.stubGlobal('navigator', { product: 'ReactNative' });
     const options = buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, protocols: ['app'] });
     expect(options).toEqual({ url: 'wss://gateway.example/ws', protocols: ['app'], headers });
-    expect(buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, carrier: 'subprotocol' }).headers).toBeUndefined();
+    expect(
+      buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, carrier: 'subprotocol' }).headers,
+    ).toBeUndefined();
   });
 
   test('takes the token at hand of a source, and says when there is none', async () => {
@@ -122,7 +129,8 @@ describe('buildWebSocketOptions', () => {
 });
 
 describe('refuses', () => {
-  const build = (endpoint: string, more = {}) => codeOf(() => buildWebSocketOptions(endpoint, { baseUrl: BASE, token: TOKEN, ...more }));
+  const build = (endpoint: string, more = {}) =>
+    codeOf(() => buildWebSocketOptions(endpoint, { baseUrl: BASE, token: TOKEN, ...more }));
 
   test.each([
     '/ws?api_key=s3cret',
@@ -148,12 +156,17 @@ describe('refuses', () => {
     expect(build(endpoint)).toBe('credential_in_url');
   });
 
-  test.each(['/ws?keyboard=1', '/ws?monkey=1', '/ws?pageToken=abc', '/ws?camera=key', '/keys/token', '/ws?author=x', '/100%/x?a=%zz'])(
-    'nothing harmless: %s',
-    (endpoint) => {
-      expect(build(endpoint)).toBeUndefined();
-    },
-  );
+  test.each([
+    '/ws?keyboard=1',
+    '/ws?monkey=1',
+    '/ws?pageToken=abc',
+    '/ws?camera=key',
+    '/keys/token',
+    '/ws?author=x',
+    '/100%/x?a=%zz',
+  ])('nothing harmless: %s', (endpoint) => {
+    expect(build(endpoint)).toBeUndefined();
+  });
 
   test('a parameter that is said to be harmless only if it is', () => {
     const allowParameters = ['key'];
@@ -163,14 +176,25 @@ describe('refuses', () => {
   });
 
   test('a base URL with a credential', () => {
-    for (const baseUrl of ['https://user:s3cret@gateway.example', 'https://gateway.example?key=s3cret', `https://gateway.example/${KEY}`]) {
+    for (const baseUrl of [
+      'https://user:s3cret@gateway.example',
+      'https://gateway.example?key=s3cret',
+      `https://gateway.example/${KEY}`,
+    ]) {
       expect(build('/ws', { baseUrl })).toBe('credential_in_url');
       expect(codeOf(() => configure({ baseUrl }))).toBe('credential_in_url');
     }
   });
 
   test('plain text beyond this machine', () => {
-    for (const host of ['gateway.example', '192.168.1.10', '127.0.0.1.evil.example', 'localhost.evil.example', '10.0.2.2:80', '[::2]']) {
+    for (const host of [
+      'gateway.example',
+      '192.168.1.10',
+      '127.0.0.1.evil.example',
+      'localhost.evil.example',
+      '10.0.2.2:80',
+      '[::2]',
+    ]) {
       expect(build('/ws', { baseUrl: `http://${host}` }), host).toBe('insecure_url');
       expect(build(`ws://${host}/ws`, { baseUrl: undefined }), host).toBe('insecure_url');
     }
@@ -180,7 +204,13 @@ describe('refuses', () => {
   });
 
   test('what is no URL', () => {
-    for (const endpoint of ['ftp://gateway.example/', 'localhost:8000/ws', 'https://', 'javascript:alert(1)', 'data:,x']) {
+    for (const endpoint of [
+      'ftp://gateway.example/',
+      'localhost:8000/ws',
+      'https://',
+      'javascript:alert(1)',
+      'data:,x',
+    ]) {
       expect(build(endpoint), endpoint).toBe('url_invalid');
     }
     expect(build('/ws\nx')).toBe('url_invalid');

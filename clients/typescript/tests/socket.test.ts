@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { configure, createWebSocket, type ReconnectingSocketOptions, TokenSource, UnauthorizedError } from '../src/index.js';
+import {
+  configure,
+  createWebSocket,
+  type ReconnectingSocketOptions,
+  TokenSource,
+  UnauthorizedError,
+} from '../src/index.js';
 import { codeOf, codeOfError, FakeSocket, KEY, TOKEN } from './support.js';
 
 const URL = 'wss://gateway.example/ws';
@@ -73,7 +79,7 @@ describe('opens', () => {
     expect(FakeSocket.last.options).toEqual({ headers: { Authorization: 'Bearer canary-1' } });
   });
 
-  test('with headers in the second argument of a server\'s own WebSocket, if asked to', async () => {
+  test("with headers in the second argument of a server's own WebSocket, if asked to", async () => {
     await connect({ carrier: 'header' });
     expect(FakeSocket.last.protocols).toEqual({ protocols: [], headers: { Authorization: 'Bearer canary-1' } });
   });
@@ -188,7 +194,7 @@ describe('comes back', () => {
     expect(socket.state).toBe('closed');
   });
 
-  test('at once when the machine is online again, but not before a server\'s time', async () => {
+  test("at once when the machine is online again, but not before a server's time", async () => {
     const listeners = new Map<string, () => void>();
     vi.stubGlobal('addEventListener', (type: string, listener: () => void) => listeners.set(type, listener));
     vi.stubGlobal('removeEventListener', (type: string) => listeners.delete(type));
@@ -345,7 +351,9 @@ describe('stops', () => {
   });
 
   test('or goes on as the program decides', async () => {
-    const { socket } = await connect({ onClose: (code) => (code === 1000 ? 'retry' : code === 1006 ? 'stop' : undefined) });
+    const { socket } = await connect({
+      onClose: (code) => (code === 1000 ? 'retry' : code === 1006 ? 'stop' : undefined),
+    });
     FakeSocket.last.end(1000);
     await pass(1000);
     expect(FakeSocket.made.length).toBe(2);
@@ -363,7 +371,11 @@ describe('refuses', () => {
   test('a long-lived key in a page', async () => {
     vi.stubGlobal('document', {});
     const { socket, heard } = await connect({ token: KEY });
-    expect([socket.state, heard, FakeSocket.made.length]).toEqual(['unauthorized', ['error long_lived_key_in_browser'], 0]);
+    expect([socket.state, heard, FakeSocket.made.length]).toEqual([
+      'unauthorized',
+      ['error long_lived_key_in_browser'],
+      0,
+    ]);
     await connect({ token: KEY, dangerouslyAllowLongLivedKey: true });
     expect(FakeSocket.last.credential).toBe(KEY);
   });

@@ -19,8 +19,16 @@ const STREAMS: [string, string, StreamEvent[]][] = [
     ': test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n',
     [message('first event', '1'), message('second event')],
   ],
-  ['empty data, two empty lines of data, and a block that is not whole', 'data\n\ndata\ndata\n\ndata:', [message(''), message('\n')]],
-  ['one space after the colon is no matter', 'data:test\n\ndata: test\n\ndata:  test\n\n', [message('test'), message('test'), message(' test')]],
+  [
+    'empty data, two empty lines of data, and a block that is not whole',
+    'data\n\ndata\ndata\n\ndata:',
+    [message(''), message('\n')],
+  ],
+  [
+    'one space after the colon is no matter',
+    'data:test\n\ndata: test\n\ndata:  test\n\n',
+    [message('test'), message('test'), message(' test')],
+  ],
   ['an event type for one event', 'event: add\ndata: 1\n\ndata: 2\n\n', [message('1', '', 'add'), message('2')]],
   ['an event without data is none, and its type is forgotten', 'event: add\n\ndata: 1\n\n', [message('1')]],
   ['an id lasts', 'id: 7\ndata: 1\n\ndata: 2\n\n', [message('1', '7'), message('2', '7')]],

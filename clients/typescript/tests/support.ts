@@ -1,14 +1,9 @@
-// A WebSocket and a clock that do what a test tells them, and the vectors that the gateway is tested with as well.
+// A WebSocket that does what a test tells it, and a look at errors.
 
-import { readFileSync } from 'node:fs';
 import { type ErrorCode, KeymoatError } from '../src/index.js';
 
 export const KEY = 'km_TestVector0TestVector0TestVector0TestVector02cu8n';
 export const TOKEN = 'kmt_TestVector0TestVector0TestVector0TestVector13nLa6';
-
-/** One file of `clients/vectors`. */
-export const vectors = (name: string) =>
-  JSON.parse(readFileSync(new URL(`../../vectors/${name}.json`, import.meta.url), 'utf8'));
 
 /** The code of what `act` throws, after looking for a credential in everything that the error shows. */
 export function codeOf(act: () => unknown): ErrorCode | undefined {

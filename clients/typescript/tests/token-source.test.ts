@@ -32,7 +32,11 @@ test('a literal gives itself, and cannot be renewed', async () => {
 test('however many wait, one token is minted', async () => {
   const provider = minting(600);
   const source = TokenSource.custom(provider);
-  expect(await values([source.fetch(), source.fetch(), source.fetch({ force: true })])).toEqual(['canary-1', 'canary-1', 'canary-1']);
+  expect(await values([source.fetch(), source.fetch(), source.fetch({ force: true })])).toEqual([
+    'canary-1',
+    'canary-1',
+    'canary-1',
+  ]);
   expect((await source.fetch()).value).toBe('canary-1');
   expect(provider).toHaveBeenCalledTimes(1);
 });
@@ -88,12 +92,18 @@ test('the provider is told why and how often', async () => {
   for (const reason of ['initial', 'reconnect', 'expired'] as const) {
     expect(await codeOfRejection(source.fetch({ reason }))).toBe('token_unavailable');
   }
-  expect(told).toEqual([[0, 'initial'], [1, 'reconnect'], [2, 'expired']]);
+  expect(told).toEqual([
+    [0, 'initial'],
+    [1, 'reconnect'],
+    [2, 'expired'],
+  ]);
 });
 
 test('a provider that gives up is believed, and one that gives nonsense is not', async () => {
   const given = (what: unknown) => TokenSource.custom(() => what as string).fetch();
-  expect(await codeOfRejection(TokenSource.custom(() => Promise.reject(new UnauthorizedError())).fetch())).toBe('unauthorized');
+  expect(await codeOfRejection(TokenSource.custom(() => Promise.reject(new UnauthorizedError())).fetch())).toBe(
+    'unauthorized',
+  );
   expect(await codeOfRejection(given(''))).toBe('credential_missing');
   expect(await codeOfRejection(given('two canaries'))).toBe('credential_malformed');
   expect(await codeOfRejection(given(undefined))).toBe('credential_missing');
@@ -102,7 +112,11 @@ test('a provider that gives up is believed, and one that gives nonsense is not',
 test('who stops waiting gets an error, the others their token', async () => {
   const ending = new AbortController();
   let mint: (token: string) => void = () => {};
-  const source = TokenSource.custom(() => new Promise((resolve) => void (mint = resolve)));
+  const source = TokenSource.custom(() => {
+    return new Promise((resolve) => {
+      mint = resolve;
+    });
+  });
   const left = codeOfRejection(source.fetch({ signal: ending.signal }));
   const stays = source.fetch();
   ending.abort();
@@ -141,9 +155,17 @@ test.each([
 test('an endpoint is asked by POST, without redirects and caches', async () => {
   const ask = answering({ token: 'canary' });
   await TokenSource.endpoint('/api/token', { fetch: ask, headers: { 'X-CSRF': '1' }, body: '{}' }).fetch();
-  expect(ask).toHaveBeenCalledWith('/api/token', expect.objectContaining({
-    method: 'POST', credentials: 'same-origin', cache: 'no-store', redirect: 'error', headers: { 'X-CSRF': '1' }, body: '{}',
-  }));
+  expect(ask).toHaveBeenCalledWith(
+    '/api/token',
+    expect.objectContaining({
+      method: 'POST',
+      credentials: 'same-origin',
+      cache: 'no-store',
+      redirect: 'error',
+      headers: { 'X-CSRF': '1' },
+      body: '{}',
+    }),
+  );
 });
 
 test('a token for one use is recognised', async () => {
@@ -158,7 +180,10 @@ test('what an endpoint refuses with decides whether to try again', async () => {
   expect(await codeOfRejection(failing(401))).toBe('unauthorized');
   expect(await codeOfRejection(failing(403))).toBe('unauthorized');
   expect(await codeOfRejection(failing(500))).toBe('token_unavailable');
-  await expect(failing(503, { 'retry-after': '7' })).rejects.toMatchObject({ code: 'token_unavailable', retryAfter: 7 });
+  await expect(failing(503, { 'retry-after': '7' })).rejects.toMatchObject({
+    code: 'token_unavailable',
+    retryAfter: 7,
+  });
   const empty = TokenSource.endpoint('/t', { fetch: vi.fn(async () => new Response('no JSON')) });
   expect(await codeOfRejection(empty.fetch())).toBe('credential_missing');
 });
@@ -173,6 +198,8 @@ test('an endpoint is encrypted and has no credential in its URL', () => {
 test('a source shows nothing', async () => {
   const source = TokenSource.custom(minting(600));
   await source.fetch();
-  const shown = [source, TokenSource.literal(TOKEN)].map((source) => JSON.stringify(source) + String(source) + Object.values(source).join());
+  const shown = [source, TokenSource.literal(TOKEN)].map(
+    (source) => JSON.stringify(source) + String(source) + Object.values(source).join(),
+  );
   expect(shown.join()).not.toMatch(/canary-|TestVector/);
 });
