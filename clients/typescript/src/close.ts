@@ -13,15 +13,15 @@ export interface CloseMeaning {
 /** Reasons of Keymoat's start with its word; these count more than the code, which a dialect may have of its own. */
 const WORDS: [CloseAction, RegExp][] = [
   ['refresh', /^token_(expired|used_up)\b/],
-  ['unauthorized', /^credential_/],
+  ['unauthorized', /^(credential_|forbidden\b|invalid_request_error\.invalid_api_key)/],
   ['retry', /^request_timeout\b/],
   ['stop', /^route_unknown\b/],
 ];
 
 const CODES: [CloseAction, number[]][] = [
   ['refresh', [4002]],
-  ['unauthorized', [1008, 3000, 4001, 4003, 4401, 4403]],
-  ['stop', [1000, 1002, 1003, 1005, 1007, 1009, 1010, 4004, 4008]],
+  ['unauthorized', [1008, 4001, 4003, 4401, 4403]],
+  ['stop', [1000, 1002, 1003, 1005, 1007, 1009, 1010, 3000, 4004, 4008]],
 ];
 
 /** Says what a close with this code and reason asks for. */

@@ -4,9 +4,10 @@ import { closeMeaning } from '../src/index.js';
 import { vectors } from './vectors.js';
 
 test('every refusal of the gateway has its action, whichever code a dialect gives it', () => {
-  for (const { word, own, gemini, action } of vectors('close-codes').refusals) {
+  for (const { word, own, gemini, openai, action } of vectors('close-codes').refusals) {
     expect(closeMeaning(own, `${word}: why`).action, word).toBe(action);
     expect(closeMeaning(gemini, `${word}: why`).action, `${word} in Gemini`).toBe(action);
+    expect(closeMeaning(openai, `${word}: why`).action, `${word} in OpenAI`).toBe(action);
   }
 });
 
