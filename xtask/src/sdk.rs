@@ -86,7 +86,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
 }
 
 /// Runs one client against `gateway`, ends the gateway, and adds what both showed to `findings`.
-fn client(
+pub(crate) fn client(
     place: Place<'_>,
     mut gateway: Gateway,
     command: &mut Command,
@@ -159,6 +159,7 @@ fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
     Ok(copy)
 }
 
-fn packages(place: Place<'_>) -> Store<'_> {
+/// Where the packages of a suite are installed.
+pub(crate) fn packages(place: Place<'_>) -> Store<'_> {
     Store { folder: place.folder, log: place.log, deadline: place.deadline }
 }
