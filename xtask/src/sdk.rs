@@ -42,6 +42,9 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
     let mut findings = Findings::clean();
     for (name, node) in [("node20", None), ("node22", Some("node_modules/node/bin/node"))] {
         let folder = packages(place).npm(name, &scripts.join(name).join("package.json"))?;
+        for part in ["suite.mjs", "tokens.mjs"] {
+            beside(&folder, &scripts.join(part))?;
+        }
         let script = beside(&folder, &scripts.join("sdk.mjs"))?;
         let node = node.map_or("node".into(), |path| folder.join(path));
         let gateway = Gateway::configured(&binary, place.folder)?;
@@ -86,6 +89,7 @@ fn client(
     command.env("SUITE_PLAIN", &gateway.plain).env("SUITE_TLS", &gateway.tls);
     command.env("SUITE_WATCHED_TLS", format!("{}/watched", gateway.tls.trim_end_matches('/')));
     command.env("SUITE_KEY_FILE", &gateway.key_file).env("SUITE_WRONG_KEY", WRONG_KEY);
+    command.env("SUITE_TOKENS_FILE", gateway.tokens_file());
     for variable in
         ["GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"]
     {
