@@ -60,6 +60,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
+    beside(&folder, &scripts.join("genai.mjs"))?;
     let script = beside(&folder, &scripts.join("page.mjs"))?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
