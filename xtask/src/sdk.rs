@@ -51,7 +51,7 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
         for (name, node) in NODES {
             let installed = if package == "openai" { format!("openai-{name}") } else { name.to_owned() };
             let folder = packages(place).npm(&installed, &scripts.join(name).join("package.json"))?;
-            let script = beside(&folder, &scripts.join("sdk.mjs"))?;
+            let script = all_beside(&folder, &scripts)?;
             let node = node.map_or("node".into(), |path| folder.join(path));
             let gateway = Gateway::configured(&binary, place.folder)?;
             let mut command = Command::new(node);
@@ -67,6 +67,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
+    beside(&folder, &scripts.join("genai.mjs"))?;
     let script = beside(&folder, &scripts.join("page.mjs"))?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
@@ -96,6 +97,7 @@ pub(crate) fn client(
     command.env("SUITE_PLAIN", &gateway.plain).env("SUITE_TLS", &gateway.tls);
     command.env("SUITE_WATCHED_TLS", format!("{}/watched", gateway.tls.trim_end_matches('/')));
     command.env("SUITE_KEY_FILE", &gateway.key_file).env("SUITE_WRONG_KEY", WRONG_KEY);
+    command.env("SUITE_TOKENS_FILE", gateway.tokens_file());
     for variable in [
         "GOOGLE_API_KEY",
         "GEMINI_API_KEY",
@@ -150,6 +152,17 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
         ensure!(ended == Ended::Well, "`certutil` could not make a certificate store");
     }
     Ok(())
+}
+
+/// Copies every script of `scripts` into `folder`, and gives the place of `sdk.mjs`, which uses the others.
+fn all_beside(folder: &Path, scripts: &Path) -> Result<std::path::PathBuf> {
+    for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
+        let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "mjs") {
+            beside(folder, &path)?;
+        }
+    }
+    Ok(folder.join("sdk.mjs"))
 }
 
 /// Copies `script` into `folder`, because Node looks for packages beside a script.

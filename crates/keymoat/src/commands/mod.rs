@@ -3,6 +3,7 @@
 mod check;
 mod completion;
 mod config;
+mod demo;
 mod emulate;
 mod key;
 mod ready;
@@ -42,6 +43,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Demo(demo::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
     Key(key::Arguments),
@@ -61,6 +63,7 @@ struct Found(String);
 pub(crate) fn run() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
