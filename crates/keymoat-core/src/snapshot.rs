@@ -47,6 +47,11 @@ impl Snapshot {
         self.revoked.contains(key_id)
     }
 
+    /// The ids of the revoked tokens in it.
+    pub fn revoked_tokens(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.revoked_tokens.iter()
+    }
+
     /// Whether the token with this id is known to be revoked. One that is not may be revoked all the same, if the store
     /// says so.
     #[must_use]
