@@ -199,9 +199,29 @@ impl MintRules {
 /// ```
 #[must_use]
 pub fn spelled(canonical: &Secret, spelling: Spelling) -> Secret {
-    let mut text = Vec::with_capacity(spelling.prefix().len() + canonical.len());
-    text.extend_from_slice(spelling.prefix().as_bytes());
-    // The copy is a secret again.
-    text.extend_from_slice(canonical.expose());
+    written(canonical, &[Piece::Token(spelling)])
+}
+
+/// A part of an answer that holds a token.
+pub(crate) enum Piece<'a> {
+    /// What stands around it.
+    Text(&'a str),
+    /// The token itself, which has no character that JSON escapes.
+    Token(Spelling),
+}
+
+/// The pieces one after the other, which together are as secret as the token.
+pub(crate) fn written(canonical: &Secret, pieces: &[Piece<'_>]) -> Secret {
+    let mut text = Vec::with_capacity(512);
+    for piece in pieces {
+        match piece {
+            Piece::Text(around) => text.extend_from_slice(around.as_bytes()),
+            Piece::Token(spelling) => {
+                text.extend_from_slice(spelling.prefix().as_bytes());
+                // The copy is a secret again.
+                text.extend_from_slice(canonical.expose());
+            }
+        }
+    }
     Secret::new(text)
 }

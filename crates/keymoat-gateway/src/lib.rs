@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod claim;
 mod clock;
+mod coding;
 mod connection;
 mod cors;
 mod dialect;

@@ -135,7 +135,7 @@ pub struct Limits {
     pub http2_connection_window: u32,
     /// How long a TLS handshake may take.
     pub tls_handshake: Duration,
-    /// How long the head of a request may take from its first byte.
+    /// How long the head of a request may take from its first byte; over HTTP/2, how long the first one of a connection.
     pub head: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,

@@ -140,6 +140,8 @@ impl fmt::Display for FieldMask {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -195,6 +197,28 @@ mod tests {
             ("a b", "…"),
         ] {
             assert_eq!(FieldMask::parse(written).expect_err(written).path, told);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_read_as_itself(
+            words in proptest::collection::vec(
+                prop_oneof![
+                    Just("model"), Just("generation_config"), Just("generationConfig"), Just("temperature"), Just("top__k"),
+                    Just("tools"), Just("0"), Just("system_instruction"), Just("parts"), Just(","), Just("."),
+                ],
+                0..12,
+            ),
+        ) {
+            let written = words.join(".").replace(".,.", ",").replace("...", ".");
+            if let Ok(mask) = FieldMask::parse(&written) {
+                prop_assert_eq!(FieldMask::parse(&mask.to_string()), Ok(mask.clone()));
+                for (index, path) in mask.0.iter().enumerate() {
+                    let others = mask.0.iter().enumerate().filter(|(other, _)| *other != index);
+                    prop_assert!(others.into_iter().all(|(_, other)| !other.covers(&path.field, path.child.as_deref())));
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::token::request::Zero;
-use crate::token::{Calls, Constraint, MintRules, NewTokenParts, SessionLimits, Uses, spelled};
+use crate::token::{Calls, Constraint, MintRules, NewTokenParts, Piece, SessionLimits, Uses, written};
 
 /// Google's default for how long a token lives.
 const LIVE_MILLIS: i64 = 30 * 60_000;
@@ -69,12 +69,7 @@ fn error_answer(code: u16, status: &str, message: &str) -> (u16, String) {
 /// The answer to whoever minted: `{"name":"auth_tokens/kmt_…"}`, which holds the token and is sent to nobody else.
 #[must_use]
 pub fn answer(token: &Secret) -> Secret {
-    let name = spelled(token, Spelling::AuthTokens);
-    let mut body = b"{\"name\":\"".to_vec();
-    // The body is a secret again; a token has no character that JSON escapes.
-    body.extend_from_slice(name.expose());
-    body.extend_from_slice(b"\"}");
-    Secret::new(body)
+    written(token, &[Piece::Text("{\"name\":\""), Piece::Token(Spelling::AuthTokens), Piece::Text("\"}")])
 }
 
 /// Reads the body of a call that mints a token. An empty one is `{}`, as the Python SDK sends it.

@@ -176,8 +176,9 @@ impl Parser<'_> {
                 return self.fault(Fault::End);
             };
             let (plain, _) = rest.split_at(plain);
-            if let Some(control) = plain.bytes().position(|byte| byte < 0x20) {
-                self.at += control;
+            // Looked at as a whole first, which is quicker by far where audio is one long string.
+            if plain.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
+                self.at += plain.bytes().position(|byte| byte < 0x20).unwrap_or_default();
                 return self.fault(Fault::Syntax);
             }
             string.push_str(plain);

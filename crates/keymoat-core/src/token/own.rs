@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::request::Zero;
 use super::{
-    Calls, Constraint, IDEMPOTENCY_KEY_BYTES_MAX, MintRules, NewTokenParts, SessionLimits, Token, Uses, spelled,
+    Calls, Constraint, IDEMPOTENCY_KEY_BYTES_MAX, MintRules, NewTokenParts, Piece, SessionLimits, Token, Uses, written,
 };
 use crate::format::Spelling;
 use crate::json::{self, Caps, Object, Value};
@@ -134,18 +134,6 @@ pub fn idempotency_key(text: &str) -> Option<Arc<str>> {
 /// `uses` is null for a token without a limit, `routes` is `["*"]` for every route of its key.
 #[must_use]
 pub fn answer(token: &Token, secret: &Secret) -> Secret {
-    let mut body = Vec::with_capacity(512);
-    let spellings = [
-        ("{\"token\":\"", Spelling::Plain),
-        ("\",\"spellings\":{\"gemini\":\"", Spelling::AuthTokens),
-        ("\",\"openai\":\"", Spelling::Ek),
-    ];
-    for (before, spelling) in spellings {
-        body.extend_from_slice(before.as_bytes());
-        let spelled = spelled(secret, spelling);
-        // The body is a secret again; a token has no character that JSON escapes.
-        body.extend_from_slice(spelled.expose());
-    }
     let uses = match token.uses {
         Uses::Unlimited => Value::Null,
         Uses::AtMost(uses) => Value::from(i64::from(uses)),
@@ -161,9 +149,18 @@ pub fn answer(token: &Token, secret: &Secret) -> Secret {
     ]
     .into_iter()
     .collect();
-    body.extend_from_slice(b"\"},");
-    body.extend_from_slice(rest.render().trim_start_matches('{').as_bytes());
-    Secret::new(body)
+    let rest = rest.render();
+    let pieces = [
+        Piece::Text("{\"token\":\""),
+        Piece::Token(Spelling::Plain),
+        Piece::Text("\",\"spellings\":{\"gemini\":\""),
+        Piece::Token(Spelling::AuthTokens),
+        Piece::Text("\",\"openai\":\""),
+        Piece::Token(Spelling::Ek),
+        Piece::Text("\"},"),
+        Piece::Text(rest.strip_prefix('{').unwrap_or("}")),
+    ];
+    written(secret, &pieces)
 }
 
 fn read_fields(body: &[u8]) -> Result<Object, TokenRequestError> {

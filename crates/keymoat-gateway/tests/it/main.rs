@@ -19,6 +19,7 @@ mod pipelining;
 mod raw_http2;
 mod relay;
 mod reload;
+mod retry_storm;
 mod road;
 mod scripted;
 mod slow_readers;

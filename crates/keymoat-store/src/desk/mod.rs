@@ -4,7 +4,7 @@
 //! claim, mint, … ──▶ queue ──▶ writer: BEGIN, a savepoint for each, COMMIT ──▶ answers, all of them after the commit
 //! find           ──▶ queue ──▶ reader
 //! ```
-//! Both queues are bounded, and nobody waits longer than [`WAIT`]. What was given up while it waited is not done.
+//! Both queues are bounded, and nobody waits longer than a short time. What was given up while it waited is not done.
 
 mod reader;
 mod writer;
@@ -25,7 +25,7 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::token::{Claim, MintOrder, Minting, Verdict};
 
-/// How long somebody waits for an answer.
+/// How long somebody waits for an answer, unless the desk was opened with another time.
 pub const WAIT: Duration = Duration::from_millis(250);
 
 /// How many may wait, at each of the two queues.
@@ -35,6 +35,7 @@ pub const QUEUE_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct TokenDesk {
     threads: Arc<Threads>,
+    wait: Duration,
 }
 
 /// Why there is no answer. Whoever asked refuses: `unavailable`.
@@ -71,6 +72,14 @@ impl TokenDesk {
     /// # Errors
     /// What the disk or the system refuses.
     pub fn start(store: Arc<Store>) -> Result<Self, StoreError> {
+        Self::start_with(store, WAIT)
+    }
+
+    /// Opens the desk of `store`, at which nobody waits longer than `wait`.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_with(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
         let (jobs, queued_jobs) = mpsc::sync_channel(QUEUE_MAX);
         let (lookups, queued_lookups) = mpsc::sync_channel(QUEUE_MAX);
         let writer = writer::Writer::open(Arc::clone(&store))?;
@@ -82,7 +91,7 @@ impl TokenDesk {
         // Should the second thread not start, the first one ends when `jobs` is dropped here.
         let reading = spawn("token-reader", Box::new(move || reader.run(&queued_lookups)))?;
         let running = Mutex::new(vec![writing, reading]);
-        Ok(Self { threads: Arc::new(Threads { jobs, lookups, is_stopped: AtomicBool::new(false), running }) })
+        Ok(Self { threads: Arc::new(Threads { jobs, lookups, is_stopped: AtomicBool::new(false), running }), wait })
     }
 
     /// The token with this digest, if there is one; also one that another process minted just now.
@@ -147,7 +156,7 @@ impl TokenDesk {
             TrySendError::Full(_) => DeskError::Full,
             TrySendError::Disconnected(_) => DeskError::Stopped,
         })?;
-        match timeout(WAIT, answer).await {
+        match timeout(self.wait, answer).await {
             Err(_) => Err(DeskError::Slow),
             // The thread has ended without an answer.
             Ok(Err(_)) => Err(DeskError::Stopped),

@@ -54,8 +54,11 @@ type Told = Box<dyn FnOnce(Result<(), DeskError>)>;
 pub(super) struct Writer {
     store: Arc<Store>,
     connection: Option<Connection>,
+    opened_at: Instant,
     reopen_at: Instant,
     forget_at: Instant,
+    /// Whether the last group failed; that is told once, and its end too.
+    is_failing: bool,
     /// The time as of the last job: the desk has no clock of its own.
     now: Option<UnixMillis>,
 }
@@ -63,8 +66,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn open(store: Arc<Store>) -> Result<Self, StoreError> {
         let connection = Some(desk::writing(&store)?);
-        let now = Instant::now();
-        Ok(Self { store, connection, reopen_at: now, forget_at: now + FORGET_EVERY, now: None })
+        let began = Instant::now();
+        let forget_at = began + FORGET_EVERY;
+        Ok(Self { store, connection, opened_at: began, reopen_at: began, forget_at, is_failing: false, now: None })
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -91,7 +95,12 @@ impl Writer {
     }
 
     /// Does a group of jobs in one transaction and gives each its answer.
-    fn perform(&mut self, group: Vec<Job>) {
+    fn perform(&mut self, mut group: Vec<Job>) {
+        // Whoever gave up while it waited must not make others wait as well.
+        group.retain(|job| !job.is_given_up());
+        if group.is_empty() {
+            return;
+        }
         let mut told: Vec<Told> = Vec::with_capacity(group.len());
         let done = self.write(group, &mut told);
         let outcome = done.as_ref().map_err(|error| match error {
@@ -101,21 +110,24 @@ impl Writer {
         for told in told {
             told(outcome.copied());
         }
-        if let Err(error) = done
-            && self.connection.is_some()
-        {
-            self.note(&error);
+        match done {
+            Err(error) => self.note(&error),
+            Ok(()) if self.is_failing => {
+                tracing::info!("the store of tokens answers again");
+                self.is_failing = false;
+            }
+            Ok(()) => {}
         }
     }
 
-    /// Fills `told` with one entry for each job, whatever happens.
+    /// Fills `told` with one entry for each job that somebody still waits for, whatever happens.
     fn write(&mut self, group: Vec<Job>, told: &mut Vec<Told>) -> Result<(), StoreError> {
         let begun = match &mut self.connection {
             Some(connection) => Group::begin(&self.store, connection),
             None => Err(StoreError::Unavailable),
         };
-        let group_of_changes = match begun {
-            Ok(group_of_changes) => group_of_changes,
+        let changes = match begun {
+            Ok(changes) => changes,
             Err(error) => {
                 told.extend(group.into_iter().map(refused));
                 return Err(error);
@@ -124,43 +136,45 @@ impl Writer {
         let mut failed = None;
         for job in group {
             self.now = job.now().or(self.now);
-            if failed.is_some() {
-                told.push(refused(job));
-            } else if !job.is_given_up() {
-                let done = job.done_in(&group_of_changes, told);
-                failed = done.err();
+            match failed {
+                Some(_) => told.push(refused(job)),
+                // The lock may have taken its time.
+                None if job.is_given_up() => {}
+                None => failed = job.done_in(&changes, told).err(),
             }
         }
         match failed {
             Some(error) => Err(error),
-            None => group_of_changes.commit(),
+            None => changes.commit(),
         }
     }
 
-    /// What comes of a failure: the connection is not trusted any more, unless somebody else only held the lock.
+    /// What comes of a failure: the connection is not trusted any more, unless there was only no room, or somebody else
+    /// held the lock.
     fn note(&mut self, error: &StoreError) {
-        if matches!(error, StoreError::Busy { .. }) {
-            tracing::warn!(%error, "tokens had to wait too long");
-            return;
+        if !self.is_failing {
+            tracing::error!(%error, "the store of tokens fails: nothing is granted meanwhile");
         }
-        tracing::error!(%error, "no token is granted until the store was opened anew and checked");
-        self.connection = None;
-        self.reopen_at = Instant::now();
+        self.is_failing = true;
+        if self.connection.is_some() && !matches!(error, StoreError::Busy { .. } | StoreError::Full { .. }) {
+            self.connection = None;
+            // The check reads the whole database: not after every group.
+            self.reopen_at = Instant::now().max(self.opened_at + REOPEN_EVERY);
+        }
     }
 
     /// Opens what failed, and forgets what is old, each in its time.
     fn look_after(&mut self) {
         let began = Instant::now();
         if self.connection.is_none() && began >= self.reopen_at {
+            self.opened_at = began;
+            self.reopen_at = began + REOPEN_EVERY;
             match desk::writing_again(&self.store) {
                 Ok(connection) => {
-                    tracing::info!("the store was opened anew and is sound: tokens are granted again");
+                    tracing::info!("the store of tokens was opened anew and is sound");
                     self.connection = Some(connection);
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the store cannot be opened anew");
-                    self.reopen_at = Instant::now() + REOPEN_EVERY;
-                }
+                Err(error) => tracing::warn!(%error, "the store of tokens cannot be opened anew yet"),
             }
         }
         if began < self.forget_at {

@@ -126,3 +126,79 @@ fn knows_handle(connection: &Connection, number: i64, handle: &Digest) -> Result
     let mut statement = connection.prepare_cached("SELECT 1 FROM token_handle WHERE token = ?1 AND handle = ?2")?;
     Ok(statement.exists(params![number, handle.0])?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    const NOW: i64 = 1000;
+    const TOKEN: Digest = Digest([1; 32]);
+    const HANDLE: Digest = Digest([2; 32]);
+
+    /// What may be wrong with a token, in the order in which it is told.
+    const FAULTS: [(Denial, &str); 7] = [
+        (Denial::Revoked, "UPDATE token SET revoked_at = 1"),
+        (Denial::KeyRevoked, "UPDATE api_key SET revoked_at = 1"),
+        (Denial::KeyExpired, "UPDATE api_key SET expires_at = 1000"),
+        (Denial::Expired, "UPDATE token SET live_until = 1000"),
+        (Denial::ForeignHandle, "DELETE FROM token_handle"),
+        (Denial::StartPassed, "UPDATE token SET start_by = 1000"),
+        (Denial::UsedUp, "UPDATE token SET uses_left = 0"),
+    ];
+
+    fn one_token() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO pepper VALUES (1, zeroblob(32));
+                 INSERT INTO api_key VALUES ('key_a', 'a', '*', 0, 1001, NULL);
+                 INSERT INTO token VALUES (1, 'tok_a', zeroblob(32), 1, 'key_a', 1, '*', 'any', 2, 2, 0, 1001, 1001, NULL)",
+            )
+            .unwrap();
+        connection.execute("UPDATE token SET digest = ?1", [TOKEN.0]).unwrap();
+        connection.execute("INSERT INTO token_handle VALUES (1, 1, ?1, 0)", [HANDLE.0]).unwrap();
+        connection
+    }
+
+    fn claimed(connection: &Connection, resumes: Option<Digest>) -> Verdict {
+        let session = SessionId([3; 16]);
+        claim(connection, &Claim { session, token: TOKEN, resumes, now: UnixMillis(NOW) }).unwrap()
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_decided_whatever_is_wrong_at_once() {
+        let connection = one_token();
+        for faults in 0_u32..1 << FAULTS.len() {
+            for resumes in [None, Some(HANDLE)] {
+                connection.execute_batch("SAVEPOINT here").unwrap();
+                let present = FAULTS.iter().enumerate().filter(|(bit, _)| faults & (1 << bit) != 0);
+                let present: Vec<_> = present.map(|(_, fault)| fault).collect();
+                for (_, sql) in &present {
+                    connection.execute_batch(sql).unwrap();
+                }
+                let matters = |denial: &Denial| match denial {
+                    Denial::ForeignHandle => resumes.is_some(),
+                    Denial::StartPassed | Denial::UsedUp => resumes.is_none(),
+                    _ => true,
+                };
+                let first = present.iter().map(|(denial, _)| *denial).find(matters);
+                let expected = first.map_or(Verdict::Granted { resumed: resumes.is_some() }, Verdict::Denied);
+                assert_eq!(claimed(&connection, resumes), expected, "{present:?}");
+                connection.execute_batch("ROLLBACK TO here; RELEASE here").unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_gone_takes_its_tokens_along() {
+        let connection = one_token();
+        connection.execute_batch("DELETE FROM api_key").unwrap();
+        for resumes in [None, Some(HANDLE)] {
+            assert_eq!(claimed(&connection, resumes), Verdict::Denied(Denial::KeyRevoked));
+        }
+    }
+}

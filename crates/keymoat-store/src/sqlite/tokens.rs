@@ -163,14 +163,16 @@ pub(super) fn note_handle(
     Ok(())
 }
 
-/// Forgets some of what ended long ago, and says whether there may be more of it.
+/// Forgets some of what ended long ago, and says whether there may be more of it. A token takes its handles along, and so
+/// counts more than a session.
 pub(super) fn forget(connection: &Connection, now: UnixMillis, rows_max: u32) -> Result<bool, StoreError> {
+    let tokens_max = rows_max.div_ceil(8);
     let tokens = connection
         .prepare_cached(
             "DELETE FROM token WHERE number IN
              (SELECT number FROM token WHERE live_until <= ?1 ORDER BY live_until LIMIT ?2)",
         )?
-        .execute(params![now.0.saturating_sub(REMEMBERED_MILLIS), rows_max])?;
+        .execute(params![now.0.saturating_sub(REMEMBERED_MILLIS), tokens_max])?;
     let sessions = connection
         .prepare_cached(
             "DELETE FROM token_session WHERE number IN
@@ -178,8 +180,8 @@ pub(super) fn forget(connection: &Connection, now: UnixMillis, rows_max: u32) ->
               WHERE opened_at NOT BETWEEN ?1 AND ?2)",
         )?
         .execute(params![now.0.saturating_sub(REPEATED_MILLIS), now.0.saturating_add(AHEAD_MILLIS), rows_max])?;
-    let most = usize::try_from(rows_max).unwrap_or(usize::MAX);
-    Ok(tokens >= most || sessions >= most)
+    let reaches = |count: usize, most: u32| u32::try_from(count).is_ok_and(|count| count >= most);
+    Ok(reaches(tokens, tokens_max) || reaches(sessions, rows_max))
 }
 
 fn one(connection: &Connection, sql: &str, what: &dyn ToSql) -> Result<Option<Kept>, StoreError> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod desk;
+mod desk_faults;
 mod faults;
 mod feed;
 mod keys;

@@ -262,7 +262,10 @@ fn a_store_of_the_version_before_is_brought_up_to_date_with_its_keys() {
     drop(store);
     let path = dir.path().join("store");
     let database = Connection::open(path.join("keymoat.db")).unwrap();
-    database.execute_batch("DROP TABLE upstream_secret; PRAGMA user_version = 1").unwrap();
+    for table in ["token_order", "token_handle", "token_session", "token_terms", "token", "upstream_secret"] {
+        database.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    database.execute_batch("PRAGMA user_version = 1").unwrap();
     drop(database);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.keys().unwrap().len(), 1);

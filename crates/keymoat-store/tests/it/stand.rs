@@ -1,10 +1,12 @@
 //! Tokens for the tests: a key, its tokens, and a desk to spend them at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keymoat_core::format::{Kind, generate};
 use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
 use keymoat_core::{Digest, Key, Scopes, Secret, Token, UnixMillis};
+use keymoat_store::desk::WAIT;
 use keymoat_store::{Claim, MintDenial, MintOrder, Minted, Minting, SessionId, Store, TokenDesk};
 use tempfile::TempDir;
 
@@ -13,6 +15,9 @@ use crate::{NOW, named, secret};
 /// How long a token of the tests may open sessions, and lives.
 pub(crate) const START_MILLIS: i64 = 60_000;
 pub(crate) const LIVE_MILLIS: i64 = 30 * 60_000;
+
+/// Far longer than anything takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A desk over a store with one key.
 pub(crate) struct Stand {
@@ -23,11 +28,21 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
+    /// At its desk one waits for as long as a busy machine takes.
     pub(crate) fn new() -> Self {
+        Self::with(PATIENCE)
+    }
+
+    /// At its desk one waits as long as at a gateway's.
+    pub(crate) fn impatient() -> Self {
+        Self::with(WAIT)
+    }
+
+    fn with(wait: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
         let key = store.create_key(named("parent"), &secret("parent"), NOW).unwrap();
-        let desk = TokenDesk::start(Arc::clone(&store)).unwrap();
+        let desk = TokenDesk::start_with(Arc::clone(&store), wait).unwrap();
         Self { dir, store, desk, key }
     }
 

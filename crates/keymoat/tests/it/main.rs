@@ -10,6 +10,8 @@ mod harness;
 mod help;
 mod json_schema;
 mod keys;
+mod minting;
+mod openai;
 mod reload;
 mod schema;
 mod serve;

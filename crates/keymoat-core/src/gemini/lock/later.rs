@@ -19,6 +19,9 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const CONTENT: [&str; 5] =
     ["clientContent", "realtimeInput", "toolResponse", "musicGenerationConfig", "playbackControl"];
 
+/// What `contextUpdate` replaces in mid-session.
+const CONTEXT: [&str; 2] = ["systemInstruction", "tools"];
+
 /// What becomes of a client's later message.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Later {
@@ -67,7 +70,7 @@ impl Lock {
         Err(Refusal::new(Code::Forbidden, "a kind of message that is unknown under this token's lock"))
     }
 
-    /// `contextUpdate` replaces the system instruction and the tools in mid-session.
+    /// Refuses an update of what is locked.
     fn check_context_update(&self, update: &Value) -> Result<(), Refusal> {
         if self.is_open() {
             return Ok(());
@@ -75,13 +78,15 @@ impl Lock {
         let Some(update) = update.as_object() else {
             return Err(invalid(format!("`contextUpdate` must be an object, not {}", update.kind())));
         };
-        match update.iter().find(|(name, _)| !matches!(*name, "systemInstruction" | "tools") || self.touches(name)) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let place = Place::default().below("contextUpdate").below(name);
-                Err(Refusal::new(Code::Forbidden, format!("{place} is locked by this token")))
-            }
-        }
+        // Whether an empty one clears what it does not name is the upstream's to know.
+        let clears = update.is_empty() && CONTEXT.iter().any(|name| self.touches(name));
+        let locked = update.iter().find(|(name, _)| !CONTEXT.contains(name) || self.touches(name));
+        let place = match locked {
+            None if !clears => return Ok(()),
+            None => Place::default().below("contextUpdate"),
+            Some((name, _)) => Place::default().below("contextUpdate").below(name),
+        };
+        Err(Refusal::new(Code::Forbidden, format!("{place} is locked by this token")))
     }
 }
 

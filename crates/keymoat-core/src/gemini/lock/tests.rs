@@ -276,12 +276,14 @@ fn e68_what_configures_a_session_later_is_held_to_the_lock() {
     let instruction = r#"{"context_update":{"system_instruction":{"parts":[{"text":"x"}]}}}"#;
     let tools = r#"{"contextUpdate":{"tools":{"tools":[]}}}"#;
     let other = r#"{"contextUpdate":{"model":"b"}}"#;
-    for text in [instruction, tools, other] {
+    let empty = r#"{"contextUpdate":{}}"#;
+    for text in [instruction, tools, other, empty] {
         assert_eq!(later(&full(), text), "forbidden", "{text}");
         assert_eq!(later(&partial(), text), "forbidden", "{text}");
     }
     assert_eq!(later(&voice_only, instruction), r#"{"contextUpdate":{"systemInstruction":{"parts":[{"text":"x"}]}}}"#);
     assert_eq!(later(&voice_only, tools), tools);
+    assert_eq!(later(&voice_only, empty), empty);
     assert_eq!(later(&voice_only, other), "forbidden");
     assert_eq!(later(&Lock::default(), tools), tools);
     for unknown in [r#"{"sessionUpdate":{}}"#, r#"{"contextupdate":{}}"#] {
