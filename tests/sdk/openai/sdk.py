@@ -92,7 +92,8 @@ async def _():
     def session():
         # In plain text: websockets' own threads read and write one TLS connection at once, which OpenSSL does not
         # allow, and about one handshake in a thousand is lost for it, whatever the server.
-        with client(OpenAI, base="SUITE_PLAIN").realtime.connect(model=REALTIME_MODEL) as connection:
+        plain = os.environ["SUITE_PLAIN"].rstrip("/").replace("http", "ws", 1) + "/v1"
+        with client(OpenAI, base="SUITE_PLAIN", websocket_base_url=plain).realtime.connect(model=REALTIME_MODEL) as connection:
             connection.conversation.item.create(item=hello())
             connection.response.create(response={"output_modalities": ["text"]})
             for event in connection:
