@@ -30,7 +30,7 @@ const WITHOUT: [(&str, &[&str]); 3] = [
 const SQL: (&str, &str) = ("keymoat-store", "rusqlite");
 
 /// The files that may look into a secret. Another one needs a reason, and a line here.
-const EXPOSING: [&str; 28] = [
+const EXPOSING: [&str; 32] = [
     "crates/keymoat-core/src/credential.rs",
     "crates/keymoat-core/src/credential/strip.rs",
     "crates/keymoat-core/src/digest.rs",
@@ -58,6 +58,10 @@ const EXPOSING: [&str; 28] = [
     "crates/keymoat/src/config/key.rs",
     "crates/keymoat/src/config/store.rs",
     "crates/keymoat/src/demo.rs",
+    "crates/keymoat/src/story/attempt.rs",
+    "crates/keymoat/src/story/mint.rs",
+    "crates/keymoat/src/story/search.rs",
+    "crates/keymoat/src/story/stage.rs",
     "crates/keymoat/src/wiring.rs",
 ];
 
