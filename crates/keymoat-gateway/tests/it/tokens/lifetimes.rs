@@ -13,7 +13,7 @@ use crate::stand::{close_of, frame, read_all, read_frame, read_head};
 #[test]
 fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_end() {
     let stand = TokenStand::start();
-    let held = stand.minted(|token| token.start_by = now().plus_millis(300));
+    let held = stand.minted(|token| token.start_by = now().plus_millis(1500));
     let (mut live, answer) = stand.live(&held.text, SETUP);
     assert!(is_set_up(&answer));
     while now() < held.token.start_by {
@@ -33,8 +33,8 @@ fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_e
 fn a_live_session_is_warned_and_ends_with_its_token_52() {
     let stand = TokenStand::start();
     let held = stand.minted(|token| {
-        token.start_by = now().plus_millis(1500);
-        token.live_until = now().plus_millis(1500);
+        token.start_by = now().plus_millis(2500);
+        token.live_until = now().plus_millis(2500);
     });
     let (mut stream, answer) = stand.live(&held.text, SETUP);
     assert!(is_set_up(&answer));
@@ -53,7 +53,7 @@ fn a_live_session_is_warned_and_ends_with_its_token_52() {
 #[test]
 fn sessions_over_every_protocol_end_with_their_token() {
     let stand = TokenStand::start();
-    let held = stand.minted(|token| token.live_until = now().plus_millis(1000));
+    let held = stand.minted(|token| token.live_until = now().plus_millis(2000));
     let headers = format!("X-API-Key: {}\r\n", held.text);
     let (_, mut socket) = stand.stand.open_websocket("/demo/ws", &headers);
     let mut events = stand.stand.connect();

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{TokenStand, json_of};
 use crate::stand::{ALL_CARRIERS, close_of, frame, read_frame, upstream};
 
-fn stand() -> TokenStand {
+/// A stand with a route of OpenAI's.
+pub(super) fn stand() -> TokenStand {
     TokenStand::with(Limits::default(), |settings| {
         let behind = settings.upstreams[0].origin.port;
         let address = format!("127.0.0.1:{behind}").parse().expect("an address");
