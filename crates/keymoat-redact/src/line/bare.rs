@@ -7,7 +7,7 @@ use super::header::bare;
 use super::value::string_start;
 use super::{LineScan, Site};
 use crate::finding::{Carrier, Checksum, Confidence, End, Kind};
-use crate::names::{Letters, before, byte};
+use crate::names::{Letters, before, byte, is_behind_escape};
 use crate::shape;
 use crate::suspect::option_name;
 use crate::table::{Check, Letters as Alphabet, MARKERS, PREFIXES, PrefixRule, Scope};
@@ -31,7 +31,7 @@ impl LineScan<'_> {
 
     fn at_jwt(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
-        if at < self.jwt_until || is_token_byte(before(text, at)) && !is_escaped_break(text, at) {
+        if at < self.jwt_until || is_token_byte(before(text, at)) && !is_behind_escape(text, at) {
             return at + 1;
         }
         let rest = text.get(at..).unwrap_or_default();
@@ -203,14 +203,9 @@ const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// Whether the letter before `at` is that of `\n`, `\r` or `\t`.
-fn is_escaped_break(text: &[u8], at: usize) -> bool {
-    matches!(before(text, at), b'n' | b'r' | b't') && before(text, at - 1) == b'\\'
-}
-
 fn stands_free(text: &[u8], at: usize, rule: &PrefixRule) -> bool {
     let last = before(text, at);
-    if is_escaped_break(text, at) {
+    if is_behind_escape(text, at) {
         return true;
     }
     !last.is_ascii_alphanumeric() && (rule.prefix.len() > 3 || !matches!(last, b'_' | b'-'))

@@ -34,7 +34,8 @@ impl LineScan<'_> {
         let resume = last + 1;
         let mut start = start;
         let authority = Authority::of(text, &mut start);
-        let user_end = text.get(start..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| start + colon);
+        let from = shape::mark_end(text, start).unwrap_or(start);
+        let user_end = text.get(from..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| from + colon);
         let site = Site {
             kind: Kind::Password,
             carrier: Carrier::Userinfo,

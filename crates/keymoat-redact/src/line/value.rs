@@ -293,7 +293,7 @@ impl LineScan<'_> {
 }
 
 /// Whether a name stands in a URL's query, fragment or matrix, or behind the first parameter of a form.
-fn is_query(name: &Name) -> bool {
+pub(super) fn is_query(name: &Name) -> bool {
     name.quote.is_none() && matches!(name.before, b'?' | b'&' | b';' | b'#')
 }
 
