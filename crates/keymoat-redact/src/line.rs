@@ -126,6 +126,9 @@ impl<'a> LineScan<'a> {
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
         }
+        if truncated {
+            scan.open_authority();
+        }
         scan.known(count);
         scan.rules_of_users(line);
         let carry = scan.carry;

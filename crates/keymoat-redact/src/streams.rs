@@ -16,12 +16,12 @@ pub(crate) const RARE: [&str; 32] = [
 const ANY_CASE: [&str; 2] = ["key", "ken"];
 
 /// Cores and prefixes of four and more bytes.
-const LONG: [&str; 59] = [
+const LONG: [&str; 60] = [
     "ecret", "ECRET", "assw", "ASSW", "phras", "PHRAS", "edent", "EDENT", "ignat", "IGNAT", "horiz", "HORIZ", "ooki",
     "OOKI", "otoco", "OTOCO", "auth=", "AUTH=", "Auth=", "icket=", "ICKET=", "sserti", "SSERTI", "ame\"", "ame\\",
     "ame:", "earer", "EARER", "ass_w", "ASS_W", "ass-w", "asic ", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hub_pat_",
     "npm_", "_live_", "_test_", "whsec_", "xapp-", "glpat-", "AIza", "ya29.", "AKIA", "ASIA", "kmt_", "kma_",
-    "y-auth.", "rization.", "sig=", "SIG=", "Sig=", " -u ", "\"-u ", "--user", "y-user",
+    "y-auth.", "rization.", "sig=", "SIG=", "Sig=", " -u ", "\"-u ", "--user", "--BEGIN", "y-user",
 ];
 
 /// Cores and prefixes of three bytes.

@@ -125,16 +125,17 @@ impl LineScan<'_> {
     pub(super) fn at_dashes(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
         let start = at - 1;
+        let dashes = text.get(..at + 1).unwrap_or_default().iter().rev().take(5).take_while(|byte| **byte == b'-').count();
+        if let Some(resume) = (dashes == 5).then(|| self.at_pem(level, at - 4)).flatten() {
+            return resume;
+        }
         if before(text, start) == b'-' {
             return at + 1;
-        }
-        if let Some(resume) = self.at_pem(level, start) {
-            return resume;
         }
         let rest = text.get(at + 1..).unwrap_or_default();
         let name = option_name(rest);
         let behind = at + 1 + name.len();
-        if name.is_empty() || byte(text, behind) != b' ' || before(text, start).is_ascii_alphanumeric() {
+        if name.is_empty() || name.starts_with(b"-") || byte(text, behind) != b' ' || before(text, start).is_ascii_alphanumeric() {
             return at + 1;
         }
         if matches!(name, b"user" | b"proxy-user") {
@@ -181,6 +182,9 @@ impl LineScan<'_> {
             None => (start, end::unquoted(text, start, Around::Word)),
         };
         let argument = text.get(start..end).unwrap_or_default();
+        if shape::mark_end(argument, 0).is_some() {
+            return at + 1;
+        }
         let Some(colon) = memchr::memchr(b':', argument) else { return at + 1 };
         let password = argument.get(colon + 1..).unwrap_or_default();
         let is_id = password.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));

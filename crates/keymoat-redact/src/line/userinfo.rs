@@ -67,6 +67,21 @@ impl LineScan<'_> {
         resume
     }
 
+    /// A password whose `@` cannot be seen yet, because the line is longer than what is looked at together.
+    pub(super) fn open_authority(&mut self) {
+        /// Shorter ones are looked at again with what follows.
+        const OPEN: usize = 4 << 10;
+        let text = self.text(0);
+        let run = text.iter().rev().take_while(|byte| !ends_authority(**byte)).count();
+        let start = text.len() - run;
+        if run < OPEN || before(text, start) != b'/' {
+            return;
+        }
+        let Some(colon) = text.get(start..).and_then(|run| memchr::memchr(b':', run)).filter(|colon| *colon < 256) else { return };
+        let site = Site { kind: Kind::Password, carrier: Carrier::Userinfo, confidence: Confidence::Shape, name: None, depth: 0 };
+        self.report(0, start + colon + 1..text.len(), &site, End::Delimiter);
+    }
+
     fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {
         let user = self.text(level).get(start..end).unwrap_or_default();
         if shape::is_secret(user) && user.len() >= 20 {

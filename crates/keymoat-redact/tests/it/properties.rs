@@ -1,6 +1,6 @@
 //! What holds for every text: splits, repetition, the passing over of clean lines, bounded memory, linear time.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use keymoat_redact::{Custom, Finder, Fingerprinter, KnownSecrets, Options, Pattern, Redactor, Rules};
 use proptest::prelude::*;
@@ -22,12 +22,18 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+static RULES: LazyLock<Arc<Rules>> = LazyLock::new(Arc::default);
+
+fn redactor() -> Redactor {
+    Redactor::new(Arc::clone(&RULES), Options::default())
+}
+
 fn whole(text: &[u8]) -> Vec<u8> {
     in_chunks(text, usize::MAX)
 }
 
 fn in_chunks(text: &[u8], size: usize) -> Vec<u8> {
-    let mut redactor = Redactor::default();
+    let mut redactor = redactor();
     let mut out = Vec::new();
     for chunk in text.chunks(size.min(text.len().max(1))) {
         redactor.write(chunk, &mut out).expect("memory");
@@ -44,7 +50,7 @@ proptest! {
         let expected = whole(&text);
         let shown = in_chunks(&text, size);
         prop_assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&expected));
-        prop_assert_eq!(&*Redactor::default().redact(&text), &*expected);
+        prop_assert_eq!(&*redactor().redact(&text), &*expected);
     }
 
     #[test]
@@ -59,18 +65,18 @@ proptest! {
         let mut end = 0;
         let mut count = 0;
         let mut wrong = false;
-        Finder::default().find(&text, &mut |finding| {
+        Finder::new(Arc::clone(&RULES), KnownSecrets::default()).find(&text, &mut |finding| {
             wrong |= finding.span.start < end || finding.span.is_empty() || finding.span.end > text.len();
             end = finding.span.end;
             count += 1;
         });
         prop_assert!(!wrong);
-        prop_assert_eq!(count == 0, whole(&text) == text);
+        prop_assert_eq!(count == 0, whole(&text) == text, "{:?}", String::from_utf8_lossy(&text));
     }
 
     #[test]
     fn arbitrary_bytes_do_not_stop_it(text in proptest::collection::vec(any::<u8>(), 0..600)) {
-        let mut redactor = Redactor::default();
+        let mut redactor = redactor();
         let _ = redactor.redact(&text);
         prop_assert_eq!(redactor.stats().lines_dropped, 0);
     }
@@ -166,7 +172,7 @@ fn a_fingerprint_tells_equal_values_in_any_encoding() {
 
 #[test]
 fn a_waiting_reader_sees_what_is_sure() {
-    let mut redactor = Redactor::default();
+    let mut redactor = redactor();
     let mut out = Vec::new();
     redactor.write(b"login at 10:30 with password=Zk7Qw2", &mut out).expect("memory");
     redactor.flush_partial(&mut out).expect("memory");
@@ -195,8 +201,10 @@ fn json_stays_json() {
 
 #[test]
 fn a_clean_line_costs_no_allocation() {
-    let mut redactor = Redactor::default();
+    let mut redactor = redactor();
     let line = b"203.0.113.9 - - [03/Jan/2026:10:30:45 +0000] \"GET /api/v1/users/5?page=3&sort_key=price HTTP/1.1\" 200 512 \"https://shop.example/products?page=2\" \"Mozilla/5.0 (X11; Linux x86_64; rv:128.0)\"\n";
+    // The first look at what can be replaced registers the thread.
+    let _ = redactor.redact(line);
     let info = allocation_counter::measure(|| assert_eq!(redactor.redact(line).len(), line.len()));
     assert_eq!(info.count_total, 0);
     let mut out = Vec::with_capacity(4096);
