@@ -168,7 +168,10 @@ impl Rules {
         let start = close.saturating_sub(TAG);
         let open = start + memchr::memrchr2(b'<', b'>', text.get(start..close)?)?;
         let tag = text.get(open + 1..close)?;
-        if byte(text, open) != b'<' || matches!(tag.first(), None | Some(b'/' | b'!' | b'?' | b' ')) || tag.last() == Some(&b'/') {
+        if byte(text, open) != b'<'
+            || matches!(tag.first(), None | Some(b'/' | b'!' | b'?' | b' '))
+            || tag.last() == Some(&b'/')
+        {
             return None;
         }
         let word = tag.split(|byte| byte.is_ascii_whitespace()).next()?;
