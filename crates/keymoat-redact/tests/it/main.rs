@@ -1,3 +1,5 @@
 //! The redactor as its users call it.
 
+mod classes;
+mod properties;
 mod vectors;
