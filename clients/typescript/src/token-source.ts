@@ -72,12 +72,10 @@ function literal(given: string | Token): TokenSource {
   const token = tokenOf(given);
   const isOver = () => token.expiresAt !== undefined && token.expiresAt * 1000 <= Date.now();
   return {
-    async fetch({ force, reason }: TokenRequest = {}) {
-      if (force || reason === 'expired' || reason === 'rejected' || isOver()) {
-        throw new KeymoatError('token_not_renewable', 'a literal token cannot be renewed');
-      }
-      return token;
-    },
+    fetch: ({ force, reason } = {}) =>
+      force || reason === 'expired' || reason === 'rejected' || isOver()
+        ? Promise.reject(new KeymoatError('token_not_renewable', 'a literal token cannot be renewed'))
+        : Promise.resolve(token),
     peek: () => (isOver() ? undefined : token),
   };
 }
