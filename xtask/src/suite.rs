@@ -29,9 +29,9 @@ pub(crate) enum Suite {
     Container,
     /// Unit, integration and documentation tests of every crate.
     Rust,
-    /// Google's unmodified Python SDKs through the gateway.
+    /// Google's and OpenAI's unmodified Python SDKs through the gateway.
     Python,
-    /// Google's unmodified JavaScript SDKs through the gateway, on Node.
+    /// Google's and OpenAI's unmodified JavaScript SDKs through the gateway, on Node.
     Node,
     /// A page in Chromium through the gateway.
     Browser,
@@ -69,7 +69,8 @@ impl Suite {
         match self {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy],
-            Self::Docs | Self::Rust => &[],
+            Self::Docs => &[],
+            Self::Rust => &[Need::Strace],
             Self::Container | Self::Python => &[Need::Python],
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],

@@ -10,6 +10,7 @@ mod output;
 mod process;
 mod reload;
 mod sealed;
+mod story;
 mod wiring;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Change, Feed, Store};
+use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
 use super::print;
@@ -111,6 +111,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let running =
         Gateway::start(settings, Arc::clone(keys.snapshots()), Arc::new(move |record| records.record(record)));
     let running = Arc::new(running.map_err(advised)?);
+    running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
@@ -154,6 +155,10 @@ fn watch_store(
 ) -> anyhow::Result<Feed> {
     let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
+        let sessions = running.end_sessions_of_revoked_tokens();
+        if sessions > 0 {
+            tracing::info!(sessions, "sessions end whose token is revoked");
+        }
         let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         if secrets.iter().any(|change| sealed::is_news(&taken, change)) {
             // Whoever listens has gone when the process ends.

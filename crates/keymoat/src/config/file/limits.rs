@@ -42,7 +42,7 @@ pub(crate) struct Limits {
     /// Bounds how long a TLS handshake may take.
     #[schemars(with = "Option<Duration>")]
     pub(crate) tls_handshake: Option<At<Quantity>>,
-    /// Bounds how long the head of a request may take from its first byte.
+    /// Bounds how long the head of a request may take from its first byte; over HTTP/2, how long the first one of a connection.
     #[schemars(with = "Option<Duration>")]
     pub(crate) head: Option<At<Quantity>>,
     /// Bounds how long a connection may wait for its next request.

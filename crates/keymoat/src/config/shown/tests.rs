@@ -53,7 +53,7 @@ fn what_is_shown_is_a_configuration_that_comes_to_the_same() {
         upstream("").replace("https://x", "ws://[::1]:8000/v2/"),
         route("query = \"warn\"\nsunset = 2027-03-01T12:00:00+01:00\norigins = [\"https://app.example\"]\npublic = [\"/health\"]\n"),
         route("carriers = [\"query:a b\", \"header:X-Key\"]\nlone_subprotocol = \"echo\"\norigins = []\npublic = []\n"),
-        route("tokens = { uses_max = 10, live_max = \"30m\" }\n"),
+        route("tokens = { uses_max = 10, live_max = \"30m\", per_key_max = 5 }\n"),
         route("[key.one]\nsecret = \"${env:KEY}\"\nscopes = [\"r\", \"mint\"]\n"),
         format!("{UPSTREAM}[route.r]\nupstream = \"x\"\ndialect = \"gemini\"\nprefix = \"/gw\"\n"),
         "[upstream.g]\npreset = \"gemini\"\nsecret = \"${env:KEY}\"\n[route.g]\nupstream = \"g\"\n".to_owned(),
