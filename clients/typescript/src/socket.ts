@@ -151,7 +151,8 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
     try {
       old.close(code, reason);
     } catch {
-      // It was not open yet, and knows no close before that.
+      // A code that a program may not send.
+      old.close();
     }
   };
   const retry = (retryAfter?: number) => {
