@@ -37,6 +37,7 @@ mod redactor;
 mod rules;
 mod shape;
 mod stats;
+mod streams;
 mod suspect;
 pub mod table;
 mod view;

@@ -116,8 +116,10 @@ export const tokens = {
     assert.ok(speaks(await talk(await ofTheForum(), Modality.AUDIO, {}, 'v1alpha')), 'no audio');
   },
   'a token mints no token': async () => {
-    const token = await mint({});
-    const error = await client(SUITE_TLS, token).authTokens.create({ config: {} }).then(() => assert.fail('it was not refused'), (error) => error);
+    // The SDK itself keeps a token in Google's spelling away from such calls.
+    const bare = (await mint({})).replace('auth_tokens/', '');
+    const call = client(SUITE_TLS, bare).authTokens.create({ config: {} });
+    const error = await call.then(() => assert.fail('it was not refused'), (error) => error);
     assert.equal(error.status, 403);
   },
   'a bare token is told that it does not reach REST': async () => {

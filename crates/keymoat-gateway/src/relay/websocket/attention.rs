@@ -11,6 +11,10 @@ use super::framewise::frame_for;
 use super::leg::Leg;
 use super::pump::{Io, Session};
 use super::watcher::Verdict;
+use crate::answer;
+
+/// The id of an event of ours in a session's own words.
+const EVENT_ID: &str = "event_keymoat";
 
 impl Session<'_> {
     /// Whether a frame of `from` may begin.
@@ -53,6 +57,22 @@ impl Session<'_> {
         bounds.notice_due = false;
         if let (Some(notice), Some(opcode)) = (bounds.notice(self.now), upstream.flow.last_opcode()) {
             client.send(cx, self.now, &frame_for(client, opcode, true, notice.as_bytes()));
+        }
+    }
+
+    /// Sends the client what its dialect says before a close, where a message may stand.
+    pub(super) fn say<C: Io, U: Io>(
+        &self,
+        client: &mut Leg<C>,
+        upstream: &Leg<U>,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
+        if client.closes() || !client.takes_messages() || !upstream.is_passed_between_messages() {
+            return;
+        }
+        if let Some(event) = answer::event(refusal, self.dialect, EVENT_ID) {
+            client.send(cx, self.now, &frame_for(client, Opcode::Text, true, event.as_bytes()));
         }
     }
 }

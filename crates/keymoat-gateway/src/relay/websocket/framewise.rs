@@ -80,7 +80,7 @@ pub(super) fn pass<A: Io, B: Io>(
         if let Some((header, _)) = &start
             && let Err(refusal) = session.admit(from, to, header)
         {
-            return session.refuse(from, to, &refusal);
+            return session.refuse(from, to, &refusal, cx);
         }
         let before = (from.flow.messages(), from.flow.payload_bytes());
         let taken = match from.flow.advance(piece) {
@@ -212,7 +212,7 @@ fn conclude<A: Io, B: Io>(
         }
         Verdict::Close(refusal) => {
             from.discard_message(came.payload_bytes());
-            return session.refuse(from, to, &refusal);
+            return session.refuse(from, to, &refusal, cx);
         }
     };
     deliver(to, session.now, cx, &frame, Some(frame.len()));

@@ -45,7 +45,7 @@ pub(super) struct Session<'a> {
     limits: &'a Limits,
     mask: &'a Mask,
     control: &'a SessionControl,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     pub(super) mode: Mode,
     pub(super) bounds: Option<Box<Watch>>,
     patience: Patience,
@@ -158,9 +158,9 @@ where
         let Self { client, upstream, session } = self;
         if matches!(session.stage, Stage::Open) {
             if let Poll::Ready(refusal) = session.control.poll_asked(cx) {
-                session.end_as_asked(client, upstream, &refusal);
+                session.end_as_asked(client, upstream, &refusal, cx);
             }
-            session.look_at_deadlines(client, upstream);
+            session.look_at_deadlines(client, upstream, cx);
         }
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
@@ -213,7 +213,14 @@ impl Session<'_> {
         self.stage = Stage::Shutdown(after(self.now, wait));
     }
 
-    fn end_as_asked<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, refusal: &Refusal) {
+    fn end_as_asked<C: Io, U: Io>(
+        &mut self,
+        client: &mut Leg<C>,
+        upstream: &mut Leg<U>,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
+        self.say(client, upstream, refusal, cx);
         let code = refusal.code.close_code(self.dialect);
         client.close_with(code, &refusal.reason());
         upstream.close_with(1001, "");
@@ -223,15 +230,23 @@ impl Session<'_> {
     }
 
     /// Ends the session because of what `from` sent, or would have sent.
-    pub(super) fn refuse<A: Io, B: Io>(&mut self, from: &mut Leg<A>, to: &mut Leg<B>, refusal: &Refusal) {
+    pub(super) fn refuse<A: Io, B: Io>(
+        &mut self,
+        from: &mut Leg<A>,
+        to: &mut Leg<B>,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
         from.reading = Reading::Deaf;
         let code = refusal.code.close_code(self.dialect);
         match from.side() {
             Side::Upstream => {
+                self.say(to, from, refusal, cx);
                 to.close_with(code, &refusal.reason());
                 from.close_with(1001, "");
             }
             Side::Client | Side::Keymoat => {
+                self.say(from, to, refusal, cx);
                 from.close_with(code, &refusal.reason());
                 to.close_with(1001, "");
             }
@@ -239,9 +254,9 @@ impl Session<'_> {
         self.begin_end(Ending::new(Side::Keymoat, code, Outcome::Refused).code(refusal.code));
     }
 
-    fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>) {
+    fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
         if let Some(refusal) = self.bounds.as_mut().and_then(|bounds| bounds.overdue(self.now)) {
-            self.end_as_asked(client, upstream, &refusal);
+            self.end_as_asked(client, upstream, &refusal, cx);
         }
         if self.now >= after(self.traffic, self.limits.websocket_idle) {
             let cause = format!("no message for {} s", self.limits.websocket_idle.as_secs());

@@ -151,3 +151,36 @@ fn a_token_works_over_http_and_sse_and_generic_websockets() {
     }
     assert!(stand.stand.recorder.places_of(&held.text).is_empty());
 }
+
+#[tokio::test]
+async fn a_token_opens_live_over_http_2() {
+    let stand = TokenStand::start();
+    let token = stand.minted(|_| {}).text;
+    let tcp = tokio::net::TcpStream::connect(stand.stand.address).await.expect("it listens");
+    let io = hyper_util::rt::TokioIo::new(tcp);
+    let builder = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    let (mut sender, connection) =
+        builder.handshake::<_, http_body_util::Empty<bytes::Bytes>>(io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = |method, path: &str| {
+        let request = http::Request::builder().method(method).uri(format!("http://keymoat.test{path}"));
+        let request = request.header("authorization", format!("Token auth_tokens/{token}"));
+        request.header("sec-websocket-version", "13").body(http_body_util::Empty::new()).expect("well formed")
+    };
+    // Nobody may open a WebSocket before the server's settings have come.
+    let ready = sender.send_request(request(http::Method::GET, "/keymoat/livez")).await.expect("an answer");
+    assert_eq!(ready.status(), 200);
+    let mut opening = request(http::Method::CONNECT, super::LIVE);
+    opening.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    let mut answer = sender.send_request(opening).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let upgraded = hyper::upgrade::on(&mut answer).await.expect("a stream");
+    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    stream.write_all(&frame(1, SETUP)).await.expect("sent");
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.expect("a frame");
+    let mut payload = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut payload).await.expect("a payload");
+    assert!(is_set_up(&(head[0] & 0x0F, payload)));
+}

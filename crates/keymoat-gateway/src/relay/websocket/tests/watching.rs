@@ -265,6 +265,23 @@ async fn a_bound_on_messages_or_bytes_is_exact() {
     assert_eq!((end.bytes_in, end.bytes_out), (6, 4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn openai_s_clients_are_told_by_an_event_before_the_close() {
+    let mut scenario = Scenario::with(Limits::default(), Dialect::OpenAi);
+    scenario.upstream.text("hello").await;
+    scenario.client.expect_text("hello").await;
+    scenario.control.end(Refusal::new(Code::TokenExpired, "ask for a new one"));
+    let event = scenario.client.frame().await.unwrap();
+    let text = String::from_utf8(event.payload).unwrap();
+    assert!(event.opcode == Opcode::Text && text.contains(r#""code":"token_expired""#), "{text}");
+    assert_eq!(scenario.client.closed().await, (3000, "token_expired: ask for a new one".to_owned()));
+    let mut scenario = Scenario::with(Limits::default(), Dialect::OpenAi);
+    scenario.upstream.send(false, Opcode::Text, b"half").await;
+    assert_eq!(scenario.client.frame().await.unwrap().payload, b"half");
+    scenario.control.end(Refusal::new(Code::TokenExpired, "ask for a new one"));
+    assert_eq!(scenario.client.frame().await.unwrap().opcode, Opcode::Close, "no message inside another");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
