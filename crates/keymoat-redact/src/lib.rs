@@ -1,0 +1,3 @@
+//! Finds and masks credentials in text.
+
+pub mod scan;

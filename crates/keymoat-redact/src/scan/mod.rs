@@ -1,0 +1,3 @@
+//! The scanner.
+
+pub mod code;
