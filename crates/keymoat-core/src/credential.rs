@@ -72,8 +72,10 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
     let well_known = if found.is_empty() { hint::well_known(head) } else { None };
     let strays = strip::strays(head, &found, snapshot);
     let elsewhere = strays.iter().flatten().next().copied().or(well_known);
-    if route.dialect == Dialect::Gemini {
-        strip::withhold_from_gemini(head);
+    match route.dialect {
+        Dialect::Generic => {}
+        Dialect::Gemini => strip::withhold_from_gemini(head),
+        Dialect::OpenAi => strip::withhold_from_openai(head),
     }
     let removed = found.len() + slips.len() + unread + strays.len();
     record.carrier = found.first().map(|found| &found.carrier).or(slips.first().map(|slip| &slip.carrier)).cloned();

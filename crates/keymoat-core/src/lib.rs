@@ -17,6 +17,7 @@ pub mod identity;
 pub mod key;
 pub mod mask;
 pub mod network;
+pub mod openai;
 pub mod origin;
 pub mod path;
 pub mod policy;

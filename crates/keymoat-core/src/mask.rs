@@ -27,7 +27,7 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 /// What RFC 3986 leaves as it is.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The forms of one secret. A secret shorter than 8 bytes has none: it would be found in ordinary words.
+/// The forms of one secret, if it has at least [`Mask::SECRET_BYTES_MIN`] bytes.
 #[derive(Debug, Default)]
 pub struct Mask {
     forms: Vec<Secret>,
@@ -41,13 +41,16 @@ pub struct Masking {
 }
 
 impl Mask {
+    /// A shorter secret has no mask: it would be found in ordinary words.
+    pub const SECRET_BYTES_MIN: usize = NEEDLE_MIN;
+
     /// A mask that finds nothing.
     pub const NONE: Self = Self { forms: Vec::new(), longest: 0 };
 
     /// Of a secret.
     #[must_use]
     pub fn of(secret: &Secret) -> Self {
-        if secret.len() < NEEDLE_MIN {
+        if secret.len() < Self::SECRET_BYTES_MIN {
             return Self::NONE;
         }
         // Its forms are secrets again.
@@ -73,6 +76,12 @@ impl Mask {
         forms.dedup();
         let longest = forms.iter().map(Vec::len).max().unwrap_or_default();
         Self { forms: forms.into_iter().map(Secret::new).collect(), longest }
+    }
+
+    /// Whether it finds nothing, because there is no secret.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.forms.is_empty()
     }
 
     /// The text with the secret masked; `None` if it is not in it.

@@ -1,5 +1,6 @@
 //! A query string that parameters can be taken out of, the rest staying as it was written.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::percent_decode;
@@ -70,21 +71,29 @@ impl Query {
         if self.text.is_empty() {
             return;
         }
-        let mut removed = false;
-        let mut kept = Zeroizing::new(String::with_capacity(self.text.len()));
-        let mut first = true;
-        for raw in self.text.split('&') {
+        let text = self.text.as_str();
+        // Made at the first removal: mostly there is none.
+        let mut kept: Option<Zeroizing<String>> = None;
+        let mut at = 0;
+        for raw in text.split('&') {
+            let start = at;
+            at += raw.len() + 1;
             if !keep(Pair { raw }) {
-                removed = true;
+                kept.get_or_insert_with(|| {
+                    let mut kept = Zeroizing::new(String::with_capacity(text.len()));
+                    kept.push_str(text.get(..start).unwrap_or_default());
+                    kept
+                });
                 continue;
             }
-            if !first {
+            if let Some(kept) = &mut kept {
+                kept.push_str(raw);
                 kept.push('&');
             }
-            first = false;
-            kept.push_str(raw);
         }
-        if removed {
+        if let Some(mut kept) = kept {
+            // Every one that was kept has a separator behind it.
+            kept.pop();
             self.text = kept;
         }
     }
@@ -114,17 +123,21 @@ impl<'a> Pair<'a> {
     }
 
     /// The name, decoded once.
-    pub(crate) fn name(self) -> Vec<u8> {
-        form_decode(self.raw_name().as_bytes())
+    pub(crate) fn name(self) -> Cow<'a, [u8]> {
+        let raw = self.raw_name().as_bytes();
+        if is_encoded(raw) { Cow::Owned(form_decode(raw)) } else { Cow::Borrowed(raw) }
     }
 
     /// Whether the name, decoded once, is exactly `name`.
     pub(crate) fn is_called(self, name: &str) -> bool {
-        self.raw_name() == name || is_encoded(self.raw_name().as_bytes()) && self.name() == name.as_bytes()
+        self.raw_name() == name || is_encoded(self.raw_name().as_bytes()) && *self.name() == *name.as_bytes()
     }
 
     /// Whether some server might read the name as `name`.
     pub(crate) fn resembles(self, name: &str) -> bool {
+        if !self.raw.contains(';') {
+            return reads_as(self.raw_name(), name);
+        }
         let behind_semicolons = self.raw.split(';').skip(1).map(|raw| Pair { raw }.raw_name());
         std::iter::once(self.raw_name()).chain(behind_semicolons).any(|written| reads_as(written, name))
     }
@@ -139,18 +152,28 @@ impl<'a> Pair<'a> {
 }
 
 fn reads_as(written: &str, name: &str) -> bool {
+    if is_name(written.as_bytes(), name) {
+        return true;
+    }
+    if !is_encoded(written.as_bytes()) {
+        return false;
+    }
     let mut reading = Zeroizing::new(written.as_bytes().to_vec());
-    for _ in 0..=LEVELS {
-        let bare = reading.split(|byte| matches!(byte, b'[' | b'=')).next().unwrap_or_default();
-        if bare.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+    for _ in 0..LEVELS {
+        reading = Zeroizing::new(form_decode(&reading));
+        if is_name(&reading, name) {
             return true;
         }
         if !is_encoded(&reading) {
             return false;
         }
-        reading = Zeroizing::new(form_decode(&reading));
     }
     false
+}
+
+fn is_name(reading: &[u8], name: &str) -> bool {
+    let bare = reading.split(|byte| matches!(byte, b'[' | b'=')).next().unwrap_or_default();
+    bare.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
 }
 
 fn is_encoded(raw: &[u8]) -> bool {

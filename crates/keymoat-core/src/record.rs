@@ -1,6 +1,6 @@
 //! The one event that every request or session leaves behind.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,12 +86,12 @@ impl RecordId {
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        f.write_str("evt_")?;
-        for place in (0..26).rev() {
-            let digit = (self.0 >> (5 * place)) & 31;
-            f.write_char(DIGITS.get(digit as usize).copied().map_or('0', char::from))?;
+        let mut text = *b"evt_00000000000000000000000000";
+        for (place, digit) in text.iter_mut().skip("evt_".len()).rev().enumerate() {
+            let value = (self.0 >> (5 * place)) & 31;
+            *digit = DIGITS.get(value as usize).copied().unwrap_or(b'0');
         }
-        Ok(())
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

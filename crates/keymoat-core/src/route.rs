@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::carrier::Carriers;
 use crate::gemini;
 use crate::head::Head;
+use crate::openai;
 use crate::origin::Origins;
 use crate::time::UnixMillis;
 
@@ -16,15 +17,21 @@ pub enum Dialect {
     Generic,
     /// Google's Gemini API: Live, Live Music, REST and SSE.
     Gemini,
+    /// OpenAI's API: Realtime, REST and SSE.
+    OpenAi,
 }
 
 impl Dialect {
+    /// All dialects.
+    pub const ALL: [Self; 3] = [Self::Generic, Self::Gemini, Self::OpenAi];
+
     /// The configuration's word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Generic => "generic",
             Self::Gemini => "gemini",
+            Self::OpenAi => "openai",
         }
     }
 }
@@ -176,6 +183,7 @@ impl Paths {
                 let own = path.strip_prefix(prefix.as_str()).filter(|own| own.starts_with('/'))?;
                 match dialect {
                     Dialect::Gemini => Some(prefix.len() + gemini::closeness(own)?),
+                    Dialect::OpenAi => Some(prefix.len() + openai::closeness(own)?),
                     // A dialect without paths of its own takes all of them.
                     Dialect::Generic => Some(prefix.len() + 1),
                 }

@@ -33,6 +33,9 @@ const FOREIGN_CREDENTIALS: [&str; 7] = [
     "v1.token.websocket.jupyter.org.",
 ];
 
+/// Entries with these prefixes speak to OpenAI beside its label, and say who is billed: they are never selected either.
+const OPENAI_REMARKS: [&str; 4] = ["openai-organization.", "openai-project.", "openai-beta.", "openai-agents-sdk."];
+
 /// How an entry carries a credential for Keymoat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -71,13 +74,22 @@ pub struct Offer {
     labels: Vec<Label>,
     credentials: Vec<Entry>,
     lone: Option<Secret>,
-    kept_from_upstream: bool,
+    passes: Passes,
+}
+
+/// Which of the entries that are not for Keymoat go upstream.
+#[derive(Clone, Copy, Default)]
+enum Passes {
+    #[default]
+    All,
+    Only(&'static str),
+    None,
 }
 
 /// An entry that is not for Keymoat.
 struct Label {
     text: String,
-    /// It carries somebody else's credential: it may go upstream, but is never selected.
+    /// It carries somebody else's credential or a remark: it may go upstream, but is never selected.
     private: bool,
 }
 
@@ -122,10 +134,15 @@ impl Offer {
         !self.offered
     }
 
-    /// What to offer upstream, in the client's order: no credential for Keymoat, not Keymoat's marker, and on a route
-    /// whose dialect knows no subprotocols nothing.
+    /// What to offer upstream, in the client's order: no credential for Keymoat, not Keymoat's marker, and only what
+    /// the route's dialect knows.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().filter(|_| !self.kept_from_upstream).map(|label| label.text.as_str())
+        let passes = |text: &&str| match self.passes {
+            Passes::All => true,
+            Passes::Only(known) => *text == known,
+            Passes::None => false,
+        };
+        self.labels.iter().map(|label| label.text.as_str()).filter(passes)
     }
 
     /// The one protocol to answer with: what the upstream selected, if it was offered; else Keymoat's marker, if it
@@ -187,7 +204,12 @@ impl Offer {
 
     /// Keeps all entries from the upstream, for a dialect that knows no subprotocols.
     pub(crate) fn keep_from_upstream(&mut self) {
-        self.kept_from_upstream = true;
+        self.passes = Passes::None;
+    }
+
+    /// Keeps all entries but `label` from the upstream, for a dialect that knows this one.
+    pub(crate) fn pass_only(&mut self, label: &'static str) {
+        self.passes = Passes::Only(label);
     }
 
     fn admit(&mut self, entry: &str) {
@@ -199,7 +221,7 @@ impl Offer {
             self.credentials.push(Entry { form, whole: Secret::from(entry) });
             return;
         }
-        let private = FOREIGN_CREDENTIALS.iter().any(|prefix| entry.starts_with(prefix))
+        let private = FOREIGN_CREDENTIALS.iter().chain(&OPENAI_REMARKS).any(|prefix| entry.starts_with(prefix))
             || disguise::any_reading(entry.as_bytes(), &mut format::is_in);
         self.labels.push(Label { text: entry.to_owned(), private });
     }

@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::gemini::resumption::Resumptions;
 use crate::gemini::token::Tokens;
 use crate::gemini::upload::Uploads;
-use crate::{Credentials, EventsOptions, GeminiOptions, Options, Recorder};
+use crate::openai::secret::ClientSecrets;
+use crate::{Credentials, EventsOptions, GeminiOptions, OpenAiOptions, Options, Recorder};
 
 /// How many connections and WebSocket sessions there may be at once.
 pub(crate) const CONNECTIONS_MAX: u32 = 2048;
@@ -23,6 +24,7 @@ pub(crate) struct Emulator {
     pub(crate) key: Secret,
     pub(crate) credentials: Credentials,
     pub(crate) gemini: GeminiOptions,
+    pub(crate) openai: OpenAiOptions,
     pub(crate) events: EventsOptions,
     pub(crate) sse_pause: Duration,
     pub(crate) pong_delay: Duration,
@@ -30,6 +32,7 @@ pub(crate) struct Emulator {
     pub(crate) recorder: Recorder,
     pub(crate) resumptions: Resumptions,
     pub(crate) tokens: Tokens,
+    pub(crate) client_secrets: ClientSecrets,
     pub(crate) uploads: Uploads,
     pub(crate) upload_origin: String,
     pub(crate) permits: Arc<Semaphore>,
@@ -45,6 +48,7 @@ impl Emulator {
             key: options.key,
             credentials: options.credentials,
             gemini: options.gemini,
+            openai: options.openai,
             events: options.events,
             sse_pause: options.sse_pause,
             pong_delay: options.pong_delay,
@@ -52,6 +56,7 @@ impl Emulator {
             recorder: Recorder::default(),
             resumptions: Resumptions::default(),
             tokens: Tokens::default(),
+            client_secrets: ClientSecrets::default(),
             uploads: Uploads::default(),
             upload_origin,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),

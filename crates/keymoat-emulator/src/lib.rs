@@ -6,6 +6,8 @@
 //! |---|---|
 //! | Gemini Live and Live Music | `/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}` |
 //! | Gemini REST | `/{version}/models…`, `/{version}/auth_tokens`, `/upload/{version}/files`, `/{version}/files/…` |
+//! | OpenAI Realtime | `/v1/realtime` |
+//! | OpenAI REST | `/v1/models` (with `Authorization`), `/v1/chat/completions`, `/v1/responses`, `/v1/realtime/client_secrets` |
 //! | home-security events | `/api/events`, `/ws/events` |
 //! | demo | `/demo/echo`, `/demo/sse`, `/demo/ws` |
 //!
@@ -18,6 +20,7 @@ mod demo;
 mod emulator;
 mod events;
 mod gemini;
+mod openai;
 mod options;
 mod pong;
 mod recorder;
@@ -35,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use gemini::music::FILTERED_WORD;
-pub use options::{Credentials, EventsOptions, Frames, GeminiOptions, Options};
+pub use options::{Credentials, EventsOptions, Frames, GeminiOptions, OpenAiOptions, Options};
 pub use recorder::{Close, Found, Recorded, RecordedMessage, Recorder};
 
 use emulator::{CONNECTIONS_MAX, Emulator};

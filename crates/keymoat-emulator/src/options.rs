@@ -19,6 +19,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// How the Gemini surface behaves.
     pub gemini: GeminiOptions,
+    /// How the OpenAI surface behaves.
+    pub openai: OpenAiOptions,
     /// How the home-security surface behaves.
     pub events: EventsOptions,
     /// The pause between two events of `/demo/sse`.
@@ -39,6 +41,7 @@ impl Options {
             key,
             credentials: Credentials::default(),
             gemini: GeminiOptions::default(),
+            openai: OpenAiOptions::default(),
             events: EventsOptions::default(),
             sse_pause: Duration::from_millis(200),
             pong_delay: Duration::ZERO,
@@ -111,6 +114,37 @@ impl Default for GeminiOptions {
 
 impl GeminiOptions {
     /// The pause after something that takes `length` to say or play.
+    pub(crate) fn paced(&self, length: Duration) -> Duration {
+        length / self.speed.max(1)
+    }
+}
+
+/// How the OpenAI surface behaves.
+#[derive(Debug, Clone)]
+pub struct OpenAiOptions {
+    /// How long one Realtime session lasts.
+    pub session_life: Duration,
+    /// How much speech is in one Realtime event.
+    pub audio_chunk: Duration,
+    /// The pause between two pieces of text, in Realtime and in event streams.
+    pub text_pause: Duration,
+    /// How many times faster than real time sound and text are sent; 1 is real time.
+    pub speed: u32,
+}
+
+impl Default for OpenAiOptions {
+    fn default() -> Self {
+        Self {
+            session_life: Duration::from_secs(3600),
+            audio_chunk: Duration::from_millis(200),
+            text_pause: Duration::from_millis(100),
+            speed: 1,
+        }
+    }
+}
+
+impl OpenAiOptions {
+    /// The pause after something that takes `length` to say.
     pub(crate) fn paced(&self, length: Duration) -> Duration {
         length / self.speed.max(1)
     }

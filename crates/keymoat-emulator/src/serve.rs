@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{self, Body};
 use crate::emulator::Emulator;
 use crate::recorder::Entry;
-use crate::{demo, events, gemini};
+use crate::{demo, events, gemini, openai};
 
 /// How long a TLS handshake or the head of a request may take.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
@@ -86,6 +86,9 @@ async fn route(emulator: &Arc<Emulator>, request: Request<Incoming>, path: &str,
     if let Some(socket) = gemini::socket_path(path) {
         return gemini::socket(emulator, request, entry, socket);
     }
+    if path == openai::realtime::PATH {
+        return openai::realtime::socket(emulator, request, entry);
+    }
     if path == "/ws/events" {
         return events::socket(emulator, request, entry);
     }
@@ -102,6 +105,9 @@ async fn route(emulator: &Arc<Emulator>, request: Request<Incoming>, path: &str,
     };
     let body = body.to_bytes();
     entry.body(&body);
+    if let Some(call) = openai::rest::call(path, &head.headers) {
+        return openai::rest::answer(emulator, &head, &body, call);
+    }
     if let Some(call) = gemini::upload::call(path) {
         return gemini::upload::answer(emulator, &head, &body, &call);
     }

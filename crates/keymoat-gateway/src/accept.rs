@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection;
 use crate::memory::Pressure;
+use crate::own::Own;
 use crate::peer::Peer;
 use crate::permits::Permit;
 use crate::stream::MaybeTls;
@@ -24,9 +26,15 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that may be told at once that there are too many; the others are closed without a word.
 pub(crate) const TURNED_AWAY_MAX: usize = 256;
+/// The same under TLS, where an answer costs a handshake.
+pub(crate) const TURNED_AWAY_TLS_MAX: usize = 16;
+/// How long turning a connection away may take, and how long its handshake before.
+const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
+/// How long a connection that is turned away may take to say what it wants.
+const FIRST_WORDS: Duration = Duration::from_millis(50);
 /// How often something is read, and thrown away, of a connection that was turned away.
 const TURNED_AWAY_READS_MAX: usize = 32;
-/// The body of the answer when all permits are taken, or the memory is. It is sent before anything of the request is read.
+/// The body of the answer when all permits are taken, or the memory is. It is sent whatever else the request says.
 const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
     \"status\":503,\"code\":\"unavailable\",\"detail\":\"too much is going on here, try again\"}";
 
@@ -92,12 +100,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) 
     let tls = tls.map(|config| TlsAcceptor::from(config.load_full()));
     let room = if worker.pressure() == Pressure::Shed { None } else { worker.shared.permits.take() };
     let Some(permit) = room else {
-        // Under TLS an answer would cost a handshake.
-        if tls.is_none()
-            && let Some(place) = worker.shared.turned_away.take()
-        {
-            tokio::task::spawn_local(turn_away(stream, place));
-        }
+        refuse(worker, stream, tls);
         return;
     };
     let worker = worker.clone();
@@ -128,16 +131,40 @@ async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, perm
     }
 }
 
-/// Answers before anything is read; then throws away what the client sends, so that no reset destroys the answer.
-async fn turn_away(mut stream: TcpStream, _place: Permit) {
+/// Turns a connection away with an answer, if there is a place for that.
+fn refuse(worker: &Worker, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    let Some(acceptor) = tls else {
+        if let Some(place) = worker.shared.turned_away.take() {
+            tokio::task::spawn_local(turn_away(stream, place));
+        }
+        return;
+    };
+    let Some(place) = worker.shared.turned_away_tls.take() else { return };
+    tokio::task::spawn_local(async move {
+        // The answer is written by hand, so nothing but HTTP/1.1 is agreed on.
+        let mut config = ServerConfig::clone(acceptor.config());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let handshake = TlsAcceptor::from(Arc::new(config)).accept(stream);
+        if let Ok(Ok(stream)) = tokio::time::timeout(TURNED_AWAY_TIME, handshake).await {
+            turn_away(stream, place).await;
+        }
+    });
+}
+
+/// Answers before the request is taken in; then throws away what the client sends, so that no reset destroys the answer.
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: Permit) {
     let answer = async {
+        let (status, kind, text) = if asks_whether_alive(&mut stream).await {
+            ("200 OK", "text/plain; charset=utf-8\r\ncache-control: no-store", Own::Live.text())
+        } else {
+            ("503 Service Unavailable", "application/problem+json\r\nretry-after: 1", String::from(OVERLOADED))
+        };
+        let length = text.len();
         let head = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            OVERLOADED.len()
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await?;
-        stream.write_all(OVERLOADED.as_bytes()).await?;
+        stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await?;
         let mut scratch = [0; 2048];
         for _ in 0..TURNED_AWAY_READS_MAX {
@@ -147,9 +174,18 @@ async fn turn_away(mut stream: TcpStream, _place: Permit) {
         }
         Ok::<_, io::Error>(())
     };
-    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), answer).await {
+    if let Ok(Err(error)) = tokio::time::timeout(TURNED_AWAY_TIME, answer).await {
         tracing::debug!(%error, "cannot turn a connection away");
     }
+}
+
+/// Whether the first bytes are those of `/keymoat/livez`: whoever restarts what is not alive must not do so because of too
+/// much work. The first bytes alone are looked at, and a client that sends nothing at once has asked nothing.
+async fn asks_whether_alive(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    const QUESTION: &[u8] = b"GET /keymoat/livez ";
+    let mut seen = [0; QUESTION.len()];
+    let read = tokio::time::timeout(FIRST_WORDS, stream.read_exact(&mut seen)).await;
+    matches!(read, Ok(Ok(_))) && seen == QUESTION
 }
 
 #[cfg(test)]

@@ -89,12 +89,36 @@ fn document(refusal: &Refusal, dialect: Option<Dialect>) -> Value {
         ("code".to_owned(), json!(code.word())),
         ("detail".to_owned(), json!(refusal.detail)),
     ]);
-    if dialect == Some(Dialect::Gemini) {
-        // Google's SDKs read `error.code`, `error.status` and `error.message`; RFC 9457 allows further members.
-        let error = json!({"code": code.status(), "status": google_status(code), "message": refusal.to_string()});
-        document.insert("error".to_owned(), error);
-    }
+    // RFC 9457 allows further members.
+    let error = match dialect {
+        // Google's SDKs read `error.code`, `error.status` and `error.message`.
+        Some(Dialect::Gemini) => {
+            json!({"code": code.status(), "status": google_status(code), "message": refusal.to_string()})
+        }
+        Some(Dialect::OpenAi) => openai_error(refusal),
+        Some(Dialect::Generic) | None => return Value::Object(document),
+    };
+    document.insert("error".to_owned(), error);
     Value::Object(document)
+}
+
+/// What OpenAI's SDKs read of an error: they show `message` to a person and hand `code` and `type` to the program.
+fn openai_error(refusal: &Refusal) -> Value {
+    let kind = if refusal.code.status() >= 500 { "server_error" } else { "invalid_request_error" };
+    json!({"type": kind, "code": refusal.code.word(), "message": refusal.to_string(), "param": null})
+}
+
+/// The message that goes before the close of a refused WebSocket, for a dialect whose SDKs show that and not the close.
+pub(crate) fn event(refusal: &Refusal, dialect: Dialect, record_id: &str) -> Option<String> {
+    match dialect {
+        Dialect::OpenAi => {
+            let mut error = openai_error(refusal);
+            // The id of a client's event that was at fault: here it is none.
+            error["event_id"] = Value::Null;
+            Some(json!({"type": "error", "event_id": record_id, "error": error}).to_string())
+        }
+        Dialect::Generic | Dialect::Gemini => None,
+    }
 }
 
 /// The canonical status word of Google's APIs that goes with an HTTP status.
@@ -129,6 +153,21 @@ mod tests {
         let refusal = Refusal::new(Code::Forbidden, "no");
         let document = document(&refusal, Some(Dialect::Gemini));
         assert_eq!(document["error"], json!({"code": 403, "status": "PERMISSION_DENIED", "message": "forbidden: no"}));
+    }
+
+    #[test]
+    fn openai_s_sdks_find_their_own_members_in_documents_and_events() {
+        let refusal = Refusal::new(Code::Forbidden, "no");
+        let error = json!({
+            "type": "invalid_request_error", "code": "forbidden", "message": "forbidden: no", "param": null,
+        });
+        assert_eq!(document(&refusal, Some(Dialect::OpenAi))["error"], error);
+        let event: Value =
+            serde_json::from_str(&event(&refusal, Dialect::OpenAi, "evt_1").expect("there is one")).expect("JSON");
+        assert_eq!((&event["type"], &event["event_id"]), (&json!("error"), &json!("evt_1")));
+        assert_eq!((&event["error"]["code"], &event["error"]["event_id"]), (&json!("forbidden"), &Value::Null));
+        let refusal = Refusal::new(Code::Unavailable, "later");
+        assert_eq!(document(&refusal, Some(Dialect::OpenAi))["error"]["type"], "server_error");
     }
 
     #[test]

@@ -2,23 +2,22 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{Mask, Masking};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
-use crate::session::SessionGuard;
+use crate::masked::Masked;
+use crate::session::{SessionControl, SessionGuard};
 use crate::upstream::Lent;
 
 /// A body could not be passed on to its end. The connection that carries it is broken off, so that nobody takes a
@@ -28,9 +27,15 @@ pub(crate) enum BodyError {
     /// Silence for longer than the limit.
     #[error("the body paused for longer than {0:?}")]
     Idle(Duration),
+    /// The client took nothing for longer than the limit.
+    #[error("the client took nothing of the body for {0:?}")]
+    Stalled(Duration),
     /// The session was ended from outside: revoked or draining.
     #[error("the session was ended: {0}")]
     Ended(Refusal),
+    /// It is not in the coding that it says it is in, or it holds more than anybody reads.
+    #[error("the upstream's failure cannot be decoded: {0}")]
+    Coding(#[source] io::Error),
     /// The connection that it came from failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
@@ -172,58 +177,6 @@ pub(crate) struct Relayed {
     pub(crate) masked: Masked,
 }
 
-/// Where a [`Relayed`] body is looked through for the upstream's own secret.
-pub(crate) struct Masked {
-    mask: Arc<Mask>,
-    /// The body itself, too.
-    body: Option<Masking>,
-}
-
-impl Masked {
-    /// Trailers alone: the body of a success is not looked at.
-    pub(crate) const fn trailers(mask: Arc<Mask>) -> Self {
-        Self { mask, body: None }
-    }
-
-    /// The whole body. Its length is not known beforehand.
-    pub(crate) fn whole(mask: Arc<Mask>) -> Self {
-        Self { mask, body: Some(Masking::default()) }
-    }
-
-    /// What of a frame goes on, if anything.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
-        let Some(body) = &mut self.body else {
-            let mut frame = frame;
-            if let Some(trailers) = frame.trailers_mut() {
-                mask_values(&self.mask, trailers);
-            }
-            return Some(frame);
-        };
-        // Trailers would have to stand behind what is held back; those of a failure are nobody's loss.
-        let data = body.push(&self.mask, frame.data_ref()?);
-        if data.is_empty() { None } else { Some(Frame::data(data.into())) }
-    }
-
-    /// What was held back.
-    fn finish(&mut self) -> Option<Frame<Bytes>> {
-        let rest = self.body.as_mut().map(Masking::finish).filter(|rest| !rest.is_empty())?;
-        Some(Frame::data(rest.into()))
-    }
-
-    fn is_holding(&self) -> bool {
-        self.body.as_ref().is_some_and(Masking::is_holding)
-    }
-}
-
-/// Masks the values of headers or trailers.
-pub(crate) fn mask_values(mask: &Mask, headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        if let Some(masked) = mask.masked(value.as_bytes()) {
-            *value = HeaderValue::from_bytes(&masked).unwrap_or_else(|_| HeaderValue::from_static("[redacted]"));
-        }
-    }
-}
-
 /// The silence clock of a [`Relayed`] body.
 #[derive(Default)]
 pub(crate) struct BodyClock(Silence);
@@ -238,6 +191,21 @@ impl ToClient {
     pub(crate) const fn empty() -> Self {
         Self::Own(None)
     }
+
+    /// The handle of the session that it is, if it is one.
+    pub(crate) fn session(&self) -> Option<&SessionControl> {
+        match self {
+            Self::Own(_) => None,
+            Self::Relayed(relayed) => relayed.session.as_ref().map(SessionGuard::control),
+        }
+    }
+
+    /// Notes that it is dropped before its end.
+    pub(crate) fn give_up(&mut self, error: &BodyError) {
+        if let Self::Relayed(relayed) = self {
+            relayed.break_off(error);
+        }
+    }
 }
 
 impl Relayed {
@@ -251,10 +219,10 @@ impl Relayed {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.clock = BodyClock::default();
-                    self.masked.pass(frame)
+                    self.masked.pass(frame)?
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) => match self.masked.finish() {
+                Poll::Ready(None) => match self.masked.finish()? {
                     None => return Poll::Ready(None),
                     rest => rest,
                 },
@@ -269,7 +237,7 @@ impl Relayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream() && !self.masked.is_holding()
+        self.incoming.is_end_stream() && !self.masked.may_follow()
     }
 
     /// Notes why the body ends before its end.
@@ -277,10 +245,15 @@ impl Relayed {
         let record = &mut self.ledger.record;
         record.cause = Some(error.to_string());
         record.outcome = Outcome::Failed;
-        if let BodyError::Ended(refusal) = error {
-            record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
-            record.code = Some(refusal.code);
-            record.closed_by = Some(Side::Keymoat);
+        match error {
+            BodyError::Ended(refusal) => {
+                record.outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
+                record.code = Some(refusal.code);
+                record.closed_by = Some(Side::Keymoat);
+            }
+            // The client's doing, as when it goes away.
+            BodyError::Stalled(_) => record.outcome = Outcome::Aborted,
+            BodyError::Idle(_) | BodyError::Coding(_) | BodyError::Connection(_) => {}
         }
     }
 
@@ -329,7 +302,9 @@ impl Body for ToClient {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Self::Relayed(relayed) if relayed.masked.body.is_some() && !relayed.is_end_stream() => SizeHint::default(),
+            Self::Relayed(relayed) if relayed.masked.changes_length() && !relayed.is_end_stream() => {
+                SizeHint::default()
+            }
             Self::Relayed(relayed) => relayed.incoming.size_hint(),
         }
     }

@@ -12,10 +12,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::executor::LocalExecutor;
 use crate::gated::Gated;
+use crate::memory::Pressure;
+use crate::outflow::{Outflow, Outgoing, Streams};
 use crate::peer::Peer;
 use crate::serve;
 use crate::settings::Limits;
@@ -30,6 +32,11 @@ pub(crate) type GatedClient = Gated<Unstalled<ClientStream>>;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// How many headers hyper takes unasked. To name a number costs thousands of instructions a request.
 const HYPER_FIELDS_MAX: usize = 100;
+
+/// Streams of one HTTP/2 connection that its client has reset before they were looked at (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams of one HTTP/2 connection that were reset for its client's mistakes.
+const ERROR_RESETS_MAX: usize = 1024;
 
 /// Serves one connection to its end, or to the point where it became a WebSocket's.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, peer: Peer) {
@@ -79,11 +86,15 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
     let limits = worker.shared.plan.load().limits;
     let io = Gated::new(stream, Vec::new(), limits.of_heads(), limits.head);
     let signal = io.signal();
+    let outflow = Rc::<Outflow>::default();
     let service = {
-        let worker = worker.clone();
+        let (worker, outflow) = (worker.clone(), outflow.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (worker, peer, signal) = (worker.clone(), peer.clone(), signal.clone());
-            async move { Ok::<_, Infallible>(serve::serve_http1(&worker, &peer, &signal, request).await) }
+            let (worker, peer, signal, outflow) = (worker.clone(), peer.clone(), signal.clone(), outflow.clone());
+            async move {
+                let answer = serve::serve_http1(&worker, &peer, &signal, request).await;
+                Ok::<_, Infallible>(Outgoing::http1(answer, &outflow))
+            }
         })
     };
     let mut builder = http1::Builder::new();
@@ -96,28 +107,45 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         builder.max_headers(limits.head_fields_max);
     }
     let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-    to_its_end(&worker, connection, worker.draining(), |connection| connection.graceful_shutdown()).await;
+    let leave = |connection: Pin<&mut _>| http1::UpgradeableConnection::graceful_shutdown(connection);
+    to_its_end(&worker, connection, worker.draining(), leave, outflow.ended()).await;
 }
 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
     let limits = worker.shared.plan.load().limits;
-    let requests = Rc::new(Cell::new(0));
+    let requests = Rc::new(Cell::new(0_u64));
+    // Memory is: nothing that is open ends, but no more requests are taken.
+    let tight = Rc::new(Notify::new());
     let service = {
-        let (worker, requests) = (worker.clone(), requests.clone());
+        let (worker, requests, tight) = (worker.clone(), requests.clone(), tight.clone());
         service_fn(move |request: Request<Incoming>| {
             requests.set(requests.get() + 1);
-            let (worker, peer) = (worker.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(serve::serve_http2(&worker, &peer, request).await) }
+            let (worker, peer, tight) = (worker.clone(), peer.clone(), tight.clone());
+            async move {
+                let answer = serve::serve_http2(&worker, &peer, request).await;
+                if worker.pressure() >= Pressure::Lean {
+                    tight.notify_one();
+                }
+                Ok::<_, Infallible>(Outgoing::http2(answer, &Outflow::of_stream()))
+            }
         })
     };
-    let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), service);
+    let streams = Streams::new(limits.write_stall);
+    let connection = http2_builder(&limits, streams.clone()).serve_connection(TokioIo::new(stream), service);
     let enough = async {
         tokio::select! {
             () = worker.draining() => {}
             () = no_more_requests(&requests, limits.keep_alive) => {}
+            () = tight.notified() => {}
         }
     };
-    to_its_end(&worker, connection, enough, |connection| connection.graceful_shutdown()).await;
+    let leaving = Cell::new(false);
+    let leave = |connection: Pin<&mut _>| {
+        leaving.set(true);
+        http2::Connection::graceful_shutdown(connection);
+    };
+    let state = || (leaving.get(), streams.open(), requests.get());
+    to_its_end(&worker, connection, enough, leave, only_leftovers(state, limits.write_stall)).await;
 }
 
 /// Waits until `patience` has passed without a request, up to twice that long. Streams that are open then may go on, but
@@ -132,22 +160,41 @@ async fn no_more_requests(requests: &Cell<u64>, patience: Duration) {
     }
 }
 
-/// Drives a connection until it ends, is told to when there was `enough`, or has to when everything stops.
+/// Waits until a connection that was told to end has nothing left but the ends of answers, and its client has taken
+/// none of them for `patience`, up to twice that long. `state` tells whether it was told, how many streams are being
+/// served, and how many there have been.
+async fn only_leftovers(state: impl Fn() -> (bool, usize, u64), patience: Duration) {
+    loop {
+        let before = state();
+        tokio::time::sleep(patience).await;
+        if state() == before && matches!(before, (true, 0, _)) {
+            return;
+        }
+    }
+}
+
+/// Drives a connection until it ends, is told to when there was `enough`, or has to: when it is `over`, or when
+/// everything stops.
 async fn to_its_end<C>(
     worker: &Worker,
     connection: C,
     enough: impl Future<Output = ()>,
-    end_gracefully: impl FnOnce(Pin<&mut C>),
+    leave: impl FnOnce(Pin<&mut C>),
+    over: impl Future<Output = ()>,
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut connection = pin!(connection);
+    let (mut connection, mut over) = (pin!(connection), pin!(over));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
+        () = over.as_mut() => return,
         () = enough => {
-            end_gracefully(connection.as_mut());
+            leave(connection.as_mut());
             tokio::select! {
+                biased;
                 ended = connection => ended,
+                () = over => return,
                 () = worker.stopping() => return,
             }
         }
@@ -158,20 +205,29 @@ async fn to_its_end<C>(
 }
 
 /// The bounds of one HTTP/2 connection (RFC 9113 section 10.5).
-fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn http2_builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams_max)
         .initial_stream_window_size(limits.http2_stream_window)
         .initial_connection_window_size(limits.http2_connection_window)
         .max_frame_size(16 * 1024)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(header_list_bytes_max(limits))
         .max_send_buf_size(64 * 1024)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(1024)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
         .keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(Duration::from_secs(20))
         .enable_connect_protocol();
     builder
+}
+
+/// The bound of h2, which answers 431 without a word. It holds whatever the road takes, so that the road itself refuses what
+/// is a little larger: with a reason and a record. RFC 9113 section 6.5.2 counts 32 bytes for each field.
+fn header_list_bytes_max(limits: &Limits) -> u32 {
+    const PSEUDO_HEADERS: usize = 5;
+    let fields = (limits.head_fields_max + PSEUDO_HEADERS + 1) * 32;
+    let names = 64;
+    u32::try_from(limits.head_bytes_max + limits.url_bytes_max + fields + names).unwrap_or(u32::MAX)
 }

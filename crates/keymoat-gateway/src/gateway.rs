@@ -82,6 +82,7 @@ impl Gateway {
             records,
             permits: Permits::new(settings.limits.connections_max),
             turned_away: Permits::new(accept::TURNED_AWAY_MAX),
+            turned_away_tls: Permits::new(accept::TURNED_AWAY_TLS_MAX),
             sessions: Sessions::new(settings.limits.sessions_max),
             memory: Memory::default(),
             started_at: clock::now(),

@@ -1,7 +1,7 @@
 //! The memory budget: how close this process is to it, and what is given up before it is reached.
 //!
-//! From 92 % on connections are not kept for another request; from 95 % on new work is answered 503, before anything
-//! of it is read. What is under way goes on.
+//! From 92 % on connections are not kept for another request; from 95 % on new work is answered 503, before its
+//! credential is looked at. What is under way goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -24,12 +24,13 @@ use keymoat_core::route::Dialect;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tracing::Instrument;
 
+use crate::answer;
 use crate::body::ToClient;
 use crate::claim;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
-use crate::relay::websocket::{End, close_refused, relay_masked};
+use crate::relay::websocket::{End, close_refused_after, relay_masked};
 use crate::session::SessionGuard;
 use crate::upstream::{self, Opened};
 
@@ -124,12 +125,17 @@ pub(crate) fn refuse(passage: Passage<'_>, refusal: &Refusal, opening: &Opening)
     ledger.record.close_code = Some(close);
     ledger.record.closed_by = Some(Side::Keymoat);
     let (peer, worker, reason, dialect) = (peer.clone(), worker.clone(), refusal.reason(), route.dialect);
+    let event = answer::event(refusal, dialect, &ledger.record.id.to_string());
     tokio::task::spawn_local(async move {
         let _peer = peer;
         let closing = async {
             match switch.take().await {
-                Some(ClientEnd::Http1(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
-                Some(ClientEnd::Http2(client)) => close_refused(hear(client, dialect).await, close, &reason).await,
+                Some(ClientEnd::Http1(client)) => {
+                    close_refused_after(hear(client, dialect).await, event.as_deref(), close, &reason).await;
+                }
+                Some(ClientEnd::Http2(client)) => {
+                    close_refused_after(hear(client, dialect).await, event.as_deref(), close, &reason).await;
+                }
                 None => {}
             }
         };

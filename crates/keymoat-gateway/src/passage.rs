@@ -26,11 +26,16 @@ pub(crate) struct Passage<'a> {
 }
 
 impl Passage<'_> {
-    /// The link to the route's upstream.
-    pub(crate) fn link(&self) -> Result<Link, Refusal> {
-        self.worker
-            .link(self.plan, &self.route.upstream)
-            .ok_or_else(|| Refusal::new(Code::Unavailable, "the route's upstream is not configured"))
+    /// The link to the route's upstream. Why there is none is recorded.
+    pub(crate) fn link(&mut self) -> Result<Link, Refusal> {
+        let Some(link) = self.worker.link(self.plan, &self.route.upstream) else {
+            return Err(Refusal::new(Code::Unavailable, "the route's upstream is not configured"));
+        };
+        if let Some(why) = link.target.withheld() {
+            self.ledger.record.cause = Some(why.to_string());
+            return Err(Refusal::new(Code::Unavailable, "the upstream's key is not at hand: tell the operator"));
+        }
+        Ok(link)
     }
 
     /// Ends the passage with a refusal over HTTP.

@@ -86,6 +86,15 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_that_nothing_is_sent_to_is_another_one_when_it_is_in_order_again() {
+        let withheld = Upstream { secret: None, withheld: Some("its secret does not open".into()), ..upstream("") };
+        let first = Plan::new(vec![], vec![withheld], Limits::default(), None).expect("fits");
+        let in_order = Upstream { secret: None, ..upstream("") };
+        let second = Plan::new(vec![], vec![in_order], Limits::default(), Some(&first)).expect("fits");
+        assert!(target(&first).withheld().is_some() && target(&second).withheld().is_none());
+    }
+
+    #[test]
     fn an_unchanged_upstream_keeps_its_connections_and_a_new_secret_does_not() {
         let plan = |secret, before| Plan::new(vec![], vec![upstream(secret)], Limits::default(), before).expect("fits");
         let first = plan("one", None);

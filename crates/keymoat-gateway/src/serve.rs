@@ -114,11 +114,6 @@ async fn travel(
     switch: Switch,
     mut ledger: Ledger,
 ) -> Response<ToClient> {
-    if worker.is_draining() {
-        let refusal = Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1);
-        ledger.record.path = path::shown(parts.uri.path(), None);
-        return answer::refusal(&refusal, None, ledger);
-    }
     let plan = worker.shared.plan.load_full();
     let uri = parts.uri.clone();
     let head = match Head::read_within(parts, transport, peer.tls_name.as_deref(), &plan.limits.of_heads()) {
@@ -130,23 +125,16 @@ async fn travel(
     };
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
-    let sheds = worker.pressure() == Pressure::Shed;
-    if let Some(answer) = own::answer(&head) {
-        if answer == Own::Ready && sheds {
-            return answer::refusal(&overloaded(), None, ledger);
-        }
-        if answer == Own::Ready && !worker.shared.is_ready() {
-            let refusal = Refusal::new(Code::Unavailable, "the store cannot be read: see the log").retry_after_secs(1);
-            return answer::refusal(&refusal, None, ledger);
-        }
-        return answer::own(answer, ledger);
-    }
-    if sheds {
-        return answer::refusal(&overloaded(), None, ledger);
+    if let Some(own) = own::answer(&head) {
+        return match refuse_own(worker, own) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => answer::own(own, ledger),
+        };
     }
     let Some(route) = route::find(&plan.routes, &head) else {
-        let refusal = Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
-        return answer::refusal(&refusal, None, ledger);
+        let unknown =
+            || Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
+        return answer::refusal(&draining(worker).or_else(|| overloaded(worker)).unwrap_or_else(unknown), None, ledger);
     };
     ledger.record.route = Some(route.name.clone());
     ledger.record.upstream = Some(route.upstream.clone());
@@ -154,16 +142,40 @@ async fn travel(
     let page = route.origins.judge(&head, peer.tls);
     let cors = if matches!(head.ask, Ask::Http) { Cors::for_page(page) } else { Cors::Untouched };
     if matches!(page, Page::Listed(_)) && origin::is_preflight(&head) {
+        // Also while everything else is refused: without it a browser never shows that refusal to its page.
         return cors::preflight(cors, route, ledger);
     }
-    let passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
-    let mut answer = pass(passage, head, body, page).await;
+    let mut answer = match overloaded(worker) {
+        Some(refusal) => answer::refusal(&refusal, Some(route), ledger),
+        None => {
+            let passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+            pass(passage, head, body, page).await
+        }
+    };
     cors.dress(answer.headers_mut());
     answer
 }
 
-fn overloaded() -> Refusal {
-    Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1)
+/// Why nobody is served at the moment, whoever it is: nothing more is read of the request then.
+fn overloaded(worker: &Worker) -> Option<Refusal> {
+    let sheds = worker.pressure() == Pressure::Shed;
+    sheds.then(|| Refusal::new(Code::Unavailable, "too much is going on here, try again").retry_after_secs(1))
+}
+
+/// Why nothing is begun any more.
+fn draining(worker: &Worker) -> Option<Refusal> {
+    let restarts = worker.is_draining();
+    restarts.then(|| Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1))
+}
+
+/// Why one of our own endpoints says no: all of them while this server restarts, readiness also while it takes no new
+/// work.
+fn refuse_own(worker: &Worker, own: Own) -> Option<Refusal> {
+    let unready = || {
+        let refusal = || Refusal::new(Code::Unavailable, "the store cannot be read: see the log").retry_after_secs(1);
+        overloaded(worker).or_else(|| (!worker.shared.is_ready()).then(refusal))
+    };
+    draining(worker).or_else(|| if own == Own::Ready { unready() } else { None })
 }
 
 /// The rest of the road, once the route is known.
@@ -190,6 +202,9 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 
 /// Origin → credential → identity → policy: pure decisions on one snapshot.
 fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Access, Refusal> {
+    if let Some(refusal) = draining(passage.worker) {
+        return Err(refusal);
+    }
     if page == Page::Foreign {
         return Err(cors::foreign());
     }

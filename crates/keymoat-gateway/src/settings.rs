@@ -54,6 +54,9 @@ pub struct Upstream {
     pub http: UpstreamHttp,
     /// Whether its name may resolve to an address that is not public: loopback, private, link-local and the like.
     pub allow_private: bool,
+    /// Why nothing is sent to it, for the operator: it has a secret that is not at hand, and must not be asked without.
+    /// Requests are answered 503 then, and other upstreams are served. `None` is an upstream in order.
+    pub withheld: Option<Arc<str>>,
 }
 
 impl Upstream {
@@ -71,6 +74,7 @@ impl Upstream {
             ca_file: None,
             http: UpstreamHttp::default(),
             allow_private,
+            withheld: None,
         }
     }
 }
@@ -110,7 +114,7 @@ pub enum UpstreamHttp {
 /// Limits and deadlines, with the defaults that `Limits::default()` gives.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, over all threads; one more is answered 503 before anything is read.
+    /// Connections at once, over all threads; one more is answered 503, whatever it asks for.
     pub connections_max: usize,
     /// Sessions at once, over all threads: WebSockets and event streams. HTTP/2 carries many in one connection.
     pub sessions_max: usize,
@@ -149,7 +153,8 @@ pub struct Limits {
     pub websocket_idle: Duration,
     /// How often a WebSocket client is pinged.
     pub ping_every: Duration,
-    /// How long one write may be stalled by a peer that does not read.
+    /// How long one write may be stalled by a peer that does not read. Over HTTP/2, how long 16 KiB of an answer may wait
+    /// for their client to take them.
     pub write_stall: Duration,
     /// How long to wait for the peer's answer to a close frame.
     pub close_wait: Duration,

@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) permits: Arc<Permits>,
     pub(crate) turned_away: Arc<Permits>,
+    pub(crate) turned_away_tls: Arc<Permits>,
     pub(crate) sessions: Sessions,
     pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,

@@ -43,11 +43,18 @@ struct BuiltIn {
     paths: &'static [&'static str],
 }
 
-const BUILT_IN: [BuiltIn; 3] = [
+const BUILT_IN: [BuiltIn; 4] = [
     BuiltIn {
         name: "gemini",
         header: "x-goog-api-key",
         dialect: Dialect::Gemini,
+        lone_subprotocol: LoneSubprotocol::Refuse,
+        paths: &[],
+    },
+    BuiltIn {
+        name: "openai",
+        header: "authorization",
+        dialect: Dialect::OpenAi,
         lone_subprotocol: LoneSubprotocol::Refuse,
         paths: &[],
     },

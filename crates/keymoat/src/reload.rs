@@ -100,6 +100,8 @@ impl Reloader {
         // Whatever comes of it: these are the files to watch now.
         self.watched.join(&config.watched);
         let taken = sealed::take(&mut config, &self.store)?;
+        sealed::demand_none_lost(&config, &self.taken.lock().unwrap_or_else(PoisonError::into_inner))?;
+        sealed::tell_withheld(&config);
         let watched = std::mem::take(&mut config.watched);
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));

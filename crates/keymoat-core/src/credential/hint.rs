@@ -18,6 +18,7 @@ pub(super) enum Advice {
     Authorization,
     Header(HeaderName),
     Subprotocol,
+    OpenAiSubprotocol,
     WebSocketOnly,
     Nothing,
 }
@@ -29,6 +30,7 @@ impl Advice {
         let headers = &route.carriers.headers;
         let own = headers.iter().find(|name| route.dialect == Dialect::Gemini && *name == "x-goog-api-key");
         match own.or(headers.first()) {
+            _ if browser && route.carriers.subprotocol && route.dialect == Dialect::OpenAi => Self::OpenAiSubprotocol,
             _ if browser && route.carriers.subprotocol => Self::Subprotocol,
             Some(name) if *name == AUTHORIZATION => Self::Authorization,
             Some(name) => Self::Header(name.clone()),
@@ -44,6 +46,7 @@ impl fmt::Display for Advice {
             Self::Authorization => f.write_str("send it as `Authorization: Bearer …`"),
             Self::Header(name) => write!(f, "send it in header `{name}`"),
             Self::Subprotocol => f.write_str("offer subprotocols `keymoat.v1` and `api-key.…`"),
+            Self::OpenAiSubprotocol => f.write_str("offer subprotocols `realtime` and `openai-insecure-api-key.…`"),
             Self::WebSocketOnly => f.write_str("open a WebSocket with subprotocols `keymoat.v1` and `api-key.…`"),
             Self::Nothing => f.write_str("this route lists no other carrier: ask its operator for one"),
         }

@@ -10,6 +10,7 @@ use crate::disguise::{self, LEVELS, NEEDLE_MIN};
 use crate::format;
 use crate::gemini;
 use crate::head::{Ask, Head};
+use crate::openai;
 use crate::query::Pair;
 use crate::snapshot::Snapshot;
 
@@ -56,8 +57,23 @@ pub(super) fn strays(head: &mut Head, found: &[Found], snapshot: &Snapshot) -> V
 
 /// Removes whatever Google reads a credential from or learns the client by.
 pub(super) fn withhold_from_gemini(head: &mut Head) {
-    let names: Vec<HeaderName> =
-        head.headers.keys().filter(|name| gemini::withholds_header(name.as_str())).cloned().collect();
+    withhold(head, gemini::withholds_header);
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        opening.offer.keep_from_upstream();
+    }
+}
+
+/// Removes whatever OpenAI reads a credential from, learns the client by, or bills another by.
+pub(super) fn withhold_from_openai(head: &mut Head) {
+    withhold(head, openai::withholds_header);
+    openai::drop_beta(&mut head.headers);
+    if let Ask::WebSocket(opening) = &mut head.ask {
+        opening.offer.pass_only(openai::LABEL);
+    }
+}
+
+fn withhold(head: &mut Head, withholds: fn(&str) -> bool) {
+    let names: Vec<HeaderName> = head.headers.keys().filter(|name| withholds(name.as_str())).cloned().collect();
     for name in names {
         if let Entry::Occupied(entry) = head.headers.entry(name) {
             let _ = entry.remove_entry_mult();
@@ -65,9 +81,6 @@ pub(super) fn withhold_from_gemini(head: &mut Head) {
     }
     for name in KNOWN_QUERY {
         let _ = head.query.take(name);
-    }
-    if let Ask::WebSocket(opening) = &mut head.ask {
-        opening.offer.keep_from_upstream();
     }
 }
 
@@ -111,7 +124,7 @@ impl Eye<'_> {
         false
     }
 
-    fn knows_named(&self, name: &str, value: &[u8]) -> bool {
+    fn knows_named(&self, name: &[u8], value: &[u8]) -> bool {
         if !is_telling(name) {
             return false;
         }
@@ -120,21 +133,19 @@ impl Eye<'_> {
     }
 
     fn knows_pair(&self, pair: Pair<'_>) -> bool {
-        let name = String::from_utf8_lossy(&pair.name()).into_owned();
-        self.knows_named(&name, pair.raw_value())
+        self.knows_named(&pair.name(), pair.raw_value())
     }
 }
 
-fn is_telling(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    TELLING.iter().any(|word| name.contains(word))
+fn is_telling(name: &[u8]) -> bool {
+    TELLING.iter().any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes())))
 }
 
 fn strip_headers(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option<Place>>) {
     // A name is in lower case, which hides no credential of Keymoat's shape.
     let seen =
         |name: &HeaderName, value: &HeaderValue| eye.sees(value.as_bytes()) || eye.sees(name.as_str().as_bytes());
-    let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str(), value.as_bytes());
+    let known = |name: &HeaderName, value: &HeaderValue| eye.knows_named(name.as_str().as_bytes(), value.as_bytes());
     let mut names: Vec<HeaderName> = headers
         .iter()
         .filter(|(name, _)| **name != CONTENT_LENGTH && **name != COOKIE)
@@ -169,7 +180,7 @@ fn strip_cookies(headers: &mut HeaderMap, eye: &Eye<'_>, strays: &mut Vec<Option
             let (name, value) = pair.split_at(equals);
             let value = value.get(1..).unwrap_or_default();
             let seen = eye.sees(pair) || eye.sees(value);
-            let stray = seen || eye.knows_named(&String::from_utf8_lossy(name), value);
+            let stray = seen || eye.knows_named(name, value);
             if stray {
                 strays.push(seen.then_some(Place::Cookie));
             }

@@ -69,11 +69,17 @@ struct Row {
     status: u16,
     close_own: u16,
     close_gemini: u16,
+    close_openai: u16,
     title: &'static str,
 }
 
-const fn row(word: &'static str, status: u16, close_own: u16, close_gemini: u16, title: &'static str) -> Row {
-    Row { word, status, close_own, close_gemini, title }
+const fn row(
+    word: &'static str,
+    status: u16,
+    (close_own, close_gemini, close_openai): (u16, u16, u16),
+    title: &'static str,
+) -> Row {
+    Row { word, status, close_own, close_gemini, close_openai, title }
 }
 
 impl Code {
@@ -106,29 +112,31 @@ impl Code {
 
     const fn row(self) -> Row {
         match self {
-            Self::CredentialMissing => row("credential_missing", 401, 4001, 1007, "no credential"),
-            Self::CredentialInvalid => row("credential_invalid", 401, 4001, 1007, "credential not accepted"),
-            Self::CredentialAmbiguous => row("credential_ambiguous", 400, 4001, 1007, "two different credentials"),
-            Self::CredentialInQuery => row("credential_in_query", 401, 4001, 1007, "long-lived key in the URL"),
-            Self::CredentialRevoked => row("credential_revoked", 401, 4001, 1008, "credential revoked"),
-            Self::TokenExpired => row("token_expired", 401, 4002, 1008, "token expired"),
-            Self::TokenUsedUp => row("token_used_up", 401, 4002, 1008, "token used up"),
-            Self::Forbidden => row("forbidden", 403, 4003, 1008, "not allowed"),
-            Self::RateLimited => row("rate_limited", 429, 4029, 1011, "too many requests"),
-            Self::Unavailable => row("unavailable", 503, 1013, 1011, "not available at the moment"),
-            Self::Draining => row("draining", 503, 1012, 1012, "shutting down"),
-            Self::RequestInvalid => row("request_invalid", 400, 1002, 1007, "request not understood"),
-            Self::RouteUnknown => row("route_unknown", 404, 4004, 1008, "no such route"),
-            Self::MethodNotAllowed => row("method_not_allowed", 405, 1002, 1007, "method not allowed"),
-            Self::RequestTimeout => row("request_timeout", 408, 1008, 1008, "request too slow"),
-            Self::BodyTooLarge => row("body_too_large", 413, 1009, 1009, "body too large"),
-            Self::UrlTooLong => row("url_too_long", 414, 1002, 1007, "URL too long"),
-            Self::ExpectationFailed => row("expectation_failed", 417, 1002, 1007, "expectation not understood"),
-            Self::HostMisdirected => row("host_misdirected", 421, 1002, 1007, "wrong host for this connection"),
-            Self::WebsocketVersion => row("websocket_version", 426, 1002, 1007, "WebSocket version not spoken"),
-            Self::HeadTooLarge => row("head_too_large", 431, 1002, 1007, "header block too large"),
-            Self::UpstreamFailed => row("upstream_failed", 502, 1014, 1011, "upstream failed"),
-            Self::UpstreamTimeout => row("upstream_timeout", 504, 1014, 1011, "upstream too slow"),
+            Self::CredentialMissing => row("credential_missing", 401, (4001, 1007, 3000), "no credential"),
+            Self::CredentialInvalid => row("credential_invalid", 401, (4001, 1007, 3000), "credential not accepted"),
+            Self::CredentialAmbiguous => {
+                row("credential_ambiguous", 400, (4001, 1007, 3000), "two different credentials")
+            }
+            Self::CredentialInQuery => row("credential_in_query", 401, (4001, 1007, 3000), "long-lived key in the URL"),
+            Self::CredentialRevoked => row("credential_revoked", 401, (4001, 1008, 3000), "credential revoked"),
+            Self::TokenExpired => row("token_expired", 401, (4002, 1008, 3000), "token expired"),
+            Self::TokenUsedUp => row("token_used_up", 401, (4002, 1008, 3000), "token used up"),
+            Self::Forbidden => row("forbidden", 403, (4003, 1008, 3000), "not allowed"),
+            Self::RateLimited => row("rate_limited", 429, (4029, 1011, 1013), "too many requests"),
+            Self::Unavailable => row("unavailable", 503, (1013, 1011, 1013), "not available at the moment"),
+            Self::Draining => row("draining", 503, (1012, 1012, 1012), "shutting down"),
+            Self::RequestInvalid => row("request_invalid", 400, (1002, 1007, 3000), "request not understood"),
+            Self::RouteUnknown => row("route_unknown", 404, (4004, 1008, 3000), "no such route"),
+            Self::MethodNotAllowed => row("method_not_allowed", 405, (1002, 1007, 3000), "method not allowed"),
+            Self::RequestTimeout => row("request_timeout", 408, (1008, 1008, 3000), "request too slow"),
+            Self::BodyTooLarge => row("body_too_large", 413, (1009, 1009, 1009), "body too large"),
+            Self::UrlTooLong => row("url_too_long", 414, (1002, 1007, 3000), "URL too long"),
+            Self::ExpectationFailed => row("expectation_failed", 417, (1002, 1007, 3000), "expectation not understood"),
+            Self::HostMisdirected => row("host_misdirected", 421, (1002, 1007, 3000), "wrong host for this connection"),
+            Self::WebsocketVersion => row("websocket_version", 426, (1002, 1007, 3000), "WebSocket version not spoken"),
+            Self::HeadTooLarge => row("head_too_large", 431, (1002, 1007, 3000), "header block too large"),
+            Self::UpstreamFailed => row("upstream_failed", 502, (1014, 1011, 1011), "upstream failed"),
+            Self::UpstreamTimeout => row("upstream_timeout", 504, (1014, 1011, 1011), "upstream too slow"),
         }
     }
 
@@ -151,11 +159,15 @@ impl Code {
     }
 
     /// The WebSocket close code that clients of `dialect` understand (RFC 6455 section 7.4).
+    ///
+    /// OpenAI's SDKs connect again by themselves after 1011, 1012 and 1013, and after 3000, its service's own code for a
+    /// bad request, never: only what may well pass next time gets one of the former.
     #[must_use]
     pub const fn close_code(self, dialect: Dialect) -> u16 {
         match dialect {
             Dialect::Generic => self.row().close_own,
             Dialect::Gemini => self.row().close_gemini,
+            Dialect::OpenAi => self.row().close_openai,
         }
     }
 }
@@ -220,7 +232,7 @@ mod tests {
     #[test]
     fn close_codes_may_stand_on_the_wire() {
         for code in Code::ALL {
-            for dialect in [Dialect::Generic, Dialect::Gemini] {
+            for dialect in Dialect::ALL {
                 let close = code.close_code(dialect);
                 assert!(matches!(close, 1000..=1003 | 1007..=1014 | 3000..=4999), "{code}: {close}");
             }

@@ -8,13 +8,14 @@ use crate::route::Dialect;
 pub fn page(code: Code) -> String {
     let (meaning, remedy) = text(code);
     format!(
-        "# {word}\n\n{title}: HTTP {status}, WebSocket close {own}, Gemini WebSocket close {gemini}.\n\n\
+        "# {word}\n\n{title}: HTTP {status}, WebSocket close {own}, Gemini close {gemini}, OpenAI close {openai}.\n\n\
          ## What it means\n\n{meaning}\n\n## What to do\n\n{remedy}\n",
         word = code.word(),
         title = code.title(),
         status = code.status(),
         own = code.close_code(Dialect::Generic),
         gemini = code.close_code(Dialect::Gemini),
+        openai = code.close_code(Dialect::OpenAi),
     )
 }
 
@@ -88,7 +89,8 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "No route takes this path.",
             "Compare the path with the routes in `keymoat.toml`. For Gemini the WebSocket paths are\n\
              `/ws/google.ai.generativelanguage.{v1,v1beta,v1alpha}.GenerativeService.BidiGenerateContent`, `…Constrained`\n\
-             and `…BidiGenerateMusic`; REST paths start with the version.",
+             and `…BidiGenerateMusic`; REST paths start with the version. OpenAI's paths start with `/v1/`; those that hand\n\
+             out credentials of OpenAI's own are not passed on.",
         ),
         Code::MethodNotAllowed => (
             "The method is not one that Keymoat passes on.",

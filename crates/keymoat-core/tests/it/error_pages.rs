@@ -28,12 +28,17 @@ fn index() -> String {
          Every refusal has one of these codes. Over HTTP it stands in the field `code` of the problem document, over a\n\
          WebSocket it is the first word of the close reason, and in the log it is the field `code`. A running gateway\n\
          serves the same pages at `/keymoat/errors/CODE`.\n\n\
-         | code | HTTP | WebSocket | Gemini WebSocket | title |\n|---|---|---|---|---|\n",
+         | code | HTTP | WebSocket | Gemini WebSocket | OpenAI WebSocket | title |\n|---|---|---|---|---|---|\n",
     );
     for code in Code::ALL {
-        let (own, gemini) = (code.close_code(Dialect::Generic), code.close_code(Dialect::Gemini));
-        writeln!(text, "| [`{code}`]({code}.md) | {} | {own} | {gemini} | {} |", code.status(), code.title())
-            .expect("writing to a string does not fail");
+        let [own, gemini, openai] = Dialect::ALL.map(|dialect| code.close_code(dialect));
+        writeln!(
+            text,
+            "| [`{code}`]({code}.md) | {} | {own} | {gemini} | {openai} | {} |",
+            code.status(),
+            code.title()
+        )
+        .expect("writing to a string does not fail");
     }
     text
 }

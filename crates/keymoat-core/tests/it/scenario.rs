@@ -93,6 +93,11 @@ impl Scenario {
         ])
     }
 
+    pub(crate) fn openai(mut self) -> Self {
+        self.route.dialect = Dialect::OpenAi;
+        self.carriers(&["header:authorization", "header:api-key", "subprotocol", "query:api_key"])
+    }
+
     pub(crate) fn echo(mut self) -> Self {
         self.route.lone_subprotocol = LoneSubprotocol::Echo;
         self

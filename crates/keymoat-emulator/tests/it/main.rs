@@ -6,6 +6,7 @@ mod demo;
 mod events;
 mod live;
 mod music;
+mod openai;
 mod record;
 mod rest;
 mod support;

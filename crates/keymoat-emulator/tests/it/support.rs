@@ -52,6 +52,7 @@ impl Bench {
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::new(Secret::from(KEY));
         options.gemini.speed = 1000;
+        options.openai.speed = 1000;
         options.sse_pause = Duration::from_millis(1);
         change(&mut options);
         Self { running: start(options).await.unwrap() }

@@ -7,33 +7,22 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
 use keymoat_core::policy::Access;
+use keymoat_core::record::Outcome;
 use keymoat_core::refusal::Refusal;
 use keymoat_core::route::Route;
 use keymoat_core::{Mask, UnixMillis};
+use serde_json::json;
 
+use super::hygiene;
 use crate::answer;
-use crate::body::{BodyClock, Masked, Relayed, ToClient, Uploaded, mask_values};
+use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
 use crate::claim;
+use crate::ledger::Ledger;
+use crate::masked::{Coding, Masked, mask_values};
 use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
 use crate::worker::Worker;
-
-/// Headers that speak of one connection only (RFC 9110 section 7.6.1), and those by which an upstream would speak to us
-/// as its client: its cookies and its challenges are not for the gateway's clients.
-const NOT_RETURNED: [HeaderName; 11] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::SET_COOKIE,
-    header::WWW_AUTHENTICATE,
-    HeaderName::from_static("alt-svc"),
-];
 
 /// Passes the upstream's answer on. The record is written when the body has ended, or the client has gone.
 pub(crate) fn http(
@@ -51,7 +40,7 @@ pub(crate) fn http(
         Ok(session) => session,
         Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
     };
-    clean(&mut parts.headers);
+    hygiene::clean(&mut parts.headers);
     let masked = masked(mask, &mut parts, &incoming);
     if access.is_query_warned() {
         warn(&mut parts.headers, worker, route);
@@ -59,19 +48,43 @@ pub(crate) fn http(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let idle = plan.limits.body_idle;
+    let Some(masked) = masked else { return withheld(parts, ledger, &uploaded) };
     let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default(), masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
 
 /// Masks the upstream's own secret in the head, and says where it is looked for in the body: in all of it unless the
-/// answer is a success. Then the length can change.
-fn masked(mask: Arc<Mask>, parts: &mut response::Parts, incoming: &Incoming) -> Masked {
+/// answer is a success. Then coding and length change. `None` if the body cannot be looked through.
+fn masked(mask: Arc<Mask>, parts: &mut response::Parts, incoming: &Incoming) -> Option<Masked> {
     mask_values(&mask, &mut parts.headers);
-    if parts.status.is_success() || incoming.is_end_stream() {
-        return Masked::trailers(mask);
+    if mask.is_none() || parts.status.is_success() || incoming.is_end_stream() {
+        return Some(Masked::trailers(mask));
+    }
+    let coding = Coding::of(&parts.headers);
+    if coding != Coding::Plain {
+        parts.headers.remove(header::CONTENT_ENCODING);
+        // Of the coded form.
+        parts.headers.remove(header::ETAG);
+        parts.headers.remove(header::ACCEPT_RANGES);
     }
     parts.headers.remove(header::CONTENT_LENGTH);
-    Masked::whole(mask)
+    Masked::whole(mask, coding)
+}
+
+/// The upstream's failure without its text.
+fn withheld(mut parts: response::Parts, mut ledger: Ledger, uploaded: &Uploaded) -> Response<ToClient> {
+    ledger.record.outcome = Outcome::Allowed;
+    ledger.record.bytes_in = uploaded.bytes();
+    ledger.record.cause = Some(String::from("the upstream's failure came in a coding that is not looked into"));
+    let document = json!({
+        "type": "about:blank",
+        "title": "the upstream refused or failed",
+        "status": parts.status.as_u16(),
+        "detail": "its text is withheld: it came in a coding other than gzip and deflate, so that the upstream's key could not \
+                   be looked for in it",
+    });
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Response::from_parts(parts, ToClient::own(document.to_string()))
 }
 
 /// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
@@ -88,20 +101,6 @@ fn live_session(
         return Ok(None);
     }
     claim::session(worker, route, access).map(Some)
-}
-
-fn clean(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE)
-        .collect();
-    for name in named.iter().chain(&NOT_RETURNED) {
-        headers.remove(name);
-    }
 }
 
 /// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);
@@ -140,21 +139,5 @@ mod tests {
         let date = http_date(UnixMillis(1_803_859_200_000)).expect("a date");
         assert_eq!(date, "Mon, 01 Mar 2027 00:00:00 GMT");
         assert_eq!(http_date(UnixMillis(i64::MAX)), None);
-    }
-
-    #[test]
-    fn what_speaks_of_one_connection_is_not_returned() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, x-internal"),
-            ("x-internal", "1"),
-            ("set-cookie", "upstream=1"),
-            ("www-authenticate", "Basic"),
-            ("content-type", "text/plain"),
-        ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        clean(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
     }
 }

@@ -27,7 +27,7 @@ use tokio::time::sleep_until;
 use crate::session::SessionControl;
 use crate::settings::Limits;
 
-pub use refuse::close_refused;
+pub use refuse::{close_refused, close_refused_after};
 
 /// One end of a relay: the raw stream taken back after the 101, with what had been read of it by then.
 #[derive(Debug)]

@@ -83,7 +83,7 @@ impl Target {
     /// Whether these are the settings it was made of. A file of authorities may have changed under its name, so an
     /// upstream that has one is always made anew.
     pub(crate) fn is_for(&self, upstream: &Upstream) -> bool {
-        let Upstream { name, origin, path_prefix, secret, inject, ca_file, http, allow_private } = upstream;
+        let Upstream { name, origin, path_prefix, secret, inject, ca_file, http, allow_private, withheld } = upstream;
         let same_secret = match (&self.upstream.secret, secret) {
             (Some(one), Some(other)) => one.matches(other),
             (None, None) => true,
@@ -93,12 +93,18 @@ impl Target {
         same_secret
             && ca_file.is_none()
             && known.ca_file.is_none()
-            && (&known.name, &known.origin, &known.path_prefix, &known.inject, &known.http, &known.allow_private)
-                == (name, origin, path_prefix, inject, http, allow_private)
+            && (&known.name, &known.origin, &known.path_prefix, &known.inject, &known.http)
+                == (name, origin, path_prefix, inject, http)
+            && (&known.allow_private, &known.withheld) == (allow_private, withheld)
     }
 
     pub(crate) fn mask(&self) -> &Arc<Mask> {
         &self.mask
+    }
+
+    /// Why nothing is sent to it; `None` when it is in order.
+    pub(crate) fn withheld(&self) -> Option<&Arc<str>> {
+        self.upstream.withheld.as_ref()
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

@@ -9,6 +9,7 @@ use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
+use crate::masked::Coding;
 use crate::passage::Passage;
 use crate::peer::Peer;
 
@@ -21,7 +22,10 @@ pub(crate) fn for_http(
     access: &Access,
     body: ToUpstream,
 ) -> Result<Request<ToUpstream>, Refusal> {
-    let (method, headers, uri) = rebuild(link, head, path, passage, access)?;
+    let (method, mut headers, uri) = rebuild(link, head, path, passage, access)?;
+    if link.target.upstream.secret.is_some() {
+        narrow_codings(&mut headers);
+    }
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -80,26 +84,26 @@ fn rebuild(
     Ok((head.method, headers, uri))
 }
 
+/// Asks for codings alone in which a failure can be looked through for the secret.
+fn narrow_codings(headers: &mut HeaderMap) {
+    let lines: Vec<&str> =
+        headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok()).collect();
+    // A client that says nothing gets no coding from any server there is.
+    if !headers.contains_key(header::ACCEPT_ENCODING) {
+        return;
+    }
+    let acceptable = Coding::acceptable(&lines.join(","));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::try_from(acceptable).expect("parts of header values"));
+}
+
 /// What a client says of the way that it came is not believed, nor what it asks for in place of the path that was
 /// routed. A generic upstream is told what we saw; a provider, nothing.
 fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, peer: &Peer) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const OTHERS: [HeaderName; 9] = [
-        header::FORWARDED,
-        HeaderName::from_static("x-real-ip"),
-        HeaderName::from_static("x-client-ip"),
-        HeaderName::from_static("x-cluster-client-ip"),
-        HeaderName::from_static("true-client-ip"),
-        HeaderName::from_static("cf-connecting-ip"),
-        HeaderName::from_static("x-original-host"),
-        HeaderName::from_static("x-original-url"),
-        HeaderName::from_static("x-rewrite-url"),
-    ];
-    let forwarded = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-"));
-    let forwarded: Vec<HeaderName> = forwarded.cloned().collect();
-    for name in OTHERS.into_iter().chain(forwarded) {
+    let forwarding: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
+    for name in forwarding {
         headers.remove(name);
     }
     if dialect != Dialect::Generic {
@@ -112,4 +116,20 @@ fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, pee
             headers.insert(name, value);
         }
     }
+}
+
+/// Whether a header, its name in lower case, tells of the way that a request came, or of another target than its own.
+fn is_forwarding(name: &str) -> bool {
+    const OTHERS: [&str; 9] = [
+        "forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    name.starts_with("x-forwarded-") || OTHERS.contains(&name)
 }

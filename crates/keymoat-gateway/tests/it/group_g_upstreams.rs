@@ -187,3 +187,132 @@ fn an_upstream_that_refuses_a_websocket_with_the_real_key_tells_nobody() {
     assert_eq!(code, 1014);
     assert_masked(&format!("{head}{reason}{:?}", stand.records(1)));
 }
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory")
+}
+
+fn zlib(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory")
+}
+
+/// An upstream that answers with this body under this coding.
+fn coded(status: &str, coding: &str, body: &[u8]) -> Scripted {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Encoding: {coding}\r\nContent-Type: text/plain\r\nETag: \"coded\"\r\n\
+         Retry-After: 7\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    Scripted::answering([head.as_bytes(), body].concat())
+}
+
+#[test]
+fn a_compressed_failure_that_repeats_the_real_key_reaches_the_client_decoded_and_without_it() {
+    for form in forms() {
+        let text = format!("the key {form} is disabled, really: {form}");
+        for (coding, body) in [("gzip", gzip(&text)), ("x-gzip", gzip(&text)), ("deflate", zlib(&text))] {
+            for status in ["403 Forbidden", "500 Internal Server Error", "302 Found"] {
+                let scripted = coded(status, coding, &body);
+                let stand = in_front_of_one(&scripted);
+                let answer = stand.fetch("/x/y", &key(&stand));
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+                assert_masked(&answer);
+                assert!(answer.contains(" is disabled, really: ") && answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+                for gone in ["content-encoding", "content-length", "etag"] {
+                    assert_eq!(header(&answer, gone), None, "{answer}");
+                }
+                assert_eq!(header(&answer, "retry-after").as_deref(), Some("7"));
+                assert_eq!(stand.records(1)[0].outcome, Outcome::Allowed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_in_a_coding_that_cannot_be_looked_into_is_withheld() {
+    let body = gzip(&format!("the key {REAL_KEY} is disabled"));
+    for coding in ["br", "zstd", "gzip, gzip", "x-mine"] {
+        let scripted = coded("429 Too Many Requests", coding, &body);
+        let stand = in_front_of_one(&scripted);
+        let answer = stand.fetch("/x/y", &key(&stand));
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a body");
+        assert_eq!(header(head, "content-type").as_deref(), Some("application/problem+json"));
+        assert_eq!((header(head, "content-encoding"), header(head, "retry-after")), (None, Some(String::from("7"))));
+        let document: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(document["status"], 429);
+        assert!(document["detail"].as_str().is_some_and(|detail| detail.contains("withheld")), "{text}");
+        let record = &stand.records(1)[0];
+        assert!(record.cause.as_deref().is_some_and(|cause| cause.contains("coding")), "{record:?}");
+    }
+}
+
+#[test]
+fn a_failure_that_is_not_in_the_coding_that_it_names_is_broken_off() {
+    let whole = gzip(&format!("the key {REAL_KEY} is disabled"));
+    for body in [&b"plain text"[..], &whole[..whole.len() - 5]] {
+        let scripted = coded("403 Forbidden", "gzip", body);
+        let stand = in_front_of_one(&scripted);
+        let answer = stand.fetch("/x/y", &key(&stand));
+        assert_masked(&answer);
+        assert!(!answer.ends_with("\r\n0\r\n\r\n"), "a part is not taken for the whole: {answer}");
+        assert_eq!(stand.records(1)[0].outcome, Outcome::Failed);
+    }
+}
+
+#[test]
+fn the_coding_of_a_success_and_of_an_upstream_without_a_key_is_left_alone() {
+    let body = gzip("well");
+    let scripted = coded("200 OK", "gzip", &body);
+    let stand = in_front_of_one(&scripted);
+    let answer = stand.fetch("/x/y", &format!("Accept-Encoding: br;q=1, gzip\r\n{}", key(&stand)));
+    assert_eq!(header(&answer, "content-encoding").as_deref(), Some("gzip"));
+    assert_eq!(header(&answer, "content-length"), Some(body.len().to_string()));
+    assert_eq!(header(&scripted.heads()[0], "accept-encoding").as_deref(), Some("gzip"), "what can be looked into");
+    let scripted = coded("403 Forbidden", "br", b"whatever it is");
+    let stand = by_name(&scripted, "127.0.0.1", |upstream| upstream.secret = None);
+    let answer = stand.fetch("/x/y", &format!("Accept-Encoding: br\r\n{}", key(&stand)));
+    assert!(answer.ends_with("\r\n\r\nwhatever it is"), "{answer}");
+    assert_eq!(header(&answer, "content-encoding").as_deref(), Some("br"));
+    assert_eq!(header(&scripted.heads()[0], "accept-encoding").as_deref(), Some("br"));
+}
+
+/// An answer with trailers that should not be there.
+fn with_trailers() -> Scripted {
+    Scripted::answering(format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Set-Cookie\r\n\r\n5\r\nhello\r\n0\r\n\
+         X-Sum: {REAL_KEY}\r\nSet-Cookie: upstream=1\r\nX-Fine: 1\r\nConnection: x-fine\r\nContent-Length: 7\r\n\
+         Access-Control-Allow-Origin: *\r\nGrpc-Status: 0\r\n\r\n"
+    ))
+}
+
+#[test]
+fn trailers_of_an_upstream_are_dropped_over_http_1() {
+    let scripted = with_trailers();
+    let stand = in_front_of_one(&scripted);
+    let answer = stand.fetch("/x/y", &format!("TE: trailers\r\n{}", key(&stand)));
+    assert!(answer.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{answer}");
+    assert_eq!(header(&answer, "trailer"), None);
+    assert_masked(&answer);
+}
+
+#[tokio::test]
+async fn trailers_of_an_upstream_are_cleaned_and_masked_over_http_2() {
+    let scripted = with_trailers();
+    let stand = in_front_of_one(&scripted);
+    let stream = tokio::net::TcpStream::connect(stand.address).await.expect("it listens");
+    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2 is spoken");
+    tokio::spawn(connection);
+    let request = http::Request::get("http://a.example/x/y").header("x-api-key", &stand.key).header("te", "trailers");
+    let mut sender = sender.ready().await.expect("it stands");
+    let (answer, _) = sender.send_request(request.body(()).expect("well formed"), true).expect("sent");
+    let mut body = answer.await.expect("an answer").into_body();
+    assert_eq!(body.data().await.expect("data").expect("whole"), "hello");
+    assert!(body.data().await.is_none());
+    let trailers = body.trailers().await.expect("no reset").expect("trailers");
+    let mut shown: Vec<_> = trailers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    shown.sort();
+    assert_eq!(shown, ["grpc-status: \"0\"", "x-sum: \"[redacted]\""]);
+}

@@ -111,10 +111,7 @@ fn h95_near_the_budget_connections_are_not_kept() {
     let ballast = vec![1_u8; 400 << 20];
     let stand = Stand::with(Limits::default(), |_| {});
     assert!(stand.fetch("/demo/echo", &key(&stand)).starts_with("HTTP/1.1 200 "));
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    let used = pages * rustix::param::page_size() as u64;
-    set_budget(&stand, Some(used * 1000 / 935));
+    set_budget(&stand, Some(resident_bytes() * 1000 / 935));
     let get = format!("GET /demo/echo HTTP/1.1\r\nHost: a\r\n{}\r\n", key(&stand));
     wait_until(|| {
         let mut stream = stand.connect();
@@ -127,9 +124,16 @@ fn h95_near_the_budget_connections_are_not_kept() {
 }
 
 /// Reloads with another budget; the routes are the ones that `/demo/echo` needs.
-fn set_budget(stand: &Stand, memory_bytes_max: Option<u64>) {
+pub(crate) fn set_budget(stand: &Stand, memory_bytes_max: Option<u64>) {
     let limits = Limits { memory_bytes_max, ..Limits::default() };
     stand.running.as_ref().expect("it runs").reload(crate::reload::settings_with(stand, limits)).expect("it fits");
+}
+
+/// What this process holds.
+pub(crate) fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * rustix::param::page_size() as u64
 }
 
 fn read_answer(stream: &mut TcpStream) -> String {

@@ -1,15 +1,23 @@
 //! Pages of other origins, over HTTP (CORS) and WebSockets; and paths that need no credential.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use keymoat_core::Code;
 use keymoat_core::record::Outcome;
 use keymoat_core::route::{LoneSubprotocol, Pattern, QueryPolicy, Route};
 use keymoat_core::{Origin, Origins};
 use keymoat_gateway::settings::{Inject, Limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 use crate::scripted::{Scripted, Then, header, headers};
-use crate::stand::{REAL_KEY, Stand, close_of, frame, gemini, generic, read_frame, upstream};
+use crate::stand::{
+    REAL_KEY, Stand, close_of, frame, gemini, generic, read_all, read_frame, read_head, upstream, wait_until,
+};
 
 const APP: &str = "Origin: https://app.example\r\n";
 const EVIL: &str = "Origin: https://evil.example\r\n";
@@ -240,4 +248,106 @@ fn what_only_resembles_a_public_path_is_not_public() {
     // Elsewhere the key is put on as ever.
     assert!(stand.fetch("/pub/x", &key(&stand)).starts_with("HTTP/1.1 200 "));
     assert!(scripted.heads()[1].starts_with(&format!("GET /pub/x?upstream_key={}", REAL_KEY.replace('-', "%2D"))));
+}
+
+/// A connection that has served a request, so that it is not turned away.
+fn with_a_connection(stand: &Stand) -> std::net::TcpStream {
+    let mut stream = stand.connect();
+    stream.write_all(b"GET /keymoat/livez HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    std::io::Read::read_exact(&mut stream, &mut [0; 6]).expect("`alive`");
+    stream
+}
+
+fn ask(mut stream: std::net::TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).expect("sent");
+    read_all(&mut stream)
+}
+
+#[test]
+fn an_overload_may_be_read_by_listed_pages_and_by_no_others() {
+    let stand = with_a_list();
+    let before: Vec<_> = (0..6).map(|_| with_a_connection(&stand)).collect();
+    let mut before = before.into_iter();
+    let limits = Limits { memory_bytes_max: Some(1), ..Limits::default() };
+    let mut settings = crate::reload::settings_with(&stand, limits);
+    settings.routes[0].origins = Origins::List(vec![Origin::parse("https://app.example").expect("an origin")]);
+    stand.running.as_ref().expect("running").reload(settings).expect("it fits");
+    wait_until(|| {
+        let mut stream = stand.connect();
+        let _ = stream.write_all(b"GET /keymoat/readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+        read_head(&mut stream).starts_with("HTTP/1.1 503 ")
+    });
+    let mut ask = |method: &str, path: &str, headers: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        ask(before.next().expect("there are enough"), &request)
+    };
+    let listed = ask("GET", "/demo/echo", APP);
+    assert!(listed.starts_with("HTTP/1.1 503 ") && listed.contains("\"unavailable\""), "{listed}");
+    assert_eq!(allowed(&listed), ["https://app.example"]);
+    assert_eq!(header(&listed, "access-control-expose-headers").as_deref(), Some("*"), "Retry-After can be read");
+    // The preflight before it has to be answered for that.
+    let preflight = ask("OPTIONS", "/demo/echo", &format!("{APP}Access-Control-Request-Method: POST\r\n"));
+    assert!(preflight.starts_with("HTTP/1.1 204 "), "{preflight}");
+    assert_eq!(allowed(&preflight), ["https://app.example"]);
+    for (path, origin) in [("/demo/echo", EVIL), ("/demo/echo", ""), ("/nowhere", APP)] {
+        let other = ask("GET", path, origin);
+        assert!(other.starts_with("HTTP/1.1 503 ") && allowed(&other).is_empty(), "{path} {origin}: {other}");
+    }
+}
+
+#[test]
+fn an_unknown_path_belongs_to_no_route_and_so_no_page_may_read_the_answer() {
+    let stand = with_a_list();
+    for answer in [stand.fetch("/nowhere", APP), preflight(&stand, "/nowhere", APP)] {
+        assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("access-control-"), "{answer}");
+    }
+}
+
+/// A connection to the gateway of which nothing is read while `held` is locked.
+async fn held_back(stand: &Stand, held: &Arc<Mutex<()>>) -> DuplexStream {
+    let stream = TcpStream::connect(stand.address).await.expect("it listens");
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let ((mut from_gateway, mut to_gateway), (mut from_client, mut to_client)) =
+        (stream.into_split(), tokio::io::split(far));
+    tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_gateway).await });
+    let held = held.clone();
+    tokio::spawn(async move {
+        let mut part = [0; 4096];
+        while let Ok(read @ 1..) = from_gateway.read(&mut part).await {
+            let _turn = held.lock().await;
+            if to_client.write_all(&part[..read]).await.is_err() {
+                return;
+            }
+        }
+    });
+    near
+}
+
+#[tokio::test]
+async fn a_drain_may_be_read_by_listed_pages_and_by_no_others() {
+    let stand = with_a_list();
+    let held = Arc::new(Mutex::new(()));
+    let (sender, connection) = h2::client::handshake(held_back(&stand, &held).await).await.expect("HTTP/2 is spoken");
+    tokio::spawn(connection);
+    let ask = |origin: &str| {
+        let request = http::Request::get("http://a.example/listed/x").header("origin", origin);
+        sender.clone().send_request(request.body(()).expect("well formed"), true).expect("sent").0
+    };
+    assert_eq!(ask("https://app.example").await.expect("an answer").status(), 401);
+    // These are sent before the client has read of the end.
+    let turn = held.lock().await;
+    stand.running.as_ref().expect("running").drain();
+    let (listed, foreign) = (ask("https://app.example"), ask("https://evil.example"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stand.records.lock().expect("no panic").len() < 3 {
+        assert!(Instant::now() < deadline, "both are answered");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(turn);
+    let (listed, foreign) = (listed.await.expect("an answer"), foreign.await.expect("an answer"));
+    assert_eq!((listed.status(), foreign.status()), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(listed.headers()["access-control-allow-origin"], "https://app.example");
+    assert!(!foreign.headers().contains_key("access-control-allow-origin"));
+    assert!(stand.records(3)[1..].iter().all(|record| record.code == Some(Code::Draining)));
 }

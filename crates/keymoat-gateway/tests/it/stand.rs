@@ -83,6 +83,7 @@ impl Stand {
     pub(crate) fn with(limits: Limits, change: impl FnOnce(&mut Settings)) -> Self {
         let mut options = Options::new(Secret::from(REAL_KEY));
         options.gemini.speed = 20;
+        options.openai.speed = 20;
         options.sse_pause = Duration::from_millis(50);
         options.events.interval = Duration::from_millis(50);
         let (behind, recorder, emulator) = emulate(options);

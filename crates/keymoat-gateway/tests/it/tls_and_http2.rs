@@ -439,3 +439,37 @@ async fn a_drain_closes_a_websocket_over_http_2_with_1012() {
     drop((stream, sender));
     tokio::task::spawn_blocking(move || running.join()).await.expect("all threads ended");
 }
+
+#[tokio::test]
+async fn h92_one_connection_too_many_is_told_so_under_tls_and_liveness_too() {
+    let front = front_with(Limits { connections_max: 1, ..Limits::default() });
+    let mut held = front.connect().await;
+    let alive = || request(Method::GET, "https://localhost/keymoat/livez", &[]);
+    assert_eq!(held.send_request(alive()).await.expect("an answer").status(), 200);
+    for (path, expected) in [("/keymoat/livez", "200"), ("/keymoat/readyz", "503"), ("/demo/echo", "503")] {
+        let mut stream = front.shake_hands(Alpn::Both, "localhost").await.expect("trusted");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]), "not what cannot be written by hand");
+        let get = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(get.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an end with close_notify");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{path}: {answer}");
+    }
+    // Those who never shake hands hold up nobody for long.
+    let mut stuck = Vec::new();
+    for _ in 0..40 {
+        stuck.push(TcpStream::connect(front.tls).await.expect("the kernel takes it"));
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Ok(mut stream) = front.shake_hands(Alpn::Http1, "localhost").await {
+            stream.write_all(b"GET /keymoat/livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an end");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "there is a place again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -9,7 +9,7 @@ use keymoat_store::Store;
 
 use super::{print, remark};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
-use crate::sealed::{self, Taken};
+use crate::sealed::{self, Sealed, Taken};
 use crate::wiring;
 
 /// Checks a configuration as `keymoat serve` would read it, secrets included.
@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         false => None,
     };
     let taken = store.as_ref().map_or_else(|| Ok(Taken::new()), |store| sealed::take(&mut config, store))?;
+    sealed::demand_all_open(&config)?;
     if let Some(store) = &store {
         for idle in sealed::live(store)?.iter().filter(|name| !taken.contains_key(*name)) {
             config.warnings.push(format!("the store has a sealed secret of `{idle}`, which is no upstream here"));
@@ -78,7 +79,9 @@ fn secrets(config: &Config, taken: &Taken) -> String {
         let name = &upstream.name;
         match (config.secret_references.get(&**name), taken.get(name)) {
             (Some(reference), _) => format!("upstream {name}: secret from {reference}\n"),
-            (None, Some(Some(version))) => format!("upstream {name}: secret sealed in the store, version {version}\n"),
+            (None, Some(Sealed::Version(version))) => {
+                format!("upstream {name}: secret sealed in the store, version {version}\n")
+            }
             (None, _) => format!("upstream {name}: no secret\n"),
         }
     };

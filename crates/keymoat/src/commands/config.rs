@@ -1,12 +1,11 @@
-//! `keymoat config`: shows what a configuration comes to.
+//! `keymoat config`: shows what a configuration comes to, and what one may hold.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::print;
-use crate::config::{self, Shown};
+use super::{print, to_json};
+use crate::config::{self, Flags};
 
 /// Shows the configuration.
 #[derive(Debug, clap::Args)]
@@ -18,16 +17,28 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Prints every setting in force, with where its value comes from; secrets are not shown.
-    Show {
-        /// The file [default: keymoat.toml, if there is one].
-        file: Option<PathBuf>,
-        /// A provider's preset instead of a file.
-        #[arg(long, value_name = "NAME", conflicts_with = "file")]
-        preset: Option<String>,
-        /// Prints JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    ///
+    /// With the flags of `keymoat serve` it prints what they come to. What is printed is a configuration file itself.
+    Show(Show),
+    /// Prints the JSON Schema of keymoat.toml, for editors.
+    Schema,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The file [default: keymoat.toml, if there is one].
+    file: Option<PathBuf>,
+    /// A provider's preset instead of a file.
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    preset: Option<String>,
+    /// The file with the provider's real API key, which is not read; `-` is standard input.
+    #[arg(long, value_name = "PATH", requires = "preset")]
+    secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does what is asked.
@@ -35,27 +46,17 @@ enum Action {
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Action::Show { file, preset, json } = &arguments.action;
-    let environment = config::environment();
-    let shown = match preset {
-        Some(word) => config::show_preset(word, &environment)?,
-        None => config::show(file.as_deref(), &environment)?,
-    };
-    print(&if *json { serde_json::to_string_pretty(&shown)? + "\n" } else { text(&shown) })
+    match &arguments.action {
+        Action::Show(arguments) => show(arguments),
+        Action::Schema => print(&to_json(&config::schema()?)?),
+    }
 }
 
-/// TOML, with the source of each value behind it.
-fn text(shown: &[Shown]) -> String {
-    let mut text = String::new();
-    let mut section = "";
-    for setting in shown {
-        if setting.section != section {
-            let gap = if section.is_empty() { "" } else { "\n" };
-            section = &setting.section;
-            let _ = writeln!(text, "{gap}[{section}]");
-        }
-        let line = format!("{} = {}", setting.name, setting.value);
-        let _ = writeln!(text, "{line:<56} # {}", setting.source);
-    }
-    text
+fn show(Show { file, preset, secret_file, flags, json }: &Show) -> anyhow::Result<()> {
+    let environment = config::environment();
+    let shown = match preset {
+        Some(word) => config::show_preset(word, secret_file.as_deref(), flags, &environment)?,
+        None => config::show(file.as_deref(), flags, &environment)?,
+    };
+    print(&if *json { to_json(&shown)? } else { config::toml_text(&shown) })
 }

@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
 enum Api {
     /// Google's Gemini API: Live, Live Music, REST and SSE.
     Gemini,
+    /// OpenAI's API: Realtime, REST and SSE.
+    #[value(name = "openai")]
+    OpenAi,
     /// A home-security service: events over REST and WebSocket.
     Events,
 }
@@ -144,6 +147,7 @@ fn text(ready: &Ready, api: Api) -> String {
     let emulator = &ready.emulator;
     let (name, example) = match api {
         Api::Gemini => ("Gemini", format!("{emulator}/v1beta/models with `x-goog-api-key`")),
+        Api::OpenAi => ("OpenAI", format!("{emulator}/v1/models with `Authorization: Bearer …`")),
         Api::Events => ("events", format!("{emulator}/api/events with `X-API-Key`")),
     };
     let key = ready.secret_file.as_ref().map_or_else(

@@ -77,6 +77,9 @@ impl Ready {
              Google's SDK (pip install google-genai) works with nothing but its address changed:\n  \
              GEMINI_API_KEY=\"{key}\" GOOGLE_GEMINI_BASE_URL={gateway} python3 -c 'from google import genai; client = genai.Client(); \
              print(client.models.generate_content(model=\"gemini-2.5-flash\", contents=\"hello\").text)'\n\
+             So does OpenAI's (pip install openai):\n  \
+             OPENAI_API_KEY=\"{key}\" OPENAI_BASE_URL={gateway}/v1 python3 -c 'from openai import OpenAI; \
+             print(OpenAI().responses.create(model=\"gpt-5\", input=\"hello\").output_text)'\n\
              A key in a URL is refused, and the answer says what to do:\n  \
              curl \"{gateway}/api/events?api_key={key}\"\n",
             file = key_file.display(),
@@ -134,6 +137,8 @@ mod tests {
           curl -H "X-API-Key: $(cat '/tmp/a b/demo.key')" http://127.0.0.1:8787/api/events
         Google's SDK (pip install google-genai) works with nothing but its address changed:
           GEMINI_API_KEY="$(cat '/tmp/a b/demo.key')" GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8787 python3 -c 'from google import genai; client = genai.Client(); print(client.models.generate_content(model="gemini-2.5-flash", contents="hello").text)'
+        So does OpenAI's (pip install openai):
+          OPENAI_API_KEY="$(cat '/tmp/a b/demo.key')" OPENAI_BASE_URL=http://127.0.0.1:8787/v1 python3 -c 'from openai import OpenAI; print(OpenAI().responses.create(model="gpt-5", input="hello").output_text)'
         A key in a URL is refused, and the answer says what to do:
           curl "http://127.0.0.1:8787/api/events?api_key=$(cat '/tmp/a b/demo.key')"
         "#);

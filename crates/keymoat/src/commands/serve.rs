@@ -1,6 +1,5 @@
 //! `keymoat serve`: puts configuration, store, certificates and gateway together, and runs until it is asked to end.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +11,7 @@ use tracing::Level;
 
 use super::print;
 use super::ready::Ready;
-use crate::config::{self, Chosen, Config, LogFormat};
+use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::keys::Keys;
 use crate::output::{Output, diagnostics, time};
@@ -47,18 +46,11 @@ pub(crate) struct Arguments {
     /// The file with the provider's real API key; `-` reads standard input.
     #[arg(long, value_name = "PATH", requires = "preset")]
     secret_file: Option<PathBuf>,
-    /// Where to listen; TLS listens two ports further, or on a free port beside a free port (127.0.0.1:0).
-    #[arg(long, value_name = "IP:PORT", value_parser = config::address)]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    flags: Flags,
     /// Prints one JSON object with the addresses when ready.
     #[arg(long)]
     json: bool,
-    /// How lines are written to standard error [default: human on a terminal, json otherwise].
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
-    /// How much Keymoat tells of its own doings: error, warn, info, debug, trace [default: info].
-    #[arg(long = "log", value_name = "LEVEL", env = "KEYMOAT_LOG")]
-    log_level: Option<Level>,
 }
 
 /// Runs until a signal asks for the end.
@@ -68,11 +60,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut warnings = process::keep_memory_private();
     let preset = arguments.preset.as_deref().zip(arguments.secret_file.as_deref());
-    let chosen = Chosen::new(arguments.config.as_deref(), preset, arguments.listen);
+    let chosen = Chosen::new(arguments.config.as_deref(), preset, arguments.flags.listen);
     let mut config = chosen.read(&config::environment())?;
     warnings.append(&mut config.warnings);
-    let output = Output::start(arguments.log_format.or(config.log.format))?;
-    diagnostics::install(&output, arguments.log_level.or(config.log.level).unwrap_or(Level::INFO));
+    let output = Output::start(arguments.flags.log_format.or(config.log.format))?;
+    diagnostics::install(&output, arguments.flags.log_level.or(config.log.level).unwrap_or(Level::INFO));
     warn(&mut warnings);
     let served = serve(arguments, chosen, config, &output);
     output.flush();
@@ -91,6 +83,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
     warn(&mut config.warnings);
+    sealed::tell_withheld(&config);
     let store_dir = std::path::absolute(&config.store_dir)?;
     let first_run = config.upstreams.is_empty() && config.routes.is_empty();
     let mut demo_key_file = None;

@@ -65,14 +65,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let first = "seal a first secret with `keymoat upstream add NAME --secret-file PATH`";
     let (secret, done) = match &arguments.action {
         Action::Add(Entry { name, secret_file }) => {
-            let secret = read_secret(secret_file)?;
+            let secret = read_secret(name, secret_file)?;
             let sealed = open(&config)?.seal_secret(name, &secret, now())?;
             warn_of_configuration(&config, name);
             (sealed, "sealed: gateways use it from their next start on")
         }
         Action::Rotate(Entry { name, secret_file }) => {
             let store = open_existing(&config, first)?;
-            let secret = read_secret(secret_file)?;
+            let secret = read_secret(name, secret_file)?;
             let sealed = store.rotate_secret(name, &secret, now())?;
             (sealed, "sealed: gateways use it from their next start on. Revoke the one before at its provider")
         }
@@ -93,8 +93,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print(&format!("the secret of upstream {}, version {}, is {done}\n", secret.upstream, secret.version))
 }
 
-fn read_secret(secret_file: &Path) -> anyhow::Result<Secret> {
+fn read_secret(upstream: &str, secret_file: &Path) -> anyhow::Result<Secret> {
     let (secret, warning) = config::secret_from(secret_file)?;
+    config::check_secret(upstream, &secret).map_err(anyhow::Error::msg)?;
     if let Some(warning) = warning {
         remark(&format!("keymoat: warning: {warning}"));
     }

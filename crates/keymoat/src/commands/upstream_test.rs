@@ -14,10 +14,12 @@ use super::store_choice::StoreChoice;
 use super::{Found, print, to_json};
 use crate::config::{self, StoreConfig};
 use crate::output::time::now;
-use crate::sealed::{self, Taken};
+use crate::sealed::{self, Sealed, Taken};
 
 /// A call to Google that changes nothing and needs a key.
 const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
+/// The same to OpenAI.
+const OPENAI_TARGET: &str = "/v1/models";
 
 /// Asks an upstream once with its secret, and says what it saw: address, TLS, certificate, answer.
 ///
@@ -27,7 +29,7 @@ const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
 pub(crate) struct Arguments {
     /// The NAME of [upstream.NAME].
     name: String,
-    /// What is asked for with GET; it must change nothing [default: /v1beta/models?pageSize=1 for Gemini, otherwise /].
+    /// What is asked for with GET; it must change nothing [default: /v1beta/models?pageSize=1 for Gemini, /v1/models for OpenAI, otherwise /].
     #[arg(long, value_name = "PATH", value_parser = target)]
     path: Option<Uri>,
 }
@@ -53,19 +55,23 @@ pub(crate) fn run(
     let upstream = upstream.with_context(|| {
         format!("{} has no upstream of that name, but {}", choice.file().display(), names.join(" and "))
     })?;
+    if let Some(why) = upstream.withheld {
+        anyhow::bail!("{why}");
+    }
     let dialect = config.dialects.get(&arguments.name).copied().unwrap_or(Dialect::Generic);
     let target = match (&arguments.path, dialect) {
         (Some(path), _) => path.clone(),
         (None, Dialect::Gemini) => Uri::from_static(GEMINI_TARGET),
+        (None, Dialect::OpenAi) => Uri::from_static(OPENAI_TARGET),
         (None, Dialect::Generic) => Uri::from_static("/"),
     };
     let secret = match (config.secret_references.get(&arguments.name), taken.get(&upstream.name)) {
         (Some(reference), _) => format!("from {reference}"),
-        (None, Some(Some(version))) => format!("sealed in the store, version {version}"),
+        (None, Some(Sealed::Version(version))) => format!("sealed in the store, version {version}"),
         (None, _) => "none".to_owned(),
     };
     let asked = Asked {
-        own_call: dialect == Dialect::Gemini && arguments.path.is_none(),
+        own_call: dialect != Dialect::Generic && arguments.path.is_none(),
         has_secret: upstream.secret.is_some(),
         shown: Shown { upstream: &arguments.name, url: url(&upstream), secret, path: target.path().to_owned() },
     };

@@ -12,9 +12,12 @@ use super::file::File;
 use super::key::{ConfiguredKey, checked};
 use super::route::Defaults;
 
-const KEYS: &str = "API_KEYS";
-const QUERY: &str = "API_KEY_QUERY_PARAM_ENABLED";
-const ORIGINS: &str = "CORS_ORIGINS";
+/// The variable with keys.
+pub(super) const KEYS: &str = "API_KEYS";
+/// The variable that takes keys in URLs.
+pub(super) const QUERY: &str = "API_KEY_QUERY_PARAM_ENABLED";
+/// The variable with the origins of pages.
+pub(super) const ORIGINS: &str = "CORS_ORIGINS";
 
 /// More keys than this belong into the store.
 const KEYS_MAX: usize = 10_000;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use keymoat_core::format::{NearMiss, Shape, canonical};
 use keymoat_core::{Scopes, Secret};
-use toml::Spanned;
 
 use super::Reader;
 use super::file::{self, At};
@@ -32,7 +31,7 @@ pub(crate) struct ConfiguredKey {
 /// Reads one key; problems are noted in `read`, and then there is none. `routes` are the names in the file.
 pub(crate) fn key(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     file: &file::Key,
     routes: &[&str],
 ) -> Option<ConfiguredKey> {
@@ -85,7 +84,7 @@ pub(crate) fn checked(secret: Secret, what: &str) -> Result<(Secret, Option<Stri
     Ok((secret, remark))
 }
 
-fn scopes(read: &mut Reader<'_>, name: &Spanned<String>, written: &[At<String>], routes: &[&str]) -> Option<Scopes> {
+fn scopes(read: &mut Reader<'_>, name: &At<String>, written: &[At<String>], routes: &[&str]) -> Option<Scopes> {
     if written.is_empty() {
         read.report(name.span(), format!("key `{}` may be used nowhere: write scopes = [\"ROUTE\"]", name.get_ref()));
         return None;

@@ -5,12 +5,14 @@
 mod backend;
 mod chosen;
 mod file;
+mod flags;
 mod key;
 mod limits;
 mod preset;
 mod problem;
 mod reader;
 mod route;
+mod schema;
 mod secret;
 mod shown;
 mod source;
@@ -29,28 +31,30 @@ use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
 use keymoat_store::MasterKey;
-use toml::Spanned;
 
-use self::file::File;
+use self::file::{At, File};
 use self::preset::Preset;
 use self::problem::unknown;
 use self::reader::Reader;
 use self::route::Defaults;
+use self::shown::{PresetFlag, Shown};
 use self::source::Source;
 
 pub(crate) use self::chosen::Chosen;
+pub(crate) use self::flags::Flags;
 pub(crate) use self::key::ConfiguredKey;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
+pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::Shown;
+pub(crate) use self::shown::toml_text;
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
 };
 pub(crate) use self::tls::Tls;
-pub(crate) use self::upstream::secret_in_plain_text;
+pub(crate) use self::upstream::{check_secret, secret_in_plain_text};
 pub(crate) use self::watched::Watched;
 
 /// The file that is read when none is named.
@@ -58,6 +62,12 @@ pub(crate) const DEFAULT_FILE: &str = "keymoat.toml";
 
 /// Where plain text is served when nothing else is said.
 const DEFAULT_DATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+
+/// What `format` of `[log]` takes.
+const LOG_FORMATS: [&str; 2] = ["json", "human"];
+
+/// What `level` of `[log]` takes.
+const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// Everything that `keymoat serve` needs to know.
 #[derive(Debug)]
@@ -166,6 +176,7 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
     let mut config = read(format!("preset {word}"), text, Path::new("."), environment)?;
     config.watched.note(secret_file);
     let (secret, warning) = secret_from(secret_file)?;
+    check_secret(word, &secret).map_err(anyhow::Error::msg)?;
     config.warnings.extend(warning);
     if let Some(upstream) = config.upstreams.iter_mut().find(|upstream| &*upstream.name == word) {
         upstream.secret = Some(secret);
@@ -177,37 +188,54 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
 ///
 /// # Errors
 /// Everything that is wrong.
-pub(crate) fn show(path: Option<&Path>, environment: &Environment) -> Result<Vec<Shown>, Problems> {
+pub(crate) fn show(path: Option<&Path>, flags: &Flags, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
     let default = Path::new(DEFAULT_FILE);
     let (text, path) = match path.or_else(|| default.exists().then_some(default)) {
         Some(path) => (text_of(path)?, path),
         None => (String::new(), default),
     };
-    show_text(path.display().to_string(), text, folder_of(path), environment)
+    show_text(path.display().to_string(), text, folder_of(path), (flags, None), environment)
 }
 
 /// Every setting that a preset comes to, with its source.
 ///
 /// # Errors
 /// An unknown preset, and one that needs more than its name.
-pub(crate) fn show_preset(word: &str, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
+pub(crate) fn show_preset(
+    word: &str,
+    secret_file: Option<&Path>,
+    flags: &Flags,
+    environment: &Environment,
+) -> anyhow::Result<Vec<Shown>> {
     let text = text_of_preset(word)?;
-    Ok(show_text(format!("preset {word}"), text, Path::new("."), environment)?)
+    show_text(format!("preset {word}"), text, Path::new("."), (flags, Some(PresetFlag { secret_file })), environment)
 }
 
-fn show_text(name: String, text: String, base: &Path, environment: &Environment) -> Result<Vec<Shown>, Problems> {
+fn show_text(
+    name: String,
+    text: String,
+    base: &Path,
+    (flags, preset): (&Flags, Option<PresetFlag<'_>>),
+    environment: &Environment,
+) -> anyhow::Result<Vec<Shown>> {
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read()?;
+    let file = source.read().map_err(Problems::from)?;
     let mut read = Reader::new(&source, base, environment);
-    let config = lower(&mut read, &file);
+    let mut config = lower(&mut read, &file);
     let (problems, _, watched) = read.finish();
-    if problems.is_empty() { Ok(shown::all(&source, &file, &config)) } else { Err(Problems { problems, watched }) }
+    if !problems.is_empty() {
+        return Err(Problems { problems, watched }.into());
+    }
+    if let Some(listen) = flags.listen {
+        config.listen_on(listen)?;
+    }
+    let origin = shown::Origin { source: &source, base, environment, flags, preset };
+    Ok(shown::all(&origin, &file, &config))
 }
 
 /// What the preset is as a file.
 fn text_of_preset(word: &str) -> anyhow::Result<String> {
-    let words: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.word).collect();
-    anyhow::ensure!(words.contains(&word), "--preset: {}", unknown("preset", word, &words));
+    anyhow::ensure!(preset::WORDS.contains(&word), "--preset: {}", unknown("preset", word, &preset::WORDS));
     Ok(format!("[upstream.{word}]\npreset = \"{word}\"\n[route.{word}]\nupstream = \"{word}\"\n"))
 }
 
@@ -248,7 +276,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
     let (tls, tls_demands) = tls::tls(read, file, data);
     if let Err(message) = may_listen(data, &tls) {
-        read.report(file.listen.data.as_ref().map_or(0..0, Spanned::span), message);
+        read.report(file.listen.data.as_ref().map_or(0..0, At::span), message);
     }
     let backend = backend::read(read, file);
     let mut upstreams = Vec::new();
@@ -266,9 +294,12 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     let mut routes: Vec<Route> = Vec::new();
     for (name, written) in &file.route {
         let Some(route) = route::route(read, name, written, &presets, &backend.defaults) else { continue };
-        if let Some(other) = routes.iter().find(|other| route::same_requests(&other.paths, &route.paths)) {
+        if let Some(other) = routes.iter().find(|other| route::same_requests(other, &route)) {
             let message = format!("route `{}` takes requests that route `{}` takes already", route.name, other.name);
             read.report(name.span(), message);
+        }
+        for warning in routes.iter().filter_map(|other| route::shared_paths(other, &route)) {
+            read.warn(warning);
         }
         routes.push(route);
     }
@@ -301,16 +332,14 @@ fn log(read: &mut Reader<'_>, file: &file::Log) -> Log {
     let format = read.judge(file.format.as_ref(), |word| match word.as_str() {
         "json" => Ok(LogFormat::Json),
         "human" => Ok(LogFormat::Human),
-        other => Err(unknown("format", other, &["json", "human"])),
+        other => Err(unknown("format", other, &LOG_FORMATS)),
     });
-    let level = read.judge(file.level.as_ref(), |word| {
-        word.parse().map_err(|_| unknown("level", word, &["error", "warn", "info", "debug", "trace"]))
-    });
+    let level = read.judge(file.level.as_ref(), |word| word.parse().map_err(|_| unknown("level", word, &LOG_LEVELS)));
     Log { format, level }
 }
 
 fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
-    let written = file.listen.trusted_proxies.iter().flat_map(Spanned::get_ref);
+    let written = file.listen.trusted_proxies.iter().flat_map(At::get_ref);
     let networks: Vec<_> = written
         .map(|text| read.judge(Some(text), |text| text.parse().map_err(|error: UnknownNetwork| error.to_string())))
         .collect();

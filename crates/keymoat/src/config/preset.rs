@@ -41,9 +41,9 @@ pub(crate) const PRESETS: [Preset; 3] = [
     Preset {
         word: "openai",
         url: Some("https://api.openai.com"),
-        dialect: Dialect::Generic,
-        paths: &["/v1/*"],
-        carriers: &["header:authorization", "header:api-key", "subprotocol", "query:api_key"],
+        dialect: Dialect::OpenAi,
+        paths: &[],
+        carriers: &[],
         lone_subprotocol: LoneSubprotocol::Refuse,
         public: &[],
         header: "authorization",
@@ -70,6 +70,9 @@ pub(crate) const PRESETS: [Preset; 3] = [
     },
 ];
 
+/// What `preset` takes.
+pub(crate) const WORDS: [&str; PRESETS.len()] = [PRESETS[0].word, PRESETS[1].word, PRESETS[2].word];
+
 impl Preset {
     /// The preset that `word` names.
     pub(crate) fn named(word: &str) -> Option<Self> {
@@ -89,6 +92,9 @@ pub(crate) const fn default_carriers(dialect: Dialect) -> &'static [&'static str
     match dialect {
         Dialect::Generic => {
             &["header:authorization", "header:x-api-key", "subprotocol", "query:api_key", "query:access_token"]
+        }
+        Dialect::OpenAi => {
+            &["header:authorization", "header:api-key", "subprotocol", "query:api_key", "query:access_token"]
         }
         Dialect::Gemini => {
             &["header:x-goog-api-key", "header:authorization", "subprotocol", "query:key", "query:access_token"]

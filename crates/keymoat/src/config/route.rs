@@ -7,7 +7,6 @@ use keymoat_core::carrier::Carriers;
 use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern, UnknownWord};
 use keymoat_core::{Dialect, QueryPolicy, Route, UnixMillis};
-use toml::Spanned;
 use toml::value::Datetime;
 
 use super::Reader;
@@ -16,6 +15,15 @@ use super::limits::{count, duration};
 use super::preset::{Preset, default_carriers};
 use super::problem::unknown;
 use crate::output::time::parse_rfc3339;
+
+/// What `dialect` takes.
+pub(crate) const DIALECTS: [&str; 3] = [Dialect::Generic.word(), Dialect::Gemini.word(), Dialect::OpenAi.word()];
+
+/// What `query` takes.
+pub(crate) const QUERY_POLICIES: [&str; 4] = ["refuse", "tokens", "warn", "allow"];
+
+/// What `lone_subprotocol` takes.
+pub(crate) const LONE_SUBPROTOCOLS: [&str; 2] = ["refuse", "echo"];
 
 /// What a route follows where its own section says nothing.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +41,7 @@ pub(crate) struct Defaults {
 /// `upstreams` are the names in the file with the presets that they follow.
 pub(crate) fn route(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     file: &file::Route,
     upstreams: &BTreeMap<&str, Option<Preset>>,
     defaults: &Defaults,
@@ -97,7 +105,7 @@ fn origins(read: &mut Reader<'_>, written: &[At<String>]) -> Option<Origins> {
 /// The moment at which keys in URLs are to end: the beginning of a day (UTC), or a time.
 fn sunset(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     written: &At<Datetime>,
     query: Option<QueryPolicy>,
 ) -> Option<UnixMillis> {
@@ -144,16 +152,33 @@ fn public(
 }
 
 /// Whether some request would be taken by both, with nothing that tells which is the closer.
-pub(crate) fn same_requests(one: &Paths, two: &Paths) -> bool {
-    match (one, two) {
-        (Paths::Dialect { prefix: one }, Paths::Dialect { prefix: two }) => one == two,
+pub(crate) fn same_requests(one: &Route, two: &Route) -> bool {
+    match (&one.paths, &two.paths) {
+        // The paths of two dialects differ; what they share goes to the first, of which `shared_paths` warns.
+        (Paths::Dialect { prefix: at }, Paths::Dialect { prefix: other }) => at == other && one.dialect == two.dialect,
         (Paths::Patterns(one), Paths::Patterns(two)) => one.iter().any(|pattern| two.contains(pattern)),
         _ => false,
     }
 }
 
+/// Paths that are the own ones of both dialects, so that only the first route gets them.
+pub(crate) fn shared_paths(first: &Route, second: &Route) -> Option<String> {
+    let (Paths::Dialect { prefix }, Paths::Dialect { prefix: other }) = (&first.paths, &second.paths) else {
+        return None;
+    };
+    let both =
+        |one, two| first.dialect == one && second.dialect == two || first.dialect == two && second.dialect == one;
+    (prefix == other && both(Dialect::Gemini, Dialect::OpenAi)).then(|| {
+        format!(
+            "routes `{}` and `{}` both have `{prefix}/v1/models` and `{prefix}/v1/files`, which go to the first: give one \
+             of them a prefix",
+            first.name, second.name
+        )
+    })
+}
+
 /// Checks the bounds of tokens. They are for minting, which this version does not do: no token can exceed them.
-fn tokens(read: &mut Reader<'_>, name: &Spanned<String>, written: Option<&At<file::Tokens>>) {
+fn tokens(read: &mut Reader<'_>, name: &At<String>, written: Option<&At<file::Tokens>>) {
     let Some(written) = written else { return };
     let tokens = written.get_ref();
     read.judge(tokens.uses_max.as_ref(), |number| count(*number, 1_000_000));
@@ -166,7 +191,7 @@ fn tokens(read: &mut Reader<'_>, name: &Spanned<String>, written: Option<&At<fil
 
 fn paths(
     read: &mut Reader<'_>,
-    name: &Spanned<String>,
+    name: &At<String>,
     file: &file::Route,
     dialect: Dialect,
     preset: Option<Preset>,
@@ -194,7 +219,7 @@ fn paths(
             Some(Paths::Patterns(texts.map(|text| Pattern::parse(text).expect("presets are well formed")).collect()))
         }
         (None, prefix) if dialect == Dialect::Generic => {
-            let span = prefix.as_ref().map_or_else(|| name.span(), Spanned::span);
+            let span = prefix.as_ref().map_or_else(|| name.span(), At::span);
             let message = format!(
                 "route `{}` names no paths, and the generic dialect has none of its own: write paths = [\"/api/*\"]",
                 name.get_ref()
@@ -232,9 +257,8 @@ fn carriers(
 }
 
 fn parse_dialect(word: &str) -> Result<Dialect, String> {
-    let known = [Dialect::Generic, Dialect::Gemini];
-    let words = known.map(Dialect::word);
-    known.into_iter().find(|dialect| dialect.word() == word).ok_or_else(|| unknown("dialect", word, &words))
+    let words = Dialect::ALL.map(Dialect::word);
+    Dialect::ALL.into_iter().find(|dialect| dialect.word() == word).ok_or_else(|| unknown("dialect", word, &words))
 }
 
 fn parse_prefix(text: &str) -> Result<String, String> {

@@ -18,7 +18,7 @@ pub(crate) const DEFAULT_DIR: &str = ".keymoat";
 const CREDENTIAL: &str = "keymoat-master-key";
 
 /// The variable that names a file with the master key.
-const FILE_VARIABLE: &str = "KEYMOAT_MASTER_KEY_FILE";
+pub(super) const FILE_VARIABLE: &str = "KEYMOAT_MASTER_KEY_FILE";
 
 /// The variable that holds the master key itself.
 const VARIABLE: &str = "KEYMOAT_MASTER_KEY";

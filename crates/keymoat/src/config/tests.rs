@@ -41,7 +41,7 @@ connections_max = 20
 
 #[test]
 fn a_whole_file_becomes_what_the_gateway_accepts() {
-    let config = read_with(EVENTS, &[("EVENTS_KEY", "abc")]).unwrap();
+    let config = read_with(EVENTS, &[("EVENTS_KEY", "abc-long-enough")]).unwrap();
     assert_eq!(config.data.to_string(), "127.0.0.1:8787");
     assert_eq!(config.tls, Tls::SelfSigned { listen: "127.0.0.1:8789".parse().unwrap() });
     assert_eq!(config.store_dir, Path::new("/etc/keymoat/.keymoat"));
@@ -52,7 +52,7 @@ fn a_whole_file_becomes_what_the_gateway_accepts() {
     );
     assert_eq!((upstream.path_prefix.as_str(), upstream.http), ("/v2", UpstreamHttp::Http1));
     assert_eq!(upstream.inject, Inject::Header("x-api-key".parse().unwrap()));
-    assert!(upstream.secret.as_ref().unwrap().matches(&Secret::from("abc")));
+    assert!(upstream.secret.as_ref().unwrap().matches(&Secret::from("abc-long-enough")));
     let route = &config.routes[0];
     assert_eq!((route.query, route.lone_subprotocol), (QueryPolicy::Warn, LoneSubprotocol::Echo));
     assert!(route.carriers.subprotocol && route.carriers.query == ["api_key".into()]);
@@ -65,7 +65,7 @@ fn a_whole_file_becomes_what_the_gateway_accepts() {
 #[test]
 fn a_preset_brings_url_dialect_paths_and_carriers() {
     let text = "[upstream.gemini]\npreset = \"gemini\"\nsecret = \"${env:G}\"\n[route.voice]\nupstream = \"gemini\"\n";
-    let config = read_with(text, &[("G", "abc")]).unwrap();
+    let config = read_with(text, &[("G", "abc-long-enough")]).unwrap();
     assert_eq!(config.upstreams[0].origin.host, "generativelanguage.googleapis.com");
     assert_eq!(config.upstreams[0].inject, Inject::Header("x-goog-api-key".parse().unwrap()));
     assert_eq!(config.routes[0].dialect, Dialect::Gemini);
@@ -205,7 +205,7 @@ fn a_provided_certificate_needs_both_files() {
 #[test]
 fn variables_lie_over_the_file_and_are_named_in_errors() {
     let variables = [
-        ("EVENTS_KEY", "abc"),
+        ("EVENTS_KEY", "abc-long-enough"),
         ("KEYMOAT__LISTEN__DATA", "127.0.0.1:0"),
         ("KEYMOAT__LIMITS__CONNECTIONS_MAX", "7"),
         ("KEYMOAT__ROUTE__EVENTS__PATHS", "[\"/only\"]"),
@@ -250,6 +250,16 @@ fn two_routes_for_the_same_requests_are_refused() {
 }
 
 #[test]
+fn what_two_dialects_share_is_warned_of() {
+    let text = "[upstream.x]\nurl = \"https://x\"\n[route.a]\nupstream = \"x\"\ndialect = \"gemini\"\n\
+                [route.b]\nupstream = \"x\"\ndialect = \"openai\"\n";
+    let config = read_with(text, &[]).unwrap();
+    assert!(config.warnings[0].contains("routes `a` and `b` both have `/v1/models`"), "{:?}", config.warnings);
+    let config = read_with(&format!("{text}prefix = \"/gw/openai\"\n"), &[]).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
 fn an_upstream_without_a_route_is_warned_of() {
     let config = read_with("[upstream.x]\nurl = \"https://x\"\n", &[]).unwrap();
     assert_eq!(config.warnings, ["no route leads to upstream `x`"]);
@@ -290,7 +300,9 @@ fn presets_bring_paths_carriers_and_what_needs_no_key() {
     assert_eq!((events.lone_subprotocol, events.query), (LoneSubprotocol::Echo, QueryPolicy::Tokens));
     assert!(events.is_public("/api/auth/login") && !events.is_public("/api/events"));
     assert!(events.carriers.subprotocol && events.carriers.query == ["api_key".into()]);
+    assert_eq!(openai.dialect, Dialect::OpenAi);
     assert!(openai.public.is_empty() && openai.paths.matches(openai.dialect, "/v1/realtime").is_some());
+    assert!(openai.carriers.subprotocol && openai.carriers.headers == ["authorization", "api-key"]);
     assert_eq!(config.upstreams[1].origin.host, "api.openai.com");
     assert!(problem("[upstream.e]\npreset = \"events\"\n").contains("has no address"));
 }

@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use keymoat_gateway::tls::server::{Demands, MinVersion};
-use toml::Spanned;
 
-use super::file::{self, File};
+use super::file::{self, At, File};
 use super::problem::unknown;
 use super::{Reader, address, tls_address_beside};
 
@@ -24,7 +23,11 @@ pub(crate) enum Tls {
     Provided { listen: SocketAddr, cert: PathBuf, key: PathBuf },
 }
 
-const MODES: [&str; 4] = ["disabled", "self_signed", "provided", "behind_proxy"];
+/// What `mode` takes.
+pub(crate) const MODES: [&str; 4] = ["disabled", "self_signed", "provided", "behind_proxy"];
+
+/// What `min_version` takes.
+pub(crate) const TLS_VERSIONS: [&str; 2] = ["1.2", "1.3"];
 
 impl Tls {
     /// Whether plain text may be served beyond loopback.
@@ -41,9 +44,9 @@ pub(crate) fn tls(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> (Tls,
         Tls::Disabled | Tls::BehindProxy => {
             let message = "needs a mode that serves TLS: self_signed or provided";
             let settings = [
-                ("client_ca", file.tls.client_ca.as_ref().map(Spanned::span)),
-                ("verify_client", file.tls.verify_client.as_ref().filter(|on| *on.get_ref()).map(Spanned::span)),
-                ("min_version", file.tls.min_version.as_ref().map(Spanned::span)),
+                ("client_ca", file.tls.client_ca.as_ref().map(At::span)),
+                ("verify_client", file.tls.verify_client.as_ref().filter(|on| *on.get_ref()).map(At::span)),
+                ("min_version", file.tls.min_version.as_ref().map(At::span)),
             ];
             settings.into_iter().for_each(|(name, span)| unused(read, span, name, message));
             Demands::default()
@@ -57,7 +60,7 @@ fn mode(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> Tls {
     let mode = file.tls.mode.as_ref().map_or("self_signed", |mode| mode.get_ref().as_str());
     if mode != "provided" {
         for (name, written) in [("cert", &file.tls.cert), ("key", &file.tls.key)] {
-            unused(read, written.as_ref().map(Spanned::span), name, "belongs to mode = \"provided\"");
+            unused(read, written.as_ref().map(At::span), name, "belongs to mode = \"provided\"");
         }
     }
     if matches!(mode, "disabled" | "behind_proxy")
@@ -67,7 +70,16 @@ fn mode(read: &mut Reader<'_>, file: &File, data: SocketAddr) -> Tls {
         read.report(written.span(), message);
     }
     match mode {
-        "disabled" => Tls::Disabled,
+        "disabled" => {
+            let place = file.tls.mode.as_ref().map(|mode| read.place(&mode.span()));
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            read.warn(format!(
+                "{place}TLS is disabled, so keys travel in clear text, and so plain text is served on loopback only: use \
+                 self_signed (a certificate of Keymoat's own authority), provided (your own), or behind_proxy where \
+                 something in front serves TLS"
+            ));
+            Tls::Disabled
+        }
         "behind_proxy" => {
             if file.listen.trusted_proxies.is_none() {
                 read.warn(
@@ -101,7 +113,7 @@ fn demands(read: &mut Reader<'_>, file: &file::Tls) -> Demands {
     let min_version = read.judge(file.min_version.as_ref(), |word| match word.trim_start_matches("TLSv") {
         "1.2" => Ok(MinVersion::Tls12),
         "1.3" => Ok(MinVersion::Tls13),
-        _ => Err(unknown("version", word, &["1.2", "1.3"])),
+        _ => Err(unknown("version", word, &TLS_VERSIONS)),
     });
     let verify = file.verify_client.as_ref().map(|verify| *verify.get_ref());
     let client_ca = match (&file.client_ca, verify) {
@@ -112,7 +124,7 @@ fn demands(read: &mut Reader<'_>, file: &file::Tls) -> Demands {
             None
         }
         (None, Some(true)) => {
-            let span = file.verify_client.as_ref().map_or(0..0, Spanned::span);
+            let span = file.verify_client.as_ref().map_or(0..0, At::span);
             read.report(span, "`verify_client` needs client_ca = \"/path/to/authorities.pem\"".to_owned());
             None
         }
@@ -134,5 +146,5 @@ fn unused(read: &mut Reader<'_>, span: Option<Range<usize>>, name: &str, message
 }
 
 fn span_of_mode(file: &file::Tls) -> Range<usize> {
-    file.mode.as_ref().map_or(0..0, Spanned::span)
+    file.mode.as_ref().map_or(0..0, At::span)
 }

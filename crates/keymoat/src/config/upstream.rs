@@ -1,14 +1,17 @@
 //! One `[upstream.NAME]`: its address, its secret, and where the secret is put on.
 
 use http::HeaderName;
+use keymoat_core::{Mask, Secret};
 use keymoat_gateway::settings::{Inject, Origin, Upstream, UpstreamHttp};
-use toml::Spanned;
 
 use super::Reader;
-use super::file;
-use super::preset::{PRESETS, Preset};
+use super::file::{self, At};
+use super::preset::{Preset, WORDS};
 use super::problem::unknown;
 use super::secret::Reference;
+
+/// What `http` takes.
+pub(crate) const HTTP_VERSIONS: [&str; 3] = ["auto", "1.1", "2"];
 
 /// An upstream, where its secret came from, and the preset that routes to it follow.
 #[derive(Debug)]
@@ -19,13 +22,16 @@ pub(crate) struct Named {
 }
 
 /// Reads one upstream; problems are noted in `read`, and then there is none.
-pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &file::Upstream) -> Option<Named> {
+pub(crate) fn upstream(read: &mut Reader<'_>, name: &At<String>, file: &file::Upstream) -> Option<Named> {
     read.name("upstream", name);
-    let preset = read.judge(file.preset.as_ref(), |word| {
-        let words: Vec<&str> = PRESETS.iter().map(|preset| preset.word).collect();
-        Preset::named(word).ok_or_else(|| unknown("preset", word, &words))
-    });
+    let preset =
+        read.judge(file.preset.as_ref(), |word| Preset::named(word).ok_or_else(|| unknown("preset", word, &WORDS)));
     let (secret, reference) = file.secret.as_ref().and_then(|text| read.fetch(text)).unzip();
+    if let (Some(secret), Some(text)) = (&secret, &file.secret)
+        && let Err(message) = check_secret(name.get_ref(), secret)
+    {
+        read.report(text.span(), message);
+    }
     let (origin, path_prefix) = match (&file.url, preset) {
         (Some(url), _) => read.judge(Some(url), |url| base_url(url))?,
         (None, Some(Preset { url: Some(url), .. })) => base_url(url).expect("presets are well formed"),
@@ -55,6 +61,21 @@ pub(crate) fn upstream(read: &mut Reader<'_>, name: &Spanned<String>, file: &fil
         read.warn(warning);
     }
     Some(Named { upstream, reference, preset })
+}
+
+/// Refuses a secret that is too short to be masked where the upstream repeats it.
+///
+/// # Errors
+/// What to do instead.
+pub(crate) fn check_secret(upstream: &str, secret: &Secret) -> Result<(), String> {
+    if secret.len() >= Mask::SECRET_BYTES_MIN {
+        return Ok(());
+    }
+    Err(format!(
+        "the secret of upstream `{upstream}` has fewer than {} bytes: it cannot be masked where the upstream repeats it, and \
+         is soon guessed; ask the upstream for a longer one",
+        Mask::SECRET_BYTES_MIN
+    ))
 }
 
 /// The warning of an upstream whose secret everyone on the way can read.
@@ -109,7 +130,7 @@ fn parse_http(word: &str) -> Result<UpstreamHttp, String> {
         "auto" => Ok(UpstreamHttp::Auto),
         "1" | "1.1" | "h1" => Ok(UpstreamHttp::Http1),
         "2" | "h2" => Ok(UpstreamHttp::Http2),
-        _ => Err(unknown("HTTP version", word, &["auto", "1.1", "2"])),
+        _ => Err(unknown("HTTP version", word, &HTTP_VERSIONS)),
     }
 }
 

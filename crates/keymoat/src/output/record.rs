@@ -1,6 +1,7 @@
 //! One record as one line: JSON for machines, columns for people.
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 
 use keymoat_core::Record;
 use keymoat_core::record::{Outcome, Protocol, Side};
@@ -23,7 +24,7 @@ fn json(record: &Record) -> String {
     line.word("level", level(record.outcome));
     line.word("event", if record.protocol == Protocol::WebSocket { "session" } else { "request" });
     line.shown("id", record.id);
-    line.shown("client", record.client);
+    line.address("client", record.client);
     line.word("protocol", record.protocol.word());
     line.word("method", record.method);
     line.text("path", Some(&record.path));
@@ -31,8 +32,8 @@ fn json(record: &Record) -> String {
     line.text("upstream", record.upstream.as_deref());
     line.text("dialect", record.dialect.map(keymoat_core::Dialect::word));
     line.text("carrier", record.carrier.as_ref().map(ToString::to_string).as_deref());
-    line.plain("copies_stripped", record.copies_stripped);
-    line.plain("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
+    line.number("copies_stripped", u64::from(record.copies_stripped));
+    line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
     line.text("key_id", record.key_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
     line.word("outcome", record.outcome.word());
@@ -41,12 +42,12 @@ fn json(record: &Record) -> String {
     line.number("status", record.status.map(u64::from));
     line.number("close_code", record.close_code.map(u64::from));
     line.text("closed_by", record.closed_by.map(Side::word));
-    line.plain("duration_millis", record.duration_millis);
+    line.number("duration_millis", record.duration_millis);
     line.number("upstream_millis", record.upstream_millis);
-    line.plain("bytes_in", record.bytes_in);
-    line.plain("bytes_out", record.bytes_out);
-    line.plain("messages_in", record.messages_in);
-    line.plain("messages_out", record.messages_out);
+    line.number("bytes_in", record.bytes_in);
+    line.number("bytes_out", record.bytes_out);
+    line.number("messages_in", record.messages_in);
+    line.number("messages_out", record.messages_out);
     line.end()
 }
 
@@ -66,17 +67,26 @@ impl Line {
         self.0.push_str("\":");
     }
 
-    /// A value that is a number or a truth.
-    fn plain(&mut self, name: &'static str, value: impl Display) {
+    fn truth(&mut self, name: &'static str, value: bool) {
         self.name(name);
-        // Writing to a string does not fail.
-        let _ = write!(self.0, "{value}");
+        self.0.push_str(if value { "true" } else { "false" });
     }
 
-    fn number(&mut self, name: &'static str, value: Option<u64>) {
-        if let Some(value) = value {
-            self.plain(name, value);
+    fn number(&mut self, name: &'static str, value: impl Into<Option<u64>>) {
+        let Some(value) = value.into() else { return };
+        self.name(name);
+        self.0.push_str(itoa::Buffer::new().format(value));
+    }
+
+    /// An address: `127.0.0.1` is written in its four parts, which is what most clients have.
+    fn address(&mut self, name: &'static str, address: IpAddr) {
+        let IpAddr::V4(address) = address else { return self.shown(name, address) };
+        self.name(name);
+        for (at, octet) in address.octets().into_iter().enumerate() {
+            self.0.push(if at == 0 { '"' } else { '.' });
+            self.0.push_str(itoa::Buffer::new().format(octet));
         }
+        self.0.push('"');
     }
 
     /// A text that is ours, in which nothing has to be escaped.

@@ -1,6 +1,7 @@
 //! The process's clock, and times as text.
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use keymoat_core::UnixMillis;
 
 /// Now. Only the binary reads a clock; the crates are told the time.
@@ -10,7 +11,10 @@ pub(crate) fn now() -> UnixMillis {
 
 /// `2026-11-22T00:28:52.123Z` (RFC 3339), or `-` for a time that no calendar has.
 pub(crate) fn rfc3339(at: UnixMillis) -> String {
-    Timestamp::from_millisecond(at.0).map_or_else(|_| "-".to_owned(), |time| format!("{time:.3}"))
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    let mut text = String::with_capacity("2026-11-22T00:28:52.123Z".len());
+    let printed = Timestamp::from_millisecond(at.0).and_then(|time| PRINTER.print_timestamp(&time, &mut text));
+    printed.map_or_else(|_| "-".to_owned(), |()| text)
 }
 
 /// Reads `2027-03-01T00:00:00Z`, with any offset.

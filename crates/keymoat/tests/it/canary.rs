@@ -31,12 +31,14 @@ const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocke
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// The routes that every input is tried on: a path, and whether it is a WebSocket.
-const ROADS: [(&str, bool); 5] = [
+const ROADS: [(&str, bool); 7] = [
     ("/demo/echo", false),
     ("/demo/ws", true),
     ("/api/events", false),
     ("/v1beta/models", false),
     ("//ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", true),
+    ("/v1/responses/x", false),
+    ("/v1/realtime", true),
 ];
 
 /// Every outcome and every code that this version can reach.
@@ -116,8 +118,11 @@ fn drive_inputs(stand: &Stand) {
                     head.push_str("Host: localhost\r\n");
                 }
                 if beside {
-                    let name =
-                        if road.contains("api") || road.contains("demo") { "X-API-Key" } else { "X-Goog-Api-Key" };
+                    let name = match road {
+                        _ if road.contains("api") || road.contains("demo") => "X-API-Key",
+                        _ if road.starts_with("/v1/re") => "api-key",
+                        _ => "X-Goog-Api-Key",
+                    };
                     head.push_str(&format!("{name}: {}\r\n", stand.canaries.key));
                 }
                 if websocket {

@@ -9,7 +9,7 @@ const EVENTS: &str = "[upstream.events]\nurl = \"https://events.internal\"\nsecr
 fn a_good_configuration_is_called_well() {
     let folder = Folder::new();
     folder.write("keymoat.toml", EVENTS);
-    folder.write("secret", "canary\n");
+    folder.write("secret", "canary-key\n");
     let (code, stdout, stderr) = told(&folder.run(&["check"]));
     let told = "keymoat.toml is well: 1 route (events → events)\nstore `./.keymoat`, not made yet\n\
                 upstream events: secret from ${file:./secret}\n";
@@ -24,7 +24,7 @@ fn every_mistake_is_told_with_its_place_and_exit_code_two() {
         .replace("upstream = \"events\"", "upstream = \"event\"")
         .replace("[\"/api/*\"]", "[\"api\"]\nquery = \"wran\"");
     let file = folder.write("bad.toml", &text);
-    folder.write("secret", "canary\n");
+    folder.write("secret", "canary-key\n");
     for arguments in [["check", "bad.toml"].as_slice(), &["serve", "--config", "bad.toml"]] {
         let (code, stdout, stderr) = told(&folder.run(arguments));
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
@@ -55,7 +55,7 @@ fn a_missing_file_and_a_missing_certificate_say_what_to_do() {
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("cannot read keymoat.toml") && stderr.contains("--config FILE"), "{stderr}");
-    folder.write("secret", "canary\n");
+    folder.write("secret", "canary-key\n");
     folder.write("keymoat.toml", &format!("[tls]\nmode = \"provided\"\ncert = \"crt\"\nkey = \"key\"\n{EVENTS}"));
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!(code, Some(2));
@@ -66,7 +66,7 @@ fn a_missing_file_and_a_missing_certificate_say_what_to_do() {
 fn a_variable_lies_over_the_file() {
     let folder = Folder::new();
     folder.write("keymoat.toml", EVENTS);
-    folder.write("secret", "canary\n");
+    folder.write("secret", "canary-key\n");
     let output = folder.command(&["check"]).env("KEYMOAT__LIMITS__DRAIN", "soon").output().expect("it runs");
     let (code, _, stderr) = told(&output);
     assert_eq!(code, Some(2));
@@ -79,10 +79,31 @@ fn a_variable_lies_over_the_file() {
 #[test]
 fn authorities_of_clients_that_cannot_be_read_are_told() {
     let folder = Folder::new();
-    folder.write("secret", "canary\n");
+    folder.write("secret", "canary-key\n");
     folder.write("clients.pem", "no certificate here\n");
     folder.write("keymoat.toml", &format!("[tls]\nclient_ca = \"clients.pem\"\n{EVENTS}"));
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("[tls] client_ca: ") && stderr.contains("clients.pem` holds no certificate"), "{stderr}");
+}
+
+#[test]
+fn a_secret_that_is_too_short_to_be_masked_is_refused_and_one_byte_more_is_not() {
+    let folder = Folder::new();
+    folder.write("keymoat.toml", EVENTS);
+    folder.write("secret", "canary7\n");
+    let (code, _, stderr) = told(&folder.run(&["check"]));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("keymoat.toml:3:10: the secret of upstream `events` has fewer than 8 bytes"), "{stderr}");
+    assert!(!stderr.contains("canary7"));
+    for arguments in [
+        &["upstream", "add", "other", "--secret-file", "secret"][..],
+        &["serve", "--listen", "127.0.0.1:0", "--preset", "gemini", "--secret-file", "secret"],
+    ] {
+        let (code, _, stderr) = told(&folder.run(arguments));
+        assert_eq!(code, Some(2));
+        assert!(stderr.contains("has fewer than 8 bytes"), "{arguments:?}: {stderr}");
+    }
+    folder.write("secret", "canary78\n");
+    assert_eq!(told(&folder.run(&["check"])).0, Some(0));
 }

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use crate::harness::{Emulated, Folder, Keymoat, request, status, told};
 
-/// A voice app behind a platform's TLS, as the plan has it; the emulator takes Google's place.
-fn voice(folder: &Folder, emulated: &Emulated) {
-    folder.write("gemini", &emulated.key());
-    folder.write("backend_key", "the-key-of-the-backend-1");
-    let text = r#"
+/// A voice app behind a platform's TLS, as the plan has it.
+pub(crate) const VOICE: &str = r#"
 [listen]
 data = "0.0.0.0:8080"
 trusted_proxies = ["10.0.0.0/8"]
@@ -27,7 +24,32 @@ upstream = "gemini"
 origins = ["https://app.example"]
 tokens = { uses_max = 10, live_max = "30m" }
 "#;
-    folder.write("keymoat.toml", text);
+
+/// A service that takes keys in its URLs, as the plan has it.
+pub(crate) const KEYS_IN_URLS: &str = r#"
+[tls]
+mode = "provided"
+cert = "crt"
+key = "key"
+[store]
+url = "${file:database_url}"
+[upstream.events]
+url = "https://events.internal"
+secret = "${file:events}"
+inject = "header:X-API-Key"
+[route.events]
+upstream = "events"
+paths = ["/api/*", "/ws/*"]
+carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
+query = "warn"               # refuse | tokens | warn | allow
+sunset = 2027-03-01
+"#;
+
+/// The voice app; the emulator takes Google's place.
+fn voice(folder: &Folder, emulated: &Emulated) {
+    folder.write("gemini", &emulated.key());
+    folder.write("backend_key", "the-key-of-the-backend-1");
+    folder.write("keymoat.toml", VOICE);
 }
 
 #[test]
@@ -102,7 +124,7 @@ fn a_key_that_leaves_the_file_is_refused_and_its_sessions_end() {
     assert_eq!((status_of("the-key-of-the-first-client"), status_of("the-key-of-the-second-client")), (401, 200));
 }
 
-/// A service that takes keys in its URLs, as the plan has it; the emulator takes its place.
+/// The emulator takes the service's place.
 #[test]
 fn a_service_with_keys_in_its_urls_is_served_and_its_clients_are_told_until_when() {
     let emulated = Emulated::start();
@@ -112,25 +134,7 @@ fn a_service_with_keys_in_its_urls_is_served_and_its_clients_are_told_until_when
     folder.write("key", &pem);
     folder.write("events", &emulated.key());
     folder.write("database_url", "sqlite:kept\n");
-    let text = r#"
-[tls]
-mode = "provided"
-cert = "crt"
-key = "key"
-[store]
-url = "${file:database_url}"
-[upstream.events]
-url = "https://events.internal"
-secret = "${file:events}"
-inject = "header:X-API-Key"
-[route.events]
-upstream = "events"
-paths = ["/api/*", "/ws/*"]
-carriers = ["header:x-api-key", "subprotocol", "query:api_key"]
-query = "warn"               # refuse | tokens | warn | allow
-sunset = 2027-03-01
-"#;
-    folder.write("keymoat.toml", text);
+    folder.write("keymoat.toml", KEYS_IN_URLS);
     let (code, _, stderr) = told(&folder.run(&["check"]));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let (_, stdout, stderr) = told(&folder.run(&["key", "create", "client", "--scope", "events"]));
@@ -169,10 +173,13 @@ fn the_configuration_in_force_is_shown_with_its_sources_and_without_its_secrets(
         "data = \"0.0.0.0:8080\" # keymoat.toml:3:8",
         "mode = \"behind_proxy\" # keymoat.toml:6:8",
         "url = \"https://generativelanguage.googleapis.com\" # preset gemini",
-        "secret = \"[set, from ${file:./gemini}]\" # keymoat.toml:11:10",
-        "secret = \"[set, from ${file:backend_key}]\" # keymoat.toml:13:10",
-        "secret = \"[set]\" # environment variable API_KEYS",
-        "query = \"warn\" # environment variables of the backend",
+        "secret = \"${file:gemini}\" # keymoat.toml:11:10",
+        "secret = \"${file:backend_key}\" # keymoat.toml:13:10",
+        "# [key.env_1]",
+        "# secret = # environment variable API_KEYS: not shown",
+        "query = \"warn\" # environment variable API_KEYS",
+        "tokens = { live_max = \"30m\", uses_max = 10 } # keymoat.toml:18:10",
+        "# master_key = # default: `./.keymoat/master.key`, made with the store",
         "drain = \"5s\" # environment variable KEYMOAT__LIMITS__DRAIN",
         "keep_alive = \"75s\" # default",
     ] {
@@ -182,6 +189,25 @@ fn the_configuration_in_force_is_shown_with_its_sources_and_without_its_secrets(
     for secret in ["canary", "the-key-of-the-backend", &emulated.key()] {
         assert!(!stdout.contains(secret) && !stderr.contains(secret), "{secret} is shown");
     }
+    // What is shown is a configuration itself, and flags go before everything.
+    folder.write("shown.toml", &stdout);
+    let again = ["config", "show", "shown.toml", "--listen", "127.0.0.1:9", "--log", "debug", "--log-format", "json"];
+    let (code, stdout, stderr) = told(&folder.run(&again));
+    assert_eq!(code, Some(0), "{stderr}");
+    for line in [
+        "data = \"127.0.0.1:9\" # flag --listen",
+        "level = \"debug\" # flag --log",
+        "format = \"json\" # flag --log-format",
+        "secret = \"${file:backend_key}\" # shown.toml:",
+    ] {
+        let shown = stdout.lines().map(|shown| shown.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(shown.into_iter().any(|shown| shown.starts_with(line)), "{line} is not in\n{stdout}");
+    }
+    let preset = ["config", "show", "--preset", "gemini", "--secret-file", "gemini"];
+    let (_, stdout, _) = told(&folder.run(&preset));
+    assert!(stdout.contains("secret = \"${file:gemini}\"") && stdout.contains("# flag --secret-file"), "{stdout}");
+    assert!(stdout.contains("preset = \"gemini\"") && stdout.contains("# flag --preset"), "{stdout}");
+    assert!(!stdout.contains(&emulated.key()));
     let (code, stdout, _) = told(&folder.run(&["config", "show", "--preset", "openai", "--json"]));
     assert_eq!(code, Some(0));
     let shown: Vec<serde_json::Value> = serde_json::from_str(&stdout).expect("JSON");

@@ -2,14 +2,20 @@
 
 mod canary;
 mod check;
+mod config_show;
 mod configurations;
 mod drop_in;
 mod emulate;
 mod harness;
 mod help;
+mod json_schema;
 mod keys;
 mod reload;
+mod schema;
 mod serve;
+mod settings_page;
 mod tidy;
+mod tls;
 mod upstream_test;
 mod upstreams;
+mod withheld;

@@ -9,12 +9,13 @@ use serde_json::Value;
 
 /// Every edge between our own crates that may be there: `core ← store ← gateway ← keymoat`, and the emulator beside it.
 /// `xtask` knows none of them.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("keymoat-core", &[]),
-    ("keymoat-store", &["keymoat-core"]),
-    ("keymoat-gateway", &["keymoat-core", "keymoat-store"]),
-    ("keymoat-emulator", &["keymoat-core"]),
-    ("keymoat", &["keymoat-core", "keymoat-store", "keymoat-gateway", "keymoat-emulator"]),
+    ("keymoat-redact", &[]),
+    ("keymoat-store", &["keymoat-core", "keymoat-redact"]),
+    ("keymoat-gateway", &["keymoat-core", "keymoat-redact", "keymoat-store"]),
+    ("keymoat-emulator", &["keymoat-core", "keymoat-redact"]),
+    ("keymoat", &["keymoat-core", "keymoat-redact", "keymoat-store", "keymoat-gateway", "keymoat-emulator"]),
     ("xtask", &[]),
 ];
 

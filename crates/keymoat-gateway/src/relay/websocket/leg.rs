@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use keymoat_core::record::Side;
 use keymoat_core::websocket::frame::write_control;
-use keymoat_core::websocket::{Caps, Close, Direction, Flow, Opcode};
+use keymoat_core::websocket::{Caps, Close, Direction, Flow, Header, Opcode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -261,6 +261,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     /// Has the latest ping of it answered at the next frame boundary.
     pub(super) fn answer_ping(&mut self, payload: &[u8]) {
         self.pong = Some(payload.into());
+    }
+
+    /// Puts a text message of our own, as one frame, before everything that is sent to a client from now on. Nothing
+    /// may have been sent to it yet.
+    pub(super) fn say(&mut self, text: &str) {
+        debug_assert!(self.side() == Side::Client && self.pending.is_empty(), "only a client is told something, first");
+        let header = Header { fin: true, opcode: Opcode::Text, mask: None, payload_bytes: text.len() as u64 };
+        header.write(&mut self.pending);
+        self.pending.extend_from_slice(text.as_bytes());
     }
 
     /// Has it closed at the next frame boundary; the first close stands.

@@ -23,9 +23,20 @@ pub async fn close_refused<C>(client: End<C>, code: u16, reason: &str)
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
+    close_refused_after(client, None, code, reason).await;
+}
+
+/// The same after a text message, for clients that show a message and not the close.
+pub async fn close_refused_after<C>(client: End<C>, message: Option<&str>, code: u16, reason: &str)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let now = Instant::now();
     let caps = Caps { frame_bytes_max: READ_BYTES_MAX as u64, message_bytes_max: READ_BYTES_MAX as u64 };
     let mut client = Leg::new(client, Direction::FromClient, caps, now);
+    if let Some(message) = message {
+        client.say(message);
+    }
     client.close_with(code, reason);
     // Either wait may run out: then there is nothing more to be done for this client.
     let _ = timeout(CLOSE_WAIT, poll_fn(|cx| poll_until_closed(&mut client, cx, now))).await;

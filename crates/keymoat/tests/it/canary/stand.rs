@@ -139,7 +139,8 @@ impl Stand {
             let text = serde_json::to_string(&request).expect("JSON");
             self.came_out(Output::Upstream, place, text.as_bytes());
             let places = request.places_of(&self.canaries.upstream);
-            if !matches!(places.as_slice(), [one] if one == "header:x-api-key" || one == "header:x-goog-api-key") {
+            let headers = ["header:x-api-key", "header:x-goog-api-key", "header:authorization"];
+            if !matches!(places.as_slice(), [one] if headers.contains(&one.as_str())) {
                 self.leak(format!("the real key stood in {places:?}"), place);
             }
         }
@@ -228,6 +229,7 @@ fn configuration(emulator: &str, rude: &str, dead: &str) -> String {
         "[limits]\nhead = \"500ms\"\nresponse_head = \"500ms\"\ndrain = \"300ms\"\nclose_wait = \"1s\"\n".to_owned(),
         upstream("emulator", &format!("http://{emulator}"), "inject = \"header:X-API-Key\""),
         upstream("google", &format!("http://{emulator}"), "preset = \"gemini\""),
+        upstream("openai", &format!("http://{emulator}"), "preset = \"openai\""),
         upstream("rude", &format!("http://{rude}"), "inject = \"header:X-API-Key\""),
         upstream("rude2", &format!("http://{rude}"), "http = \"2\""),
         upstream("dead", &format!("http://{dead}"), ""),
@@ -241,6 +243,7 @@ fn configuration(emulator: &str, rude: &str, dead: &str) -> String {
         route("dead", "dead", "/dead/*", ""),
         route("no_tls", "no_tls", "/no_tls/*", ""),
         "[route.gemini]\nupstream = \"google\"\n".to_owned(),
+        "[route.openai]\nupstream = \"openai\"\n".to_owned(),
     ]
     .concat()
 }

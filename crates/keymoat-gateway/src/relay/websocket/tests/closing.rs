@@ -4,7 +4,7 @@ use keymoat_core::record::{Outcome, Side};
 use keymoat_core::{Code, Refusal};
 use tokio::time::Instant;
 
-use super::super::close_refused;
+use super::super::{close_refused, close_refused_after};
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -196,6 +196,24 @@ async fn a_refused_client_that_is_sending_sees_code_and_reason() {
     let began = Instant::now();
     refusing.await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_may_be_sent_a_message_before_the_close() {
+    // Smaller than the message, so that it cannot be written at once.
+    let (client, end) = duplex(64);
+    let mut client = Peer { stream: client, key: Some(KEY) };
+    let message = format!("{{\"type\":\"error\",\"message\":\"{}\"}}", "x".repeat(300));
+    let told = message.clone();
+    let refusing = tokio::spawn(async move {
+        let end = End { stream: end, already_read: Bytes::new() };
+        close_refused_after(end, Some(&told), 3000, "credential_missing: no credential").await;
+    });
+    client.expect_text(&message).await;
+    assert_eq!(client.closed().await, (3000, "credential_missing: no credential".to_owned()));
+    client.close(3000, "").await;
+    assert_eq!(client.frame().await, None);
+    refusing.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

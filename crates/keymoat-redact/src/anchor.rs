@@ -1,0 +1,280 @@
+//! Anchors: the few bytes of a text at which a credential can be recognised, found many bytes at a time.
+//!
+//! A separator after a name, an encoded byte, an `@`, a rare prefix. Most text has none that matter, and is never looked
+//! at more closely. Whatever a closer look would find has an anchor that [`Anchors::next`] gives.
+
+use aho_corasick::packed::{Config, MatchKind, Searcher};
+
+use crate::names::{before, byte, is_quote};
+
+/// The bytes that are looked at together.
+const BLOCK: usize = 64;
+
+/// The positions of separators and unusual bytes, in order.
+#[derive(Debug)]
+pub(crate) struct Anchors<'a> {
+    text: &'a [u8],
+    base: usize,
+    mask: u64,
+}
+
+impl<'a> Anchors<'a> {
+    pub(crate) fn new(text: &'a [u8], from: usize) -> Self {
+        let mut anchors = Self { text, base: from, mask: 0 };
+        anchors.mask = anchors.look();
+        anchors
+    }
+
+    /// The next one.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<usize> {
+        while self.mask == 0 {
+            self.base += BLOCK;
+            if self.base >= self.text.len() {
+                return None;
+            }
+            self.mask = self.look();
+        }
+        let at = self.base + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
+        Some(at)
+    }
+
+    /// Leaves out everything before `at`.
+    pub(crate) fn skip_to(&mut self, at: usize) {
+        if at >= self.base + BLOCK {
+            self.base = at;
+            self.mask = if at < self.text.len() { self.look() } else { 0 };
+        } else if at > self.base {
+            self.mask &= u64::MAX << (at - self.base);
+        }
+    }
+
+    /// The anchors of the block at `base`.
+    #[inline]
+    fn look(&self) -> u64 {
+        let whole = self.base.checked_sub(1).and_then(|start| self.text.get(start..start + BLOCK + 1));
+        if let Some((current, previous)) = whole.and_then(|whole| {
+            let previous: &[u8; BLOCK] = whole.first_chunk()?;
+            let current: &[u8; BLOCK] = whole.last_chunk()?;
+            Some((current, previous))
+        }) {
+            return mask(current, previous);
+        }
+        let rest = self.text.get(self.base..).unwrap_or_default();
+        let rest = rest.get(..BLOCK.min(rest.len())).unwrap_or_default();
+        let mut current = [b' '; BLOCK];
+        let mut previous = [b' '; BLOCK];
+        for ((current, previous), (at, byte)) in current.iter_mut().zip(&mut previous).zip(rest.iter().enumerate()) {
+            *current = *byte;
+            *previous = before(self.text, self.base + at);
+        }
+        mask(&current, &previous)
+    }
+}
+
+/// A bit for each byte of `current` that is an anchor; `previous` has the byte before each.
+///
+/// Written so that the compiler compares 16 or 32 bytes at a time.
+#[inline]
+fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK]) -> u64 {
+    let mut flags = [0_u8; BLOCK];
+    for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
+        let byte = *byte;
+        let previous = *previous;
+        let colon = (byte == b':') & (previous.wrapping_sub(b'0') >= 10);
+        let comma = (byte == b',') & ((previous == b'"') | (previous == b'\''));
+        let dash = (byte == b'-') & (previous == b'-');
+        let single = (byte == b'=')
+            | (byte == b'@')
+            | (byte == b'%')
+            | (byte == b'\\')
+            | (byte == b'#')
+            | (byte == b'>')
+            | (byte == 0)
+            | (byte == 0x1b)
+            | (byte >= 0xc2);
+        *flag = u8::from(colon | comma | dash | single);
+    }
+    pack(&flags)
+}
+
+/// The lowest bits of 64 bytes as one number.
+#[inline]
+fn pack(flags: &[u8; BLOCK]) -> u64 {
+    let (chunks, _) = flags.as_chunks::<8>();
+    let mut mask = 0;
+    for (index, chunk) in chunks.iter().enumerate() {
+        // The multiplication gathers the lowest bit of each byte in the highest byte.
+        let bits = u64::from_le_bytes(*chunk).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask |= bits << (index * 8);
+    }
+    mask
+}
+
+/// The strings that are rare and tell by themselves: prefixes, scheme words, markers.
+const RARE: [&str; 32] = [
+    "eyJ", "earer ", "EARER ", "asic ", "-u ", "key.", "earer.", "ecret.", "km_", "kmt_", "kma_", "ghp_", "gho_", "ghu_",
+    "ghs_", "ghr_", "github_pat_", "npm_", "AIza", "AKIA", "ASIA", "sk-", "k_live_", "k_test_", "whsec_", "xox", "xapp-",
+    "ek_", "rt_", "hf_", "glpat-", "ya29.",
+];
+
+/// Finds [`RARE`] strings.
+#[derive(Clone, Debug)]
+pub(crate) struct Rare {
+    searcher: Option<Searcher>,
+    patterns: Vec<Vec<u8>>,
+}
+
+impl Rare {
+    /// The table's own, and the user's.
+    pub(crate) fn new() -> Self {
+        let patterns: Vec<Vec<u8>> = RARE.iter().map(|text| text.as_bytes().to_vec()).collect();
+        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&patterns).build();
+        Self { searcher, patterns }
+    }
+
+    /// Where the next one starts, from `from` on.
+    pub(crate) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
+        match &self.searcher {
+            Some(searcher) => searcher.find_in(text, (from..text.len()).into()).map(|found| found.start()),
+            // A platform without vectors.
+            None => self.next_one_by_one(text, from),
+        }
+    }
+
+    fn next_one_by_one(&self, text: &[u8], from: usize) -> Option<usize> {
+        let rest = text.get(from..)?;
+        let places = self.patterns.iter().filter_map(|pattern| memchr::memmem::find(rest, pattern));
+        places.min().map(|at| from + at)
+    }
+}
+
+/// The last three letters that a name can have which means something, as bits.
+#[derive(Clone, Debug)]
+pub(crate) struct Tails {
+    bits: Box<[u64; 512]>,
+}
+
+/// The names of attributes and members that hold another name.
+pub(crate) const PAIR_NAMES: [&str; 8] = ["name", "key", "header", "headername", "field", "param", "parameter", "id"];
+
+impl Tails {
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut tails = Self { bits: Box::new([0; 512]) };
+        for name in names {
+            let mut last = name.iter().rev();
+            let (third, second, first) = (last.next(), last.next(), last.next());
+            let (Some(third), Some(second)) = (third, second) else { continue };
+            match first {
+                Some(first) => tails.set(*first, *second, *third),
+                None => (0..32).for_each(|first| tails.set(first, *second, *third)),
+            }
+        }
+        tails
+    }
+
+    fn set(&mut self, first: u8, second: u8, third: u8) {
+        let (word, bit) = place(first, second, third);
+        if let Some(word) = self.bits.get_mut(word) {
+            *word |= 1 << bit;
+        }
+    }
+
+    /// Whether a name that means something could end before `separator`.
+    #[inline]
+    pub(crate) fn may_end(&self, text: &[u8], separator: usize) -> bool {
+        let mut end = separator;
+        let mut last = before(text, end);
+        if !last.is_ascii_alphabetic() {
+            for _ in 0..24 {
+                if !(is_quote(last) || matches!(last, b' ' | b'\\')) {
+                    break;
+                }
+                end -= 1;
+                last = before(text, end);
+            }
+            if matches!(last, b']' | b'_' | b'-' | b'.') {
+                return true;
+            }
+            if last.is_ascii_digit() {
+                return before(text, end - 1).is_ascii_alphabetic() || matches!(before(text, end - 1), b'_' | b'-' | b'0'..=b'9');
+            }
+            if !last.is_ascii_alphabetic() {
+                return last == b';' && text.get(..end).is_some_and(|text| text.ends_with(b"&quot;") || text.ends_with(b"&apos;"));
+            }
+        }
+        let Some([first, second, third]) = end.checked_sub(3).and_then(|start| text.get(start..end)?.first_chunk().copied())
+        else {
+            return end >= 2;
+        };
+        let (word, bit) = place(first, second, third);
+        // A separator inside of the last three letters is rare: a closer look is cheap.
+        !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() || self.bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
+    }
+}
+
+#[inline]
+const fn place(first: u8, second: u8, third: u8) -> (usize, u32) {
+    let index = ((first & 31) as usize) << 10 | ((second & 31) as usize) << 5 | (third & 31) as usize;
+    (index >> 6, (index & 63) as u32)
+}
+
+/// Whether the escape at `at` can change what a name or separator is.
+pub(crate) fn is_telling_escape(text: &[u8], at: usize) -> bool {
+    let next = byte(text, at + 1);
+    match byte(text, at) {
+        b'%' => match (next, byte(text, at + 2)) {
+            (b'2', b'0' | b'1' | b'8' | b'9' | b'a'..=b'c' | b'A'..=b'C' | b'f' | b'F') | (b'7', b'c' | b'C' | b'e' | b'E') => false,
+            (b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _) => false,
+            (b'u' | b'U', second) => second.is_ascii_hexdigit(),
+            (first, second) => first.is_ascii_hexdigit() && second.is_ascii_hexdigit(),
+        },
+        b'\\' => match next {
+            b'x' => byte(text, at + 2).is_ascii_hexdigit(),
+            b'u' => byte(text, at + 2) == b'0' || byte(text, at + 2) == b'{',
+            b'0'..=b'1' => byte(text, at + 2).is_ascii_digit(),
+            b'e' => byte(text, at + 2) == b'[',
+            _ => false,
+        },
+        b'#' => {
+            matches!(next, b'0'..=b'1') && byte(text, at + 2).is_ascii_digit() && byte(text, at + 3).is_ascii_digit()
+                || before(text, at) == b'&' && (next.is_ascii_digit() || matches!(next, b'x' | b'X'))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_anchor_is_given_once_wherever_it_stands() {
+        let text: Vec<u8> = (0..300).map(|at| if at % 7 == 3 { b'=' } else { b'a' }).collect();
+        for from in 0..200 {
+            let mut anchors = Anchors::new(&text, from);
+            let found: Vec<usize> = std::iter::from_fn(|| anchors.next()).collect();
+            let expected: Vec<usize> = (from..300).filter(|at| at % 7 == 3).collect();
+            assert_eq!(found, expected, "{from}");
+        }
+        let mut anchors = Anchors::new(&text, 0);
+        anchors.skip_to(100);
+        assert_eq!(anchors.next(), Some(101));
+    }
+
+    #[test]
+    fn times_are_no_anchors() {
+        let mut anchors = Anchors::new(b"10:30:45 a:b \",x, --y", 0);
+        let found: Vec<usize> = std::iter::from_fn(|| anchors.next()).collect();
+        assert_eq!(found, [10, 14, 19]);
+    }
+
+    #[test]
+    fn every_prefix_of_the_table_has_a_rare_string() {
+        for rule in crate::table::PREFIXES {
+            assert_eq!(Rare::new().next(rule.prefix.as_bytes(), 0).map(|at| at < 2), Some(true), "{}", rule.prefix);
+        }
+        assert!(Rare::new().searcher.is_some() || cfg!(not(target_arch = "x86_64")));
+    }
+}

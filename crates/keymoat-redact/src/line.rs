@@ -1,0 +1,311 @@
+//! One line, looked at closely: every anchor in it, in every level of encoding.
+
+mod bare;
+mod end;
+mod header;
+mod pair;
+mod pem;
+mod userinfo;
+mod value;
+
+use std::ops::Range;
+
+use crate::anchor::{Anchors, is_telling_escape};
+use crate::carry::Carry;
+use crate::known::Known;
+use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
+use crate::names::{Name, byte};
+use crate::rules::Rules;
+use crate::shape::is_masked;
+use crate::view::{LEVELS, View};
+
+/// Memory that is used again from line to line.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    clean: View,
+    decoded: [View; LEVELS],
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// The line at one level of encoding.
+#[derive(Clone, Copy)]
+struct Layer<'a> {
+    text: &'a [u8],
+    view: Option<&'a View>,
+}
+
+impl Layer<'_> {
+    fn raw(&self, part: Range<usize>) -> Range<usize> {
+        self.view.map_or_else(|| part.clone(), |view| view.raw(part.clone()))
+    }
+
+    fn level(&self, part: Range<usize>) -> u8 {
+        self.view.map_or(0, |view| view.level(part))
+    }
+
+    fn at(&self, raw: usize) -> usize {
+        self.view.map_or(raw, |view| view.at(raw))
+    }
+}
+
+/// What is known of a value before it is read.
+#[derive(Clone, Debug)]
+struct Site {
+    kind: Kind,
+    carrier: Carrier,
+    confidence: Confidence,
+    /// The name, in the line's own bytes.
+    name: Option<Range<usize>>,
+    depth: u8,
+}
+
+/// A line under the lens.
+pub(crate) struct LineScan<'a> {
+    rules: &'a Rules,
+    known: Option<&'a Known>,
+    layers: [Layer<'a>; LEVELS + 1],
+    /// Whether more of the line follows than can be seen.
+    truncated: bool,
+    findings: Vec<Finding>,
+    /// What goes on in the next line.
+    carry: Carry,
+    /// Where, in the layer that is looked at, things end that need not be looked at again.
+    header_until: usize,
+    colons_until: usize,
+    jwt_until: usize,
+    no_pem_end: bool,
+}
+
+impl<'a> LineScan<'a> {
+    /// Finds everything in `line`, and gives what goes on in the next one.
+    ///
+    /// The line comes without its line feed. `carry` is what the last one left.
+    pub(crate) fn run(rules: &'a Rules, known: Option<&'a Known>, scratch: &'a mut Scratch, line: &'a [u8], truncated: bool, carry: Carry) -> Carry {
+        let Scratch { clean, decoded, findings } = scratch;
+        findings.clear();
+        #[cfg(test)]
+        assert!(rules.fault.is_none_or(|fault| memchr::memmem::find(line, fault).is_none()), "a fault on purpose");
+        let unusual = line.iter().any(|byte| matches!(byte, 0 | 0x1b | b'\\' | b'#') || *byte >= 0xc2);
+        let base = if unusual && clean.clean(line) {
+            Layer { text: &clean.text, view: Some(&*clean) }
+        } else {
+            Layer { text: line, view: None }
+        };
+        let mut layers = [base; LEVELS + 1];
+        let mut count = 1;
+        let mut below = base;
+        for view in decoded {
+            let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text).any(|at| known.is_some() || is_telling_escape(below.text, at))
+                || memchr::memmem::find(below.text, b"\\/").is_some()
+                || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
+            if !telling || !view.decode(below.text, below.view) {
+                break;
+            }
+            below = Layer { text: &view.text, view: Some(&*view) };
+            if let Some(layer) = layers.get_mut(count) {
+                *layer = below;
+            }
+            count += 1;
+        }
+        let mut scan = Self {
+            rules,
+            known,
+            layers,
+            truncated,
+            findings: std::mem::take(findings),
+            carry: Carry::None,
+            header_until: 0,
+            colons_until: 0,
+            jwt_until: 0,
+            no_pem_end: false,
+        };
+        let from = scan.go_on(carry);
+        for level in 0..count {
+            scan.look_through(level, if level == 0 { from } else { 0 });
+        }
+        scan.known(count);
+        scan.rules_of_users(line);
+        let carry = scan.carry;
+        *findings = scan.findings;
+        settle(findings);
+        carry
+    }
+
+    fn text(&self, level: usize) -> &'a [u8] {
+        self.layers.get(level).map_or(&[], |layer| layer.text)
+    }
+
+    fn look_through(&mut self, level: usize, from: usize) {
+        (self.header_until, self.colons_until, self.jwt_until, self.no_pem_end) = (0, 0, 0, false);
+        let text = self.text(level);
+        let mut anchors = Anchors::new(text, from);
+        let mut anchor = anchors.next();
+        let mut rare = self.rules.rare.next(text, from);
+        loop {
+            let (at, resume) = match (anchor, rare) {
+                (None, None) => break,
+                (Some(at), rare) if rare.is_none_or(|rare| at < rare) => (at, self.at_anchor(level, at)),
+                (_, Some(at)) => (at, self.at_rare(level, at)),
+                (Some(at), None) => (at, self.at_anchor(level, at)),
+            };
+            let resume = resume.max(at + 1);
+            if anchor.is_some_and(|anchor| anchor < resume) {
+                anchors.skip_to(resume);
+                anchor = anchors.next();
+            }
+            if rare.is_some_and(|rare| rare < resume) {
+                rare = self.rules.rare.next(text, resume);
+            }
+        }
+    }
+
+    /// Looks at one anchor. Gives where to go on.
+    fn at_anchor(&mut self, level: usize, at: usize) -> usize {
+        match byte(self.text(level), at) {
+            b'=' | b':' | b',' => self.at_separator(level, at),
+            b'>' => self.at_tag(level, at),
+            b'-' => self.at_dashes(level, at),
+            b'@' => self.at_sign(level, at),
+            _ => at + 1,
+        }
+    }
+
+    /// A name before a separator.
+    fn at_separator(&mut self, level: usize, at: usize) -> usize {
+        let text = self.text(level);
+        if byte(text, at) == b':' && at < self.colons_until || !self.rules.tails.may_end(text, at) {
+            return at + 1;
+        }
+        let Some(mut name) = Name::before(text, at) else { return at + 1 };
+        let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
+        let Some((value_level, value_at)) = self.level_of_value(level, at, &name) else { return at + 1 };
+        let resume = self.value_of(value_level, value_at, level, &name, meaning);
+        if value_level == level { resume } else { at + 1 }
+    }
+
+    /// A name may be encoded more often than its separator, whose level says how the value ends. `None` if a lower
+    /// level has seen all of it.
+    fn level_of_value(&self, level: usize, at: usize, name: &Name) -> Option<(usize, usize)> {
+        let layer = self.layers.get(level)?;
+        let separator = usize::from(layer.level(at..at + 1));
+        let all = usize::from(layer.level(name.outer_start..at + 1));
+        if all < level {
+            return None;
+        }
+        if separator == level {
+            return Some((level, at));
+        }
+        let raw = layer.raw(at..at + 1).start;
+        Some((separator, self.layers.get(separator)?.at(raw)))
+    }
+
+    fn site(&self, level: usize, name: &Name, kind: Kind, carrier: Carrier) -> Site {
+        let name = self.layers.get(level).map(|layer| layer.raw(name.start..name.end));
+        Site { kind, carrier, confidence: Confidence::Named, name, depth: u8::try_from(level).unwrap_or(u8::MAX) }
+    }
+
+    /// Takes down a finding, unless it is a mark already.
+    fn report(&mut self, level: usize, part: Range<usize>, site: &Site, end: End) {
+        self.report_checked(level, part, site, end, Checksum::None);
+    }
+
+    fn report_checked(&mut self, level: usize, part: Range<usize>, site: &Site, end: End, checksum: Checksum) {
+        let Some(layer) = self.layers.get(level) else { return };
+        let value = layer.text.get(part.clone()).unwrap_or_default();
+        if value.is_empty() || is_masked(value) || self.rules.is_allowed(value) {
+            return;
+        }
+        self.findings.push(Finding {
+            span: layer.raw(part),
+            kind: site.kind,
+            name: site.name.clone(),
+            carrier: site.carrier,
+            confidence: if checksum == Checksum::Holds { Confidence::Proven } else { site.confidence },
+            checksum,
+            depth: site.depth,
+            unquoted_member: false,
+            end,
+        });
+    }
+
+    /// The registered secrets, in every form.
+    fn known(&mut self, count: usize) {
+        let Some(known) = self.known else { return };
+        for layer in self.layers.get(..count).unwrap_or_default() {
+            known.find(layer.text, |found| {
+                self.findings.push(Finding {
+                    span: layer.raw(found),
+                    kind: Kind::Known,
+                    name: None,
+                    carrier: Carrier::Known,
+                    confidence: Confidence::Proven,
+                    checksum: Checksum::None,
+                    depth: 0,
+                    unquoted_member: false,
+                    end: End::Delimiter,
+                });
+            });
+        }
+    }
+
+    fn rules_of_users(&mut self, line: &[u8]) {
+        let rules = self.rules;
+        rules.find_users(line, |span, index| {
+            let value = line.get(span.clone()).unwrap_or_default();
+            if span.is_empty() || is_masked(value) {
+                return;
+            }
+            self.findings.push(Finding {
+                span,
+                kind: Kind::User(index),
+                name: None,
+                carrier: Carrier::Rule,
+                confidence: Confidence::Named,
+                checksum: Checksum::None,
+                depth: 0,
+                unquoted_member: false,
+                end: End::Delimiter,
+            });
+        });
+    }
+}
+
+/// Where the value that goes on at `from` ends, if it does in `text`.
+pub(crate) fn value_end(text: &[u8], from: usize, ends: End) -> Option<usize> {
+    match ends {
+        End::Line => None,
+        End::Quote(quote, backslashes) => {
+            let (end, closed) = end::closing(text, from, quote, usize::from(backslashes));
+            closed.then_some(end)
+        }
+        End::Delimiter => {
+            let rest = text.get(from..)?;
+            let is_end = |byte: &u8| matches!(byte, 0..=b' ' | b'"' | b'\'' | b'&' | b';' | b'<' | b'>' | b')' | b']' | b',');
+            rest.iter().position(is_end).map(|at| from + at)
+        }
+    }
+}
+
+/// Puts findings in order and makes one of those that overlap: the one that starts first, and of these the longest, says
+/// what it is.
+fn settle(findings: &mut Vec<Finding>) {
+    if findings.len() < 2 {
+        return;
+    }
+    findings.sort_by(|a, b| a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end)));
+    findings.dedup_by(|later, earlier| {
+        if later.span.start >= earlier.span.end {
+            return false;
+        }
+        if later.span.end > earlier.span.end {
+            earlier.span.end = later.span.end;
+            earlier.end = later.end;
+        }
+        if later.span == earlier.span && later.checksum != Checksum::None {
+            earlier.checksum = later.checksum;
+        }
+        earlier.confidence = earlier.confidence.max(later.confidence);
+        earlier.unquoted_member |= later.unquoted_member;
+        true
+    });
+}

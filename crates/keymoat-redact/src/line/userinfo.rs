@@ -1,0 +1,115 @@
+//! The user and password in front of a host.
+
+use super::{LineScan, Site};
+use crate::finding::{Carrier, Confidence, End, Kind};
+use crate::names::{before, byte};
+use crate::shape;
+use crate::suspect::ends_authority;
+
+/// Schemes that may have lost their slashes.
+const SCHEMES: [&str; 20] = [
+    "http", "https", "ws", "wss", "ftp", "ftps", "sftp", "ssh", "git", "postgres", "postgresql", "mysql", "mongodb",
+    "redis", "rediss", "amqp", "amqps", "ldap", "smtp", "mqtt",
+];
+
+impl LineScan<'_> {
+    /// An `@`. Goes on behind the last one of the authority.
+    pub(super) fn at_sign(&mut self, level: usize, at: usize) -> usize {
+        let text = self.text(level);
+        let mut start = at;
+        while start > 0 && !ends_authority(before(text, start)) {
+            start -= 1;
+        }
+        let mut last = at;
+        let mut end = at + 1;
+        while let Some(&byte) = text.get(end) {
+            if ends_authority(byte) || matches!(byte, b'?' | b'#' | b',' | b')' | b';') {
+                break;
+            }
+            if byte == b'@' {
+                last = end;
+            }
+            end += 1;
+        }
+        let resume = last + 1;
+        let mut start = start;
+        let authority = Authority::of(text, &mut start);
+        let user_end = text.get(start..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| start + colon);
+        let site = Site {
+            kind: Kind::Password,
+            carrier: Carrier::Userinfo,
+            confidence: Confidence::Named,
+            name: None,
+            depth: u8::try_from(level).unwrap_or(u8::MAX),
+        };
+        let Some(colon) = user_end else {
+            if authority == Authority::Sure {
+                self.token_as_user(level, start, last, &site);
+            }
+            return resume;
+        };
+        let password = text.get(colon + 1..last).unwrap_or_default();
+        let to_driver = text.get(last + 1..).is_some_and(|rest| rest.starts_with(b"tcp(") || rest.starts_with(b"unix("));
+        let likely = match authority {
+            Authority::Sure => !is_port_and_query(password),
+            Authority::Unsure => to_driver || shape::is_secret(password) && !text.get(start..colon).unwrap_or_default().contains(&b'='),
+        };
+        if !likely {
+            return resume;
+        }
+        if authority == Authority::Sure {
+            self.token_as_user(level, start, colon, &site);
+        }
+        if !shape::is_placeholder(password) {
+            self.report(level, colon + 1..last, &site, End::Delimiter);
+        }
+        resume
+    }
+
+    fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {
+        let user = self.text(level).get(start..end).unwrap_or_default();
+        if shape::is_secret(user) && user.len() >= 20 {
+            self.report(level, start..end, &Site { kind: Kind::Token, ..site.clone() }, End::Delimiter);
+        }
+    }
+}
+
+/// How sure it is that an authority starts here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Authority {
+    Sure,
+    Unsure,
+}
+
+impl Authority {
+    /// Looks at what stands before `start`; moves it behind a scheme without slashes.
+    fn of(text: &[u8], start: &mut usize) -> Self {
+        let is_slash = |byte: u8| matches!(byte, b'/' | b'\\');
+        let (one, two) = (before(text, *start), before(text, start.saturating_sub(1)));
+        if is_slash(one) && (is_slash(two) || two == b':') {
+            return Self::Sure;
+        }
+        let rest = text.get(*start..).unwrap_or_default();
+        if let Some(colon) = memchr::memchr(b':', rest.get(..rest.len().min(16)).unwrap_or_default()) {
+            let scheme = rest.get(..colon).unwrap_or_default();
+            let scheme = scheme.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+            if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
+                *start += colon + 1;
+                return Self::Sure;
+            }
+        }
+        let mut head = text.get(..*start).unwrap_or_default();
+        while let [rest @ .., b' ' | b'"' | b'\'' | b'\\' | b','] = head {
+            head = rest;
+        }
+        let label = head.strip_suffix(b":").or_else(|| head.strip_suffix(b"=")).unwrap_or(head);
+        let label = label.get(label.len().saturating_sub(10)..).unwrap_or_default().to_ascii_lowercase();
+        if label.ends_with(b"authority") || label.ends_with(b"host") { Self::Sure } else { Self::Unsure }
+    }
+}
+
+/// `host:80?mail=a@b` is a port, and a query behind it.
+fn is_port_and_query(password: &[u8]) -> bool {
+    let digits = password.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && matches!(byte(password, digits), b'?' | b'#')
+}

@@ -1,0 +1,356 @@
+//! Names: reading one backwards from a separator, normalising it, and looking it up.
+
+use crate::finding::Kind;
+use crate::table::{HEADERS, HeaderRule, NAMES, Scope};
+
+/// How many normalised letters of a name are looked at, from its end.
+const LETTERS: usize = 40;
+/// How many bytes a name may have.
+const BYTES: usize = 128;
+
+/// What a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    pub(crate) scope: Scope,
+    pub(crate) kind: Kind,
+    pub(crate) header: Option<HeaderRule>,
+}
+
+/// The names, by their last letter.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    by_last: Vec<Vec<Entry>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: Box<[u8]>,
+    suffix: bool,
+    meaning: Meaning,
+}
+
+impl Names {
+    /// The table's own.
+    pub(crate) fn of_table() -> Self {
+        let mut names = Self { by_last: vec![Vec::new(); 256] };
+        for (name, rule) in HEADERS {
+            let kind = match rule {
+                HeaderRule::Authorization => Kind::Authorization,
+                HeaderRule::Cookie | HeaderRule::SetCookie => Kind::Cookie,
+                HeaderRule::Subprotocol => Kind::Subprotocol,
+            };
+            names.add(name, true, Meaning { scope: Scope::Anywhere, kind, header: Some(rule) });
+        }
+        for rule in NAMES {
+            names.add(rule.name, rule.suffix, Meaning { scope: rule.scope, kind: rule.kind, header: None });
+        }
+        names
+    }
+
+    /// Adds a normalised name. Longer ones are looked at first.
+    pub(crate) fn add(&mut self, name: &str, suffix: bool, meaning: Meaning) {
+        let Some(last) = name.bytes().last() else { return };
+        if let Some(bucket) = self.by_last.get_mut(usize::from(last)) {
+            bucket.push(Entry { name: name.as_bytes().into(), suffix, meaning });
+            bucket.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
+        }
+    }
+
+    /// What a normalised name means.
+    pub(crate) fn look_up(&self, letters: &Letters) -> Option<Meaning> {
+        let name = letters.as_bytes();
+        let bucket = self.by_last.get(usize::from(*name.last()?))?;
+        let fits = |entry: &&Entry| {
+            if entry.suffix { name.ends_with(&entry.name) } else { *name == *entry.name && !letters.cut }
+        };
+        bucket.iter().find(fits).map(|entry| entry.meaning)
+    }
+}
+
+/// A normalised name, or its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Letters {
+    /// Filled from the end.
+    buffer: [u8; LETTERS],
+    start: usize,
+    cut: bool,
+}
+
+impl Letters {
+    pub(crate) const fn new() -> Self {
+        Self { buffer: [0; LETTERS], start: LETTERS, cut: false }
+    }
+
+    /// Of a whole name.
+    pub(crate) fn of(name: &[u8]) -> Self {
+        let mut letters = Self::new();
+        for byte in name.iter().rev() {
+            letters.put_before(*byte);
+        }
+        letters
+    }
+
+    /// Puts one byte of the name in front, unless it is one that does not count.
+    #[inline]
+    pub(crate) fn put_before(&mut self, byte: u8) {
+        if !byte.is_ascii_alphanumeric() {
+            return;
+        }
+        if self.start == 0 {
+            self.cut = true;
+            return;
+        }
+        self.start -= 1;
+        if let Some(place) = self.buffer.get_mut(self.start) {
+            *place = byte.to_ascii_lowercase();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// The same without digits at the end: `API_KEY_2` is another `API_KEY`.
+    pub(crate) fn without_number(&self) -> Option<Self> {
+        let name = self.as_bytes();
+        let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        (1..=2).contains(&digits).then(|| Self::of(name.get(..name.len() - digits).unwrap_or_default()))
+    }
+
+    /// Whether one of `words` is in it.
+    pub(crate) fn contains_any(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| memchr::memmem::find(self.as_bytes(), word.as_bytes()).is_some())
+    }
+}
+
+/// A name in front of a separator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    /// Where it stands, without quotes.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) letters: Letters,
+    /// The quote around it and the number of backslashes before that.
+    pub(crate) quote: Option<(u8, usize)>,
+    /// The byte before it and its quote; 0 at the start of the text.
+    pub(crate) before: u8,
+    /// Where it starts with its quote.
+    pub(crate) outer_start: usize,
+    /// Whether white space stands between it and the separator.
+    pub(crate) spaced: bool,
+    /// Whether it has a hyphen, as names of headers have.
+    pub(crate) hyphen: bool,
+    /// Whether it is two words.
+    pub(crate) two_words: bool,
+}
+
+/// The byte at `at`, or 0 behind the end.
+#[inline]
+pub(crate) fn byte(text: &[u8], at: usize) -> u8 {
+    text.get(at).copied().unwrap_or(0)
+}
+
+/// The byte before `at`, or 0 at the start.
+#[inline]
+pub(crate) fn before(text: &[u8], at: usize) -> u8 {
+    at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(0)
+}
+
+#[inline]
+pub(crate) const fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+#[inline]
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+impl Name {
+    /// The name that ends before the separator at `separator`.
+    pub(crate) fn before(text: &[u8], separator: usize) -> Option<Self> {
+        let mut end = separator;
+        while before(text, end) == b' ' && separator - end < 8 {
+            end -= 1;
+        }
+        let spaced = end < separator;
+        let last = before(text, end);
+        let mut name = if is_quote(last) {
+            Self::quoted(text, end - 1)?
+        } else if last == b']' {
+            Self::bracketed(text, end - 1)?
+        } else {
+            Self::plain(text, end)?
+        };
+        name.spaced = spaced;
+        Some(name)
+    }
+
+    /// The name in quotes whose closing one is at `close`.
+    fn quoted(text: &[u8], close: usize) -> Option<Self> {
+        let quote = byte(text, close);
+        let mut end = close;
+        while before(text, end) == b'\\' && close - end < 16 {
+            end -= 1;
+        }
+        let backslashes = close - end;
+        let lowest = end.saturating_sub(BYTES);
+        let mut start = end;
+        let mut letters = Letters::new();
+        let mut hyphen = false;
+        while start > lowest {
+            let byte = before(text, start);
+            if byte == quote {
+                break;
+            }
+            let fits = is_name_byte(byte) || matches!(byte, b' ' | b'[' | b']' | b':' | b'/' | b'$' | b'@');
+            if !fits && !(byte == b'\\' && backslashes > 0) {
+                return None;
+            }
+            hyphen |= byte == b'-';
+            letters.put_before(byte);
+            start -= 1;
+        }
+        if before(text, start) != quote || start == end {
+            return None;
+        }
+        let mut outer = start - 1;
+        while before(text, outer) == b'\\' && start - outer <= 16 {
+            outer -= 1;
+        }
+        if matches!(before(text, outer), b'b' | b'u' | b'r') && !is_name_byte(before(text, outer - 1)) {
+            outer -= 1;
+        }
+        Some(Self {
+            start,
+            end,
+            letters,
+            quote: Some((quote, backslashes)),
+            before: before(text, outer),
+            outer_start: outer,
+            spaced: false,
+            hyphen,
+            two_words: false,
+        })
+    }
+
+    /// `auth[api_key]` is its inner name; `api_key[]` and `api_key[0]` are the outer one.
+    fn bracketed(text: &[u8], close: usize) -> Option<Self> {
+        let lowest = close.saturating_sub(BYTES);
+        let mut open = close;
+        while open > lowest && before(text, open) != b'[' {
+            if matches!(before(text, open), b']' | b'&' | b'?') {
+                return None;
+            }
+            open -= 1;
+        }
+        if before(text, open) != b'[' {
+            return None;
+        }
+        let inner = text.get(open..close)?;
+        if inner.iter().all(u8::is_ascii_digit) {
+            return match before(text, open - 1) {
+                b']' => Self::bracketed(text, open - 2),
+                _ => Self::plain(text, open - 1),
+            };
+        }
+        if is_quote(before(text, close)) {
+            return Self::quoted(text, close - 1);
+        }
+        let name = Self::plain(text, close)?;
+        (name.start == open).then_some(name)
+    }
+
+    fn plain(text: &[u8], end: usize) -> Option<Self> {
+        let lowest = end.saturating_sub(BYTES);
+        let mut start = end;
+        let mut letters = Letters::new();
+        let mut hyphen = false;
+        while start > lowest {
+            let byte = before(text, start);
+            if !is_name_byte(byte) {
+                break;
+            }
+            hyphen |= byte == b'-';
+            letters.put_before(byte);
+            start -= 1;
+        }
+        if start == end || start > 0 && start == lowest {
+            letters.cut = true;
+        }
+        (start < end).then(|| Self {
+            start,
+            end,
+            letters,
+            quote: None,
+            before: before(text, start),
+            outer_start: start,
+            spaced: false,
+            hyphen,
+            two_words: false,
+        })
+    }
+
+    /// The same with the word before it, for names of two words in prose.
+    pub(crate) fn with_word_before(&self, text: &[u8]) -> Option<Self> {
+        if self.before != b' ' || self.quote.is_some() {
+            return None;
+        }
+        let word = Self::plain(text, self.start - 1)?;
+        let mut letters = Letters::new();
+        for byte in text.get(word.start..self.end)?.iter().rev() {
+            letters.put_before(*byte);
+        }
+        Some(Self { start: word.start, outer_start: word.start, before: word.before, letters, two_words: true, ..*self })
+    }
+
+    /// What it means, alone or with the word before it; the name is widened in the second case.
+    pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
+        if self.before == b':' && text.get(..self.start).is_some_and(|text| text.ends_with(b"REDACTED:")) {
+            return None;
+        }
+        if let Some(meaning) = names.look_up(&self.letters) {
+            if meaning.scope == Scope::Anywhere {
+                return Some(meaning);
+            }
+            // `access token: …` is more than `token`.
+            if let Some(wider) = self.with_word_before(text)
+                && let Some(wider_meaning) = names.look_up(&wider.letters)
+                && wider_meaning.scope == Scope::Anywhere
+                && wider_meaning.kind != Kind::Token
+            {
+                *self = wider;
+                return Some(wider_meaning);
+            }
+            return Some(meaning);
+        }
+        if let Some(shorter) = self.letters.without_number() {
+            return names.look_up(&shorter).filter(|meaning| meaning.scope == Scope::Anywhere && meaning.header.is_none());
+        }
+        let wider = self.with_word_before(text)?;
+        let meaning = names.look_up(&wider.letters).filter(|meaning| meaning.scope == Scope::Anywhere)?;
+        *self = wider;
+        Some(meaning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Option<Kind> {
+        let mut name = Name::before(text.as_bytes(), text.len())?;
+        name.meaning(&Names::of_table(), text.as_bytes()).map(|meaning| meaning.kind)
+    }
+
+    #[test]
+    fn names_are_read_from_their_end() {
+        for text in ["api_key", "exaApiKey", "API-KEY", "x.api.key", "auth[api_key]", "api_key[]", "h[\"x-api-key\"]", "\"apiKey\"", "\\\"api_key\\\"", "b'x-api-key'", "api_key ", "the api key", "OPENAI_API_KEY_2", "map[X-Api-Key"] {
+            assert_eq!(kind(text), Some(Kind::ApiKey), "{text}");
+        }
+        for text in ["monkey", "sort_key", "tokens", "token_type", "\"a\" + \"x", "primary keys", "", "[REDACTED:api_key"] {
+            assert_eq!(kind(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The redactor as its users call it.
+
+mod vectors;
