@@ -35,6 +35,7 @@ mod names;
 pub mod page;
 mod redactor;
 mod rules;
+#[cfg(feature = "scan")]
 pub mod scan;
 mod shape;
 mod stats;
