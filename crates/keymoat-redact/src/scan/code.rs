@@ -48,6 +48,12 @@ impl Language {
             _ => return None,
         })
     }
+
+    /// Whether files that end in this are written in a programming language.
+    #[must_use]
+    pub fn is_code(extension: &str) -> bool {
+        Self::of(&Path::new("x").with_extension(extension)) == Some(Self::Code)
+    }
 }
 
 /// A place where code puts a credential into a URL.

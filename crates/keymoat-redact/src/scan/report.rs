@@ -86,6 +86,33 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// How it is made worthless.
+    #[must_use]
+    pub const fn rotation(&self) -> &'static str {
+        match (self.vendor, self.kind) {
+            (Some(vendor), _) => vendor.rotation(),
+            (None, Kind::Password) => "change it",
+            (None, Kind::Cookie) => "end the session",
+            (None, Kind::Jwt | Kind::Signature) => "let it expire, or replace the key that signed it",
+            (None, Kind::PrivateKey) => "replace the key pair, and what was certified for it",
+            (None, _) => "rotate it with whoever issued it",
+        }
+    }
+
+    /// What to do about the place, so that it is not found again.
+    #[must_use]
+    pub fn cleaning(&self) -> &'static str {
+        match self.places.first().map(|place| (&place.at, place.file.rsplit('.').next())) {
+            Some((At::FileName, _)) => "rename or delete the file",
+            Some((At::Cell { table, .. }, _)) if is_history(table) => "delete the entry from the browser's history",
+            Some((At::Cell { .. }, _)) => "delete or overwrite the row",
+            Some((At::Binary { .. }, _)) => "delete the file, if it is a cache",
+            Some((_, Some("har" | "HAR"))) => "do not pass the file on; `keymoat redact` masks it",
+            Some((_, Some(extension))) if code::Language::is_code(extension) => "take it out of the code, and out of its history",
+            _ => "mask the file with `keymoat redact`, and send the credential in a header from now on",
+        }
+    }
+
     /// Adds what was found of the same credential elsewhere.
     pub(super) fn merge(&mut self, other: Self) {
         self.count += other.count;
@@ -101,6 +128,13 @@ impl Credential {
         self.places.sort();
         self.places.truncate(PLACES_MAX);
     }
+}
+
+/// Whether a table is one of a browser's history.
+fn is_history(table: &str) -> bool {
+    const TABLES: [&str; 7] =
+        ["urls", "downloads", "downloads_url_chains", "keyword_search_terms", "moz_places", "moz_annos", "visits"];
+    TABLES.contains(&table)
 }
 
 /// Where something was found.

@@ -6,6 +6,7 @@ mod config;
 mod emulate;
 mod key;
 mod ready;
+mod scan;
 mod serve;
 mod store;
 mod store_choice;
@@ -47,6 +48,7 @@ enum Command {
     Upstream(upstream::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
+    Scan(scan::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {
