@@ -341,10 +341,20 @@ impl Subject {
     }
 }
 
-/// Whether a finding holds where names are followed by all kinds of things: the value itself looks like a secret.
+/// Whether a finding holds where names are followed by all kinds of things: the value itself looks like a secret, and
+/// like a literal and not like an expression.
 fn is_certain(text: &[u8], finding: &Finding) -> bool {
-    matches!(finding.carrier, Carrier::Bare | Carrier::Pem | Carrier::Known | Carrier::Rule)
-        || text.get(finding.span.clone()).is_some_and(is_secret)
+    match finding.carrier {
+        Carrier::Bare | Carrier::Pem | Carrier::Known | Carrier::Rule => return true,
+        _ => {}
+    }
+    let value = text.get(finding.span.clone()).unwrap_or_default();
+    let before = finding.span.start.checked_sub(1).and_then(|at| text.get(at));
+    let is_part_of_url = matches!(finding.carrier, Carrier::Query | Carrier::Userinfo | Carrier::Header);
+    let is_literal = matches!(before, Some(b'"' | b'\'' | b'`')) || is_part_of_url;
+    let is_plain = value.iter().filter(|byte| byte.is_ascii_digit()).count() >= 3
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-+/=".contains(byte));
+    is_secret(value) && (is_literal || is_plain)
 }
 
 /// The lines of a window, read forward.

@@ -72,3 +72,41 @@ impl<R: Read> Read for Counted<R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("written");
+        file.rewind().expect("a file");
+        file
+    }
+
+    #[test]
+    fn members_and_frames_follow_each_other() {
+        let gzip = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).expect("memory");
+            encoder.finish().expect("memory")
+        };
+        let zstd = |text: &[u8]| zstd::encode_all(text, 1).expect("memory");
+        for (coding, parts) in [(Coding::Gzip, [gzip(b"one "), gzip(b"two")]), (Coding::Zstd, [zstd(b"one "), zstd(b"two")])] {
+            let mut text = String::new();
+            Inflated::new(file(&parts.concat()), coding, 250).expect("memory").read_to_string(&mut text).expect("good");
+            assert_eq!(text, "one two");
+        }
+    }
+
+    #[test]
+    fn what_inflates_beyond_measure_is_refused_with_what_to_do() {
+        let bomb = zstd::encode_all(io::repeat(b'a').take(UNSUSPICIOUS + (1 << 20)), 1).expect("memory");
+        let read = |ratio_max| io::copy(&mut Inflated::new(file(&bomb), Coding::Zstd, ratio_max).expect("memory"), &mut io::sink());
+        let refused = read(250).expect_err("it is a bomb");
+        assert!(refused.to_string().contains("--inflate-ratio-max"), "{refused}");
+        assert!(read(1_000_000).is_ok());
+    }
+}

@@ -11,6 +11,7 @@ mod help;
 mod json_schema;
 mod keys;
 mod reload;
+mod scan;
 mod schema;
 mod serve;
 mod settings_page;
