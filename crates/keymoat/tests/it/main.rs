@@ -13,6 +13,7 @@ mod keys;
 mod minting;
 mod openai;
 mod reload;
+mod scan;
 mod schema;
 mod serve;
 mod settings_page;
