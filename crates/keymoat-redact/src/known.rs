@@ -96,9 +96,7 @@ impl Known {
                     let rest = self.secrets.get(*index).and_then(|secret| secret.get(one.len()..)).unwrap_or_default();
                     behind.iter().zip(rest).take_while(|(byte, expected)| byte == expected).count()
                 }
-                Some(Form::List) => {
-                    run(behind, |byte| byte.is_ascii_digit() || matches!(byte, b',' | b' '))
-                }
+                Some(Form::List) => run(behind, |byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ')),
                 Some(Form::HexList) => {
                     run(behind, |byte| byte.is_ascii_hexdigit() || matches!(byte, b',' | b' ' | b'x' | b':'))
                 }

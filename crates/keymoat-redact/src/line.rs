@@ -10,16 +10,16 @@ mod value;
 
 use std::ops::Range;
 
+use self::value::is_query;
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::carry::Carry;
 use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
 use crate::known::Known;
 use crate::names::{Name, byte};
 use crate::rules::Rules;
+use crate::shape::is_masked;
 use crate::suspect::is_pair_name;
 use crate::table::Scope;
-use self::value::is_query;
-use crate::shape::is_masked;
 use crate::view::{LEVELS, View};
 
 /// Memory that is used again from line to line.

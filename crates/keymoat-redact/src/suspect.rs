@@ -64,8 +64,12 @@ impl<'a> Suspects<'a> {
         let text = self.text;
         let rest = text.get(from..)?;
         match stream {
-            ESCAPES => memchr::memchr3_iter(b'%', b'\\', b'@', rest).map(|at| from + at).find(|at| self.is_suspicious(*at)),
-            CONTROLS => memchr::memchr3_iter(0, 0x1b, b'#', rest).map(|at| from + at).find(|at| self.is_suspicious(*at)),
+            ESCAPES => {
+                memchr::memchr3_iter(b'%', b'\\', b'@', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
+            }
+            CONTROLS => {
+                memchr::memchr3_iter(0, 0x1b, b'#', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
+            }
             LETTERS => self.next_letter(from),
             NAMES => {
                 let mut anchors = self.anchors.take()?;
@@ -98,7 +102,8 @@ impl<'a> Suspects<'a> {
         while at < text.len() {
             let step = text.get(at..text.len().min(at + STEP)).unwrap_or_default();
             if !step.is_ascii() {
-                let place = (at..at + step.len()).find(|at| byte(text, *at) >= 0xc2 && text.get(*at..).and_then(folded).is_some());
+                let place = (at..at + step.len())
+                    .find(|at| byte(text, *at) >= 0xc2 && text.get(*at..).and_then(folded).is_some());
                 if place.is_some() {
                     return place;
                 }
@@ -120,12 +125,14 @@ impl<'a> Suspects<'a> {
             let is_in_words = rest.starts_with(b"rt_") || rest.starts_with(b"ek_") || rest.starts_with(b"sk-");
             return !is_in_words || !before(text, at).is_ascii_alphanumeric() || is_behind_escape(text, at);
         }
-        let word = rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
+        let word =
+            rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
         if word == 64 || byte(rest, word) == b'.' {
             return true;
         }
         let end = at + word;
-        Name::before(text, end).is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || is_pair_name(&name.letters))
+        Name::before(text, end)
+            .is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || is_pair_name(&name.letters))
     }
 
     #[inline]

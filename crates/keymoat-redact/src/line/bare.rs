@@ -134,7 +134,8 @@ impl LineScan<'_> {
     pub(super) fn at_dashes(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
         let start = at - 1;
-        let dashes = text.get(..at + 1).unwrap_or_default().iter().rev().take(5).take_while(|byte| **byte == b'-').count();
+        let dashes =
+            text.get(..at + 1).unwrap_or_default().iter().rev().take(5).take_while(|byte| **byte == b'-').count();
         if let Some(resume) = (dashes == 5).then(|| self.at_pem(level, at - 4)).flatten() {
             return resume;
         }
@@ -144,7 +145,11 @@ impl LineScan<'_> {
         let rest = text.get(at + 1..).unwrap_or_default();
         let name = option_name(rest);
         let behind = at + 1 + name.len();
-        if name.is_empty() || name.starts_with(b"-") || byte(text, behind) != b' ' || before(text, start).is_ascii_alphanumeric() {
+        if name.is_empty()
+            || name.starts_with(b"-")
+            || byte(text, behind) != b' '
+            || before(text, start).is_ascii_alphanumeric()
+        {
             return at + 1;
         }
         if matches!(name, b"user" | b"proxy-user") {

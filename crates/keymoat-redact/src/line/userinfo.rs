@@ -98,8 +98,17 @@ impl LineScan<'_> {
         if run < OPEN || before(text, start) != b'/' {
             return;
         }
-        let Some(colon) = text.get(start..).and_then(|run| memchr::memchr(b':', run)).filter(|colon| *colon < 256) else { return };
-        let site = Site { kind: Kind::Password, carrier: Carrier::Userinfo, confidence: Confidence::Shape, name: None, depth: 0 };
+        let Some(colon) = text.get(start..).and_then(|run| memchr::memchr(b':', run)).filter(|colon| *colon < 256)
+        else {
+            return;
+        };
+        let site = Site {
+            kind: Kind::Password,
+            carrier: Carrier::Userinfo,
+            confidence: Confidence::Shape,
+            name: None,
+            depth: 0,
+        };
         self.report(0, start + colon + 1..text.len(), &site, End::Delimiter);
     }
 

@@ -7,11 +7,70 @@ use proptest::prelude::*;
 
 /// Pieces of which texts are made that the engine has most to do with.
 const PIECES: [&str; 64] = [
-    "api_key", "apiKey", "token", "key", "password", "Authorization", "authorization", "Cookie", "Sec-WebSocket-Protocol", "name", "value",
-    "=", ":", ": ", " = ", "\"", "'", "\\\"", "\\\\\\\"", "&", "?", ";", "#", ",", ", ", "[", "]", "(", ")", "{", "}", "<", ">", "</", "\n", "\r\n", "\\n",
-    " ", "  ", "%3D", "%253D", "%26", "\\u0026", "\\x22", "#137", "&amp;", "@", "//", "https://", "Bearer ", "Basic ", "Some(", "--", "-u ",
-    "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue", "sk-proj-9fK2mVx7Qw4Lr8TnXb3Yc6", "hunter2", "[REDACTED:api_key]", "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.MDEyMw", "-----BEGIN PRIVATE KEY-----",
-    "\0", "\u{200b}", "ｋｅｙ", "\x1b[0m",
+    "api_key",
+    "apiKey",
+    "token",
+    "key",
+    "password",
+    "Authorization",
+    "authorization",
+    "Cookie",
+    "Sec-WebSocket-Protocol",
+    "name",
+    "value",
+    "=",
+    ":",
+    ": ",
+    " = ",
+    "\"",
+    "'",
+    "\\\"",
+    "\\\\\\\"",
+    "&",
+    "?",
+    ";",
+    "#",
+    ",",
+    ", ",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    "<",
+    ">",
+    "</",
+    "\n",
+    "\r\n",
+    "\\n",
+    " ",
+    "  ",
+    "%3D",
+    "%253D",
+    "%26",
+    "\\u0026",
+    "\\x22",
+    "#137",
+    "&amp;",
+    "@",
+    "//",
+    "https://",
+    "Bearer ",
+    "Basic ",
+    "Some(",
+    "--",
+    "-u ",
+    "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue",
+    "sk-proj-9fK2mVx7Qw4Lr8TnXb3Yc6",
+    "hunter2",
+    "[REDACTED:api_key]",
+    "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.MDEyMw",
+    "-----BEGIN PRIVATE KEY-----",
+    "\0",
+    "\u{200b}",
+    "ｋｅｙ",
+    "\x1b[0m",
 ];
 
 fn text() -> impl Strategy<Value = Vec<u8>> {
@@ -109,7 +168,18 @@ fn an_endless_line_is_masked_within_bounded_memory() {
 #[test]
 fn every_kind_of_endless_value_is_dropped_and_never_shown() {
     let long = "Zk7Qw2Lr9TnXb4Vm".repeat(20_000);
-    for start in ["api_key=", "?api_key=", "Authorization: Bearer ", "Cookie: sid=", "Sec-WebSocket-Protocol: api-key.", "{\"password\":\"", "https://svc:", "-----BEGIN PRIVATE KEY-----\\n", "<apiKey>", "x eyJhbGciOiJIUzI1NiJ9."] {
+    for start in [
+        "api_key=",
+        "?api_key=",
+        "Authorization: Bearer ",
+        "Cookie: sid=",
+        "Sec-WebSocket-Protocol: api-key.",
+        "{\"password\":\"",
+        "https://svc:",
+        "-----BEGIN PRIVATE KEY-----\\n",
+        "<apiKey>",
+        "x eyJhbGciOiJIUzI1NiJ9.",
+    ] {
         let text = format!("{start}{long}@h\nclean\n");
         let shown = String::from_utf8(whole(text.as_bytes())).expect("text");
         assert!(!shown.contains("Zk7Qw2Lr"), "{start}: {}", &shown[..200]);
@@ -133,7 +203,16 @@ fn known_secrets_are_replaced_while_it_runs_and_found_in_any_encoding() {
     let line = b"GET /v3/q9-T/x+Lm=R2vB7nZk/status";
     assert_eq!(&*redactor.redact(line), line);
     known.replace(keymoat_redact::Known::new([&b"q9-T/x+Lm=R2vB7nZk"[..]]));
-    for text in ["q9-T/x+Lm=R2vB7nZk", "q9-T%2Fx%2BLm%3DR2vB7nZk", "q9-T%252fx%2BLm=R2vB7nZk", "%71%39%2D%54%2F%78%2B%4C%6D%3D%52%32%76%42%37%6E%5A%6B", "q9-T\\/x\\u002bLm=R2vB7nZk", "cTktVC94K0xtPVIydkI3blpr", "71392d542f782b4c6d3d52327642376e5a6b", "113, 57, 45, 84, 47, 120, 43, 76, 109"] {
+    for text in [
+        "q9-T/x+Lm=R2vB7nZk",
+        "q9-T%2Fx%2BLm%3DR2vB7nZk",
+        "q9-T%252fx%2BLm=R2vB7nZk",
+        "%71%39%2D%54%2F%78%2B%4C%6D%3D%52%32%76%42%37%6E%5A%6B",
+        "q9-T\\/x\\u002bLm=R2vB7nZk",
+        "cTktVC94K0xtPVIydkI3blpr",
+        "71392d542f782b4c6d3d52327642376e5a6b",
+        "113, 57, 45, 84, 47, 120, 43, 76, 109",
+    ] {
         let text = format!("a {text} b");
         assert_eq!(String::from_utf8_lossy(&redactor.redact(text.as_bytes())), "a [REDACTED:known] b", "{text}");
     }
@@ -154,14 +233,19 @@ fn users_add_names_patterns_and_exceptions() {
     assert_eq!(shown("x_badge=abc123&y=1"), "x_badge=[REDACTED:credential]&y=1");
     assert_eq!(shown("worn BDG-123456 here"), "worn BDG-[REDACTED:badge] here");
     assert_eq!(shown("key sk-test-not-a-secret-000000"), "key sk-test-not-a-secret-000000");
-    assert_eq!(shown("Sec-WebSocket-Protocol: our-own-long-protocol.v1"), "Sec-WebSocket-Protocol: our-own-long-protocol.v1");
+    assert_eq!(
+        shown("Sec-WebSocket-Protocol: our-own-long-protocol.v1"),
+        "Sec-WebSocket-Protocol: our-own-long-protocol.v1"
+    );
 }
 
 #[test]
 fn a_fingerprint_tells_equal_values_in_any_encoding() {
     let fingerprint = Fingerprinter::new(&[9; 32]).expect("long enough");
     let mut redactor = with(&Custom::default(), Options { fingerprint: Some(fingerprint), ..Options::default() });
-    let shown = |redactor: &mut Redactor, text: &str| String::from_utf8(redactor.redact(text.as_bytes()).into_owned()).expect("text");
+    let shown = |redactor: &mut Redactor, text: &str| {
+        String::from_utf8(redactor.redact(text.as_bytes()).into_owned()).expect("text")
+    };
     let one = shown(&mut redactor, "?key=auth_tokens%2FZk7Qw2Lr9TnXb4Vm");
     let two = shown(&mut redactor, "?key=auth_tokens/Zk7Qw2Lr9TnXb4Vm");
     assert_eq!(one, two);
@@ -192,9 +276,13 @@ fn json_stays_json() {
         r#"{"headers":{"authorization":["Bearer Zk7Qw2Lr9TnXb4Vm8Pc"]},"nested":"{\"secret\":\"a\\\"b1234567\"}"}"#,
     ] {
         let out = whole(text.as_bytes());
-        let shown: serde_json::Value = serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
+        let shown: serde_json::Value =
+            serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
         let before: serde_json::Value = serde_json::from_str(text).expect("JSON");
-        assert_eq!(shown.as_object().expect("object").keys().collect::<Vec<_>>(), before.as_object().expect("object").keys().collect::<Vec<_>>());
+        assert_eq!(
+            shown.as_object().expect("object").keys().collect::<Vec<_>>(),
+            before.as_object().expect("object").keys().collect::<Vec<_>>()
+        );
         assert!(!String::from_utf8_lossy(&out).contains("Zk7Q") && out != text.as_bytes());
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let default = Path::new(DEFAULT_FILE);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
-    let custom = config::redact_of_file(file)?;
+    let custom = config::redact_of_file(file, &config::environment())?;
     let rules = Arc::new(Rules::new(&custom).context("[redact]")?);
     let fingerprint = if arguments.fingerprint { Some(fingerprinter(arguments.store.as_deref())?) } else { None };
     let mut redactor = Redactor::new(rules, Options { fingerprint, known: KnownSecrets::default() });
@@ -103,7 +103,12 @@ fn pass(files: &[PathBuf], redactor: &mut Redactor, out: &mut impl Write, watche
     Ok(())
 }
 
-fn pass_one(mut input: impl Read + AsFd, redactor: &mut Redactor, out: &mut impl Write, watched: bool) -> anyhow::Result<()> {
+fn pass_one(
+    mut input: impl Read + AsFd,
+    redactor: &mut Redactor,
+    out: &mut impl Write,
+    watched: bool,
+) -> anyhow::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         // Who reads along gets whole lines at once, and the beginning of one after a while.
@@ -187,5 +192,7 @@ fn counted(stats: &Stats, rules: &Rules) -> String {
     let kinds: Vec<String> = stats.kinds().map(|(kind, count)| format!("{} {count}", rules.word(kind))).collect();
     let Stats { bytes, lines_masked, masked, oversize, lines_dropped, .. } = stats;
     let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
-    format!("{bytes} bytes, {masked} masked in {lines_masked} lines, {oversize} oversize, {lines_dropped} lines dropped{kinds}")
+    format!(
+        "{bytes} bytes, {masked} masked in {lines_masked} lines, {oversize} oversize, {lines_dropped} lines dropped{kinds}"
+    )
 }
