@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let default = Path::new(DEFAULT_FILE);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
-    let custom = config::redact_of_file(file)?;
+    let custom = config::redact_of_file(file, &config::environment())?;
     let rules = Arc::new(Rules::new(&custom).context("[redact]")?);
     let fingerprint = if arguments.fingerprint { Some(fingerprinter(arguments.store.as_deref())?) } else { None };
     let mut redactor = Redactor::new(rules, Options { fingerprint, known: KnownSecrets::default() });
