@@ -227,7 +227,7 @@ fn nothing_begins_for_a_key_that_left_the_configuration_while_the_upstream_thoug
     stream.write_all(request.as_bytes()).expect("sent");
     wait_until(|| scripted.heads().len() == 1);
     let pepper = stand.snapshots.load().pepper.clone();
-    stand.snapshots.store(std::sync::Arc::new(keymoat_core::Snapshot::new(pepper, std::collections::HashMap::new())));
+    stand.snapshots.store(Arc::new(keymoat_core::Snapshot::new(pepper, std::collections::HashMap::new())));
     assert_eq!(stand.running.as_ref().expect("running").end_sessions_of_key("key_one"), 0, "it is none yet");
     go_on.send(()).expect("the upstream waits");
     let head = read_head(&mut stream);
