@@ -116,7 +116,14 @@ impl Eye {
     pub(super) fn look_at_name(&mut self, path: &Path, subject: &Subject, tally: &mut Tally) {
         let Some(name) = path.file_name().map(std::ffi::OsStr::as_encoded_bytes) else { return };
         self.find(name);
-        let found = std::mem::take(&mut self.found);
+        let mut found = std::mem::take(&mut self.found);
+        if let Some(last) = found.last_mut().filter(|last| last.span.end == name.len()) {
+            let value = name.get(last.span.clone()).unwrap_or_default();
+            // `….html` behind a value is no part of it.
+            let dot = value.len().saturating_sub(6);
+            let extension = value.get(dot..).and_then(|tail| tail.iter().rposition(|byte| *byte == b'.'));
+            last.span.end = extension.map_or(last.span.end, |at| last.span.start + dot + at);
+        }
         for finding in &found {
             let place = || At::FileName;
             self.take_down(tally, name, finding, &found, subject, [None; 2], place);

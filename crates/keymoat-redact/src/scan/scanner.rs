@@ -266,7 +266,7 @@ impl Shared<'_> {
         let end = if part + 1 == parted.parts { u64::MAX } else { start + PART };
         let mut file = File::open(&parted.path)?;
         file.seek(SeekFrom::Start(part_start(start)))?;
-        let mut windows = Windows::of_part(file, start..end)?;
+        let mut windows = Windows::of_part(file, start..end);
         while let Some(window) = windows.next()? {
             if part == 0 && window.offset == 0 && window.owned.start == 0 {
                 tally.may_be_json = !parted.subject.is_binary && content::may_be_json(window.text);
@@ -336,7 +336,9 @@ fn walk(paths: &[PathBuf], shared: &Shared<'_>, jobs: &SyncSender<Job>, eye: &mu
                 }
                 Err(error) => {
                     let at = failed_path(&error).unwrap_or(path).to_owned();
-                    let told = error.io_error().map_or_else(|| "it cannot be read".to_owned(), reason);
+                    // The text of this error names the path as it is; that of another look does not.
+                    let again = std::fs::metadata(&at).err().or_else(|| std::fs::read_dir(&at).err());
+                    let told = again.map_or_else(|| "it cannot be read".to_owned(), |error| reason(&error));
                     shared.fail(eye.path(&at), told);
                 }
             }

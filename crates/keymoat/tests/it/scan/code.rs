@@ -37,7 +37,7 @@ fn the_line_that_puts_a_credential_into_a_url_is_named_in_every_language() {
     let python = &report["code"][0];
     assert_eq!(python["rule"], "url-credential-interpolation");
     assert_eq!((&python["parameter"], &python["redundant"]), (&json!("key"), &json!(false)));
-    assert_eq!(python["place"]["column"], 17);
+    assert_eq!(python["place"]["column"], 18);
     assert!(python["remedy"].as_str().expect("text").contains("header"));
 }
 

@@ -152,5 +152,5 @@ fn a_clean_folder_exits_with_nought() {
     scene.write("access.log", "1.2.3.4 - - [10/Jan/2026:13:55:36 +0000] \"GET /?page=1&sort_key=price HTTP/1.1\" 200 2\n");
     let scanned = scene.scan(&["in"]);
     assert_eq!((scanned.code, scanned.stderr.as_str()), (Some(0), ""), "{}", scanned.stdout);
-    assert!(scanned.stdout.starts_with("1 file, 87 bytes: 0 credentials, 0 lines of code (fingerprint key "), "{}", scanned.stdout);
+    assert!(scanned.stdout.starts_with("1 file, 86 bytes: 0 credentials, 0 lines of code (fingerprint key "), "{}", scanned.stdout);
 }
