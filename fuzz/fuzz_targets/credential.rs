@@ -226,13 +226,11 @@ fn check_silent(said: &str, credential: &str) {
 fn route(choice: u8) -> Route {
     let queries = [QueryPolicy::Refuse, QueryPolicy::Tokens, QueryPolicy::Warn, QueryPolicy::Allow];
     let list = ["header:x-api-key", "header:authorization", "subprotocol", "query:api_key"];
+    let dialect = Dialect::ALL[usize::from(choice >> 4) % Dialect::ALL.len()];
+    let carriers = Carriers::parse(list).expect("well formed");
     Route {
-        name: "fuzz".into(),
-        upstream: "fuzz".into(),
-        dialect: if choice & 4 == 0 { Dialect::Generic } else { Dialect::Gemini },
-        paths: Paths::Dialect { prefix: String::new() },
-        carriers: Carriers::parse(list).expect("well formed"),
         query: queries[usize::from(choice & 3)],
         lone_subprotocol: if choice & 8 == 0 { LoneSubprotocol::Refuse } else { LoneSubprotocol::Echo },
+        ..Route::new("fuzz", "fuzz", dialect, Paths::Dialect { prefix: String::new() }, carriers)
     }
 }

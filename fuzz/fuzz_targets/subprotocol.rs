@@ -16,7 +16,7 @@ use keymoat_core::route::{LoneSubprotocol, Paths};
 use keymoat_core::subprotocol::MARKER;
 use keymoat_core::{
     Ask, Dialect, Head, Offer, Pepper, QueryPolicy, Record, Route, Secret, Snapshot, Transport, UnixMillis, credential,
-    format,
+    format, openai,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -66,6 +66,7 @@ fuzz_target!(|data: &[u8]| {
     check(after, &entries, &offered);
     assert!(after.labels().all(|label| !format::is_in(label.as_bytes())));
     assert!(route.dialect != Dialect::Gemini || after.labels().next().is_none());
+    assert!(route.dialect != Dialect::OpenAi || after.labels().all(|label| label == openai::LABEL));
     check_lone(after, &entries, &route);
     if taken.is_ok_and(|presented| presented.carrier() == &keymoat_core::Carrier::Subprotocol) {
         assert!(after.select(None).is_some() != after.expose_lone_credential().is_some());
@@ -150,13 +151,11 @@ fn head(lines: &[HeaderValue]) -> Option<Head> {
 
 fn route(choice: u8) -> Route {
     let list: &[&str] = if choice & 4 == 0 { &["header:x-api-key", "subprotocol"] } else { &["header:x-api-key"] };
+    let dialect = Dialect::ALL[usize::from(choice >> 3) % Dialect::ALL.len()];
+    let carriers = Carriers::parse(list.iter().copied()).expect("well formed");
     Route {
-        name: "fuzz".into(),
-        upstream: "fuzz".into(),
-        dialect: if choice & 2 == 0 { Dialect::Generic } else { Dialect::Gemini },
-        paths: Paths::Dialect { prefix: String::new() },
-        carriers: Carriers::parse(list.iter().copied()).expect("well formed"),
         query: QueryPolicy::Tokens,
         lone_subprotocol: if choice & 1 == 0 { LoneSubprotocol::Refuse } else { LoneSubprotocol::Echo },
+        ..Route::new("fuzz", "fuzz", dialect, Paths::Dialect { prefix: String::new() }, carriers)
     }
 }

@@ -13,7 +13,7 @@ use crate::process::Running;
 use crate::ready;
 
 /// The headers that take the real key upstream.
-const UPSTREAM_PLACES: [&str; 2] = ["header:x-goog-api-key", "header:x-api-key"];
+const UPSTREAM_PLACES: [&str; 3] = ["header:x-goog-api-key", "header:x-api-key", "header:authorization"];
 
 /// An emulator that records what it is sent; dropping it ends it.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ mod tests {
             request(Some(&format!("key={KEY}")), good.clone(), ""),
             request(None, good, KEY),
             request(None, json!([["x-goog-api-key", KEY], ["referer", KEY]]), ""),
-            request(None, json!([["authorization", KEY]]), ""),
+            request(None, json!([["proxy-authorization", KEY]]), ""),
             request(None, json!([]), ""),
             json!([]),
         ];

@@ -28,6 +28,11 @@ preset = "gemini"
 url = "EMULATOR"
 secret = "${file:SECRET}"
 
+[upstream.openai]
+preset = "openai"
+url = "EMULATOR"
+secret = "${file:SECRET}"
+
 [upstream.events]
 url = "EMULATOR"
 secret = "${file:SECRET}"
@@ -40,6 +45,13 @@ upstream = "gemini"
 upstream = "gemini"
 prefix = "/watched"
 query = "warn"
+
+[route.openai]
+upstream = "openai"
+
+[route.openai_below]
+upstream = "openai"
+prefix = "/openai"
 
 [route.events]
 upstream = "events"
@@ -94,6 +106,17 @@ impl Gateway {
         Self::of(gateway, &ready, key_file, None, folder)
     }
 
+    /// The file in which a client notes the tokens that it minted.
+    pub(crate) fn tokens_file(&self) -> PathBuf {
+        self.folder.path().join("tokens")
+    }
+
+    /// The tokens that a client noted.
+    fn tokens(&self) -> Vec<Canary> {
+        let noted = fs::read_to_string(self.tokens_file()).unwrap_or_default();
+        noted.lines().map(|token| Canary::new("a token", token)).collect()
+    }
+
     fn of(
         gateway: Running,
         ready: &Value,
@@ -115,12 +138,15 @@ impl Gateway {
         let record = self.emulator.as_ref().map(Emulator::record).transpose()?;
 
         // Twice, because what a database's journal held is gone after an orderly end.
-        let mut leaks = self.leaks(&[&key, &wrong, &upstream])?;
+        let tokens = self.tokens();
+        let clients: Vec<&Canary> = [&key, &wrong].into_iter().chain(&tokens).collect();
+        let all: Vec<&Canary> = clients.iter().copied().chain([&upstream]).collect();
+        let mut leaks = self.leaks(&all)?;
         let ended = self.gateway.end();
         if let Some(emulator) = &mut self.emulator {
             emulator.end();
         }
-        leaks.extend(self.leaks(&[&key, &wrong, &upstream])?);
+        leaks.extend(self.leaks(&all)?);
         if upstream.is_in(output.as_bytes()) {
             leaks.push(format!("{} in what a client was told", upstream.name()));
         }
@@ -139,7 +165,7 @@ impl Gateway {
             checks.push(check(place, "the demo key is for its owner alone", open));
         }
         if let Some(record) = record {
-            let (crossed, misplaced) = (crossed(&record, &[&key, &wrong]), misplaced(&record, &upstream)?);
+            let (crossed, misplaced) = (crossed(&record, &clients), misplaced(&record, &upstream)?);
             checks.push(check(place, "no client's key went upstream", crossed));
             checks.push(check(place, "the real key went upstream in its header alone", misplaced));
         }
@@ -157,7 +183,7 @@ impl Gateway {
         let secret = self.folder.path().join("upstream.key");
         let mut leaks = Vec::new();
         for canary in canaries {
-            let files = canary.files(self.folder.path(), &[&self.key_file, &secret])?;
+            let files = canary.files(self.folder.path(), &[&self.key_file, &secret, &self.tokens_file()])?;
             leaks.extend(files.into_iter().map(|file| format!("{} in `{file}`", canary.name())));
         }
         Ok(leaks)

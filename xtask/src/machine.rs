@@ -33,7 +33,7 @@ pub(crate) enum Need {
     Certutil,
     /// nginx, to measure beside.
     Nginx,
-    /// `strace`, which counts system calls.
+    /// `strace`, which counts system calls and makes some fail.
     Strace,
     /// Valgrind, which counts instructions.
     Valgrind,

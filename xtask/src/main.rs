@@ -14,6 +14,7 @@ mod ready;
 mod report;
 mod sdk;
 mod suite;
+mod typescript;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! npm and PyPI packages of the suites: exact versions from committed manifests, installed under `target/suites` only.
+//! npm and PyPI packages of the suites: exact versions from committed manifests, installed under `target/suites`, and for a
+//! package of ours beside its own lock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,14 @@ impl Store<'_> {
             self.run(Command::new("npm").args(["install", "--no-fund", "--no-audit"]).current_dir(&folder))
         })?;
         Ok(folder)
+    }
+
+    /// Installs in `folder` the very npm packages that its committed lock names, unless they are there.
+    pub(crate) fn npm_locked(&self, folder: &Path) -> Result<()> {
+        self.once(&folder.join("node_modules"), &folder.join("package-lock.json"), || {
+            println!("installs npm packages of `{}`", folder.display());
+            self.run(Command::new("npm").args(["ci", "--no-fund", "--no-audit"]).current_dir(folder))
+        })
     }
 
     /// Makes a virtual environment of the PyPI packages that `requirements` names, unless it is there, and returns its Python.

@@ -70,7 +70,7 @@ pub(crate) fn ended(name: &str, findings: &Findings, took: Duration, log: &Path)
         0 => String::new(),
         count => format!("  {count} checks"),
     };
-    println!("{word}  {name:<8} {:>7.1} s{count}", took.as_secs_f64());
+    println!("{word}  {name:<10} {:>7.1} s{count}", took.as_secs_f64());
     for check in &findings.checks {
         match &check.failure {
             None => println!("        ok    {}", check.name),

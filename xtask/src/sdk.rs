@@ -16,38 +16,48 @@ use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
 const PYTHON_RELEASES: [&str; 3] = ["3.4.0", "2.8.0", "1.60.0"];
+/// The releases of openai for Python: the newest, and one that still speaks Realtime's beta.
+const OPENAI_PYTHON_RELEASES: [&str; 2] = ["3.54.0", "1.109.1"];
+/// Node to run npm packages on: the machine's, and one that some packages bring along because they need it.
+const NODES: [(&str, Option<&str>); 2] = [("node20", None), ("node22", Some("node_modules/node/bin/node"))];
 /// How long the script of one release may take.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
 
-/// Google's Python SDK in every release that matters.
+/// Google's and OpenAI's Python SDKs in every release that matters.
 pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
-    let scripts = place.root.join("tests/sdk/python");
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
-    for release in PYTHON_RELEASES {
+    let google = PYTHON_RELEASES.map(|release| ("tests/sdk/python", "google-genai", release));
+    let openai = OPENAI_PYTHON_RELEASES.map(|release| ("tests/sdk/openai", "openai", release));
+    for (scripts, package, release) in google.into_iter().chain(openai) {
+        let scripts = place.root.join(scripts);
         let requirements = scripts.join(format!("requirements-{release}.txt"));
-        let python = packages(place).venv(release, &requirements)?;
+        let environment = if package == "openai" { format!("openai-{release}") } else { release.to_owned() };
+        let python = packages(place).venv(&environment, &requirements)?;
         let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
         command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
-        client(place, gateway, &mut command, &format!("google-genai {release}"), &mut findings)?;
+        client(place, gateway, &mut command, &format!("{package} {release}"), &mut findings)?;
     }
     Ok(findings)
 }
 
-/// Google's JavaScript SDK: 2.x on the machine's Node, 3.x on Node 22.
+/// Google's and OpenAI's JavaScript SDKs: 2.x and 6.x on the machine's Node, 3.x and 7.x on Node 22.
 pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
-    let scripts = place.root.join("tests/sdk/node");
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
-    for (name, node) in [("node20", None), ("node22", Some("node_modules/node/bin/node"))] {
-        let folder = packages(place).npm(name, &scripts.join(name).join("package.json"))?;
-        let script = beside(&folder, &scripts.join("sdk.mjs"))?;
-        let node = node.map_or("node".into(), |path| folder.join(path));
-        let gateway = Gateway::configured(&binary, place.folder)?;
-        let mut command = Command::new(node);
-        command.arg(script).env("NODE_EXTRA_CA_CERTS", &gateway.ca_file);
-        client(place, gateway, &mut command, &format!("@google/genai on {name}"), &mut findings)?;
+    for (scripts, package) in [("tests/sdk/node", "@google/genai"), ("tests/sdk/openai", "openai")] {
+        let scripts = place.root.join(scripts);
+        for (name, node) in NODES {
+            let installed = if package == "openai" { format!("openai-{name}") } else { name.to_owned() };
+            let folder = packages(place).npm(&installed, &scripts.join(name).join("package.json"))?;
+            let script = all_beside(&folder, &scripts)?;
+            let node = node.map_or("node".into(), |path| folder.join(path));
+            let gateway = Gateway::configured(&binary, place.folder)?;
+            let mut command = Command::new(node);
+            command.arg(script).env("NODE_EXTRA_CA_CERTS", &gateway.ca_file);
+            client(place, gateway, &mut command, &format!("{package} on {name}"), &mut findings)?;
+        }
     }
     Ok(findings)
 }
@@ -57,6 +67,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
+    beside(&folder, &scripts.join("genai.mjs"))?;
     let script = beside(&folder, &scripts.join("page.mjs"))?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
@@ -76,7 +87,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
 }
 
 /// Runs one client against `gateway`, ends the gateway, and adds what both showed to `findings`.
-fn client(
+pub(crate) fn client(
     place: Place<'_>,
     mut gateway: Gateway,
     command: &mut Command,
@@ -86,9 +97,19 @@ fn client(
     command.env("SUITE_PLAIN", &gateway.plain).env("SUITE_TLS", &gateway.tls);
     command.env("SUITE_WATCHED_TLS", format!("{}/watched", gateway.tls.trim_end_matches('/')));
     command.env("SUITE_KEY_FILE", &gateway.key_file).env("SUITE_WRONG_KEY", WRONG_KEY);
-    for variable in
-        ["GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"]
-    {
+    command.env("SUITE_TOKENS_FILE", gateway.tokens_file());
+    for variable in [
+        "GOOGLE_API_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_GEMINI_BASE_URL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_ORG_ID",
+        "OPENAI_PROJECT_ID",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+    ] {
         command.env_remove(variable).env_remove(variable.to_ascii_lowercase());
     }
     let log = place.log.with_extension("client");
@@ -133,6 +154,17 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Copies every script of `scripts` into `folder`, and gives the place of `sdk.mjs`, which uses the others.
+fn all_beside(folder: &Path, scripts: &Path) -> Result<std::path::PathBuf> {
+    for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
+        let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "mjs") {
+            beside(folder, &path)?;
+        }
+    }
+    Ok(folder.join("sdk.mjs"))
+}
+
 /// Copies `script` into `folder`, because Node looks for packages beside a script.
 fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
     let copy = folder.join(script.file_name().context("a script has a name")?);
@@ -140,6 +172,7 @@ fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
     Ok(copy)
 }
 
-fn packages(place: Place<'_>) -> Store<'_> {
+/// Where the packages of a suite are installed.
+pub(crate) fn packages(place: Place<'_>) -> Store<'_> {
     Store { folder: place.folder, log: place.log, deadline: place.deadline }
 }

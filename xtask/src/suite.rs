@@ -11,7 +11,7 @@ use crate::container;
 use crate::machine::{self, Need};
 use crate::process::{self, Ended};
 use crate::report::{self, Findings};
-use crate::sdk;
+use crate::{sdk, typescript};
 
 /// The whole run, installations and builds from an empty target folder included.
 const WHOLE_LIMIT: Duration = Duration::from_secs(58 * 60);
@@ -29,12 +29,14 @@ pub(crate) enum Suite {
     Container,
     /// Unit, integration and documentation tests of every crate.
     Rust,
-    /// Google's unmodified Python SDKs through the gateway.
+    /// Google's and OpenAI's unmodified Python SDKs through the gateway.
     Python,
-    /// Google's unmodified JavaScript SDKs through the gateway, on Node.
+    /// Google's and OpenAI's unmodified JavaScript SDKs through the gateway, on Node.
     Node,
     /// A page in Chromium through the gateway.
     Browser,
+    /// The TypeScript client: types, lint, tests, size, and every runtime through the gateway.
+    Typescript,
 }
 
 /// What every suite is given.
@@ -58,7 +60,7 @@ impl Suite {
             Self::Container => 5,
             Self::Clippy | Self::Docs => 15,
             Self::Rust => 30,
-            Self::Python | Self::Node | Self::Browser => 15,
+            Self::Python | Self::Node | Self::Browser | Self::Typescript => 15,
         };
         Duration::from_secs(minutes * 60)
     }
@@ -67,10 +69,12 @@ impl Suite {
         match self {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy],
-            Self::Docs | Self::Rust => &[],
+            Self::Docs => &[],
+            Self::Rust => &[Need::Strace],
             Self::Container | Self::Python => &[Need::Python],
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
+            Self::Typescript => &[Need::Node, Need::Chromium],
         }
     }
 
@@ -85,6 +89,7 @@ impl Suite {
             Self::Python => sdk::python(place),
             Self::Node => sdk::node(place),
             Self::Browser => sdk::browser(place),
+            Self::Typescript => typescript::all(place),
         }
     }
 }
@@ -92,7 +97,7 @@ impl Suite {
 /// Prints the names of all suites and what they prove.
 pub(crate) fn list() {
     for suite in Suite::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
-        println!("{:<9} {}", suite.get_name(), suite.get_help().cloned().unwrap_or_default());
+        println!("{:<10} {}", suite.get_name(), suite.get_help().cloned().unwrap_or_default());
     }
 }
 

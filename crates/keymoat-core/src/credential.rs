@@ -7,6 +7,7 @@ mod strip;
 use zeroize::Zeroizing;
 
 use crate::carrier::Carrier;
+use crate::digest::Digest;
 use crate::disguise;
 use crate::format::{self, NearMiss, Shape};
 use crate::head::{Ask, Head};
@@ -37,6 +38,13 @@ impl Presented {
     #[must_use]
     pub fn credential(&self) -> &Secret {
         &self.credential
+    }
+
+    /// What it is looked up by.
+    #[must_use]
+    pub fn digest(&self, snapshot: &Snapshot) -> Digest {
+        // The digest is all that is looked up.
+        snapshot.pepper.digest(self.credential.expose())
     }
 
     /// What it looks like.

@@ -55,7 +55,9 @@ pub enum Spelling {
 }
 
 impl Spelling {
-    const fn prefix(self) -> &'static str {
+    /// What stands before the canonical form.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
         match self {
             Self::Plain => "",
             Self::AuthTokens => "auth_tokens/",

@@ -1,7 +1,17 @@
 //! Google's Gemini API: which paths it has, what they become upstream, and which credentials its clients send.
 
+mod canonical;
+mod field;
+mod lock;
+mod mask;
+pub mod mint;
+mod model;
+
 use crate::head::Ask;
 use crate::refusal::{Code, Refusal};
+
+pub use lock::{Explanation, Fate, Field, FirstMessage, Later, Lock, LockError, MESSAGE_BYTES_MAX, issued_handle};
+pub use mask::{FieldMask, UnknownPath};
 
 /// What stands before version, service and method in a WebSocket's path.
 const SERVICE_PREFIX: &str = "/ws/google.ai.generativelanguage.";

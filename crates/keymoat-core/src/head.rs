@@ -134,8 +134,13 @@ fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Ref
         return Err(Refusal::new(Code::UrlTooLong, "the URL is too long: move data into the body"));
     }
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    // Over HTTP/1 the gate refuses it; over HTTP/2 nobody else does.
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    // Over HTTP/1 the gate refuses both; over HTTP/2 nobody else does. What is no number could be a credential, and this
+    // is the one header that is never stripped.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(invalid("`Content-Length` is not a number"));
+    }
+    if lengths.next().is_some() {
         return Err(invalid("more than one `Content-Length`: send exactly one"));
     }
     if headers.len() > limits.fields_max || bytes > limits.head_bytes_max {
@@ -372,6 +377,14 @@ mod tests {
         let headers = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")];
         let head = read("GET", "/", &headers).expect("read");
         assert!(matches!(head.ask, Ask::Http) && head.headers.is_empty());
+    }
+
+    #[test]
+    fn a4_a_length_is_digits() {
+        for length in ["", "5, 5", "+5", "-1", "0x5", "km_0123456789abcdefghij"] {
+            assert_eq!(code(read("POST", "/", &[("content-length", length)])), "request_invalid", "{length}");
+        }
+        assert_eq!(code(read("POST", "/", &[("content-length", "5")])), "read");
     }
 
     #[test]

@@ -10,16 +10,39 @@ use crate::record::Record;
 use crate::refusal::{Code, Refusal};
 use crate::snapshot::Snapshot;
 use crate::time::UnixMillis;
+use crate::token::{Token, told};
 
 /// Whoever presented a credential. The credential itself is gone.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The key.
+    /// The key, or the one that the token was minted from.
     pub key: Arc<Key>,
+    /// Whether it is the key itself.
+    pub holder: Holder,
     /// Where the credential sat.
     pub carrier: Carrier,
     /// What it looked like.
     pub shape: Shape,
+}
+
+/// What somebody holds.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// The long-lived key.
+    Key,
+    /// A token that was minted from it.
+    Token(Arc<Token>),
+}
+
+impl Holder {
+    /// The token, if it is one.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Key => None,
+            Self::Token(token) => Some(token),
+        }
+    }
 }
 
 /// Finds whose credential it is and consumes it: it is zeroized when this returns.
@@ -51,7 +74,47 @@ pub fn find(
         record.cause = Some(String::from("the key has expired"));
         return Err(not_accepted(shape));
     }
-    Ok(Identity { key: Arc::clone(key), carrier, shape })
+    Ok(Identity { key: Arc::clone(key), holder: Holder::Key, carrier, shape })
+}
+
+/// The same for a credential of a token's shape, when the store was asked for its digest
+/// ([`Presented::digest`]) and gave `token`.
+///
+/// The uses and the time to start are not looked at: they belong to the claim, which alone counts.
+///
+/// # Errors
+/// `credential_invalid` for what is unknown, in the same words as everywhere; `credential_revoked` for the token or its
+/// key, `token_expired`. The record says which.
+pub fn of_token(
+    presented: Presented,
+    token: Option<Arc<Token>>,
+    snapshot: &Snapshot,
+    now: UnixMillis,
+    record: &mut Record,
+) -> Result<Identity, Refusal> {
+    let Presented { credential, shape, carrier } = presented;
+    drop(credential);
+    let Some(token) = token else { return Err(not_accepted(shape)) };
+    record.token_id = Some(Arc::clone(&token.id));
+    record.key_id = Some(Arc::clone(&token.key_id));
+    // That there is a time is enough: a clock that steps back must not bring a token back.
+    if token.revoked_at.is_some() || snapshot.is_token_revoked(&token.id) {
+        return Err(told::revoked());
+    }
+    let Some(key) = snapshot.key_by_id(&token.key_id) else {
+        record.cause = Some(format!("the key `{}` of token `{}` is unknown", token.key_id, token.id));
+        return Err(not_accepted(shape));
+    };
+    if key.revoked_at.is_some() {
+        return Err(told::key_revoked());
+    }
+    if key.expires_at.is_some_and(|at| at <= now) {
+        return Err(told::key_expired());
+    }
+    if token.live_until <= now {
+        return Err(told::expired());
+    }
+    Ok(Identity { key: Arc::clone(key), holder: Holder::Token(token), carrier, shape })
 }
 
 fn not_accepted(shape: Shape) -> Refusal {
@@ -70,10 +133,11 @@ mod tests {
 
     use super::*;
     use crate::digest::Pepper;
-    use crate::format;
+    use crate::format::{self, Spelling};
     use crate::key::Scopes;
     use crate::record::Protocol;
     use crate::secret::Secret;
+    use crate::token::{Calls, Constraint, SessionLimits, Uses};
 
     fn found(expires_at: Option<i64>, now: i64, text: &str) -> Result<Identity, Refusal> {
         let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
@@ -105,5 +169,105 @@ mod tests {
         for text in ["importe", "imported ", "Imported", ""] {
             assert_eq!(found(None, 0, text).expect_err("unknown").code, Code::CredentialInvalid);
         }
+    }
+
+    /// What the holder of a token is told, in the store's and the snapshot's state that `change` makes.
+    fn told_of(change: impl FnOnce(&mut Token, &mut Key) -> Option<Arc<str>>) -> Result<Identity, Refusal> {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
+        let mut key = Key {
+            id: "key_1".into(),
+            name: "one".into(),
+            scopes: Scopes::All,
+            created_at: UnixMillis(0),
+            expires_at: None,
+            revoked_at: None,
+        };
+        let mut token = Token {
+            id: "tok_1".into(),
+            key_id: "key_1".into(),
+            scopes: Scopes::All,
+            calls: Calls::Any,
+            uses: Uses::AtMost(1),
+            created_at: UnixMillis(0),
+            start_by: UnixMillis(500),
+            live_until: UnixMillis(1001),
+            revoked_at: None,
+            origins: Vec::new(),
+            limits: SessionLimits::default(),
+            constraint: Constraint::None,
+        };
+        let revoked = change(&mut token, &mut key);
+        let keys = HashMap::from([(pepper.digest(b"k"), Arc::new(key))]);
+        let snapshot = Snapshot::new(pepper, keys).with_revoked_tokens(revoked);
+        let shape = Shape::Token { spelling: Spelling::Plain };
+        let presented = Presented { credential: Secret::from("kmt_x"), shape, carrier: Carrier::Subprotocol };
+        let mut record = Record::begin(UnixMillis(1000), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
+        let identity = of_token(presented, Some(Arc::new(token)), &snapshot, UnixMillis(1000), &mut record);
+        assert_eq!((record.token_id.as_deref(), record.key_id.is_some()), (Some("tok_1"), true));
+        identity
+    }
+
+    #[test]
+    fn a_token_stands_for_the_key_that_minted_it() {
+        let identity = told_of(|_, _| None).expect("it is alive");
+        assert_eq!((&*identity.key.id, &*identity.holder.token().expect("a token").id), ("key_1", "tok_1"));
+    }
+
+    #[test]
+    fn d57_a_token_ends_with_its_time_its_key_or_its_revocation() {
+        let code = |change: fn(&mut Token, &mut Key) -> Option<Arc<str>>| told_of(change).expect_err("over").code;
+        assert_eq!(
+            code(|token, _| {
+                token.live_until = UnixMillis(1000);
+                None
+            }),
+            Code::TokenExpired
+        );
+        assert_eq!(
+            code(|token, _| {
+                token.revoked_at = Some(UnixMillis(5000));
+                None
+            }),
+            Code::CredentialRevoked
+        );
+        assert_eq!(code(|_, _| Some("tok_1".into())), Code::CredentialRevoked);
+        assert_eq!(
+            code(|_, key| {
+                key.revoked_at = Some(UnixMillis(5000));
+                None
+            }),
+            Code::CredentialRevoked
+        );
+        assert_eq!(
+            code(|_, key| {
+                key.expires_at = Some(UnixMillis(1000));
+                None
+            }),
+            Code::TokenExpired
+        );
+        assert_eq!(
+            code(|token, _| {
+                token.key_id = "key_2".into();
+                None
+            }),
+            Code::CredentialInvalid
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_unknown_is_told_what_an_unknown_key_is() {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
+        let snapshot = Snapshot::new(pepper, HashMap::new());
+        let refused = |of_token_shape| {
+            let shape = if of_token_shape { Shape::Token { spelling: Spelling::Ek } } else { Shape::Foreign };
+            let presented = Presented { credential: Secret::from("x"), shape, carrier: Carrier::Subprotocol };
+            let mut record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
+            if of_token_shape {
+                of_token(presented, None, &snapshot, UnixMillis(0), &mut record).expect_err("unknown")
+            } else {
+                find(presented, &snapshot, UnixMillis(0), &mut record).expect_err("unknown")
+            }
+        };
+        assert_eq!(refused(true), refused(false));
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::time::UnixMillis;
 
+/// The scope that allows minting tokens; no route has this name.
+pub const MINT: &str = "mint";
+
 /// A key as decisions see it. The credential is not in it; the snapshot finds it by digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {

@@ -45,6 +45,43 @@ pub enum Page<'a> {
     Foreign,
 }
 
+/// The page that a request names, read before its head is stripped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// No page.
+    None,
+    /// One that can be read.
+    Page {
+        /// Its origin.
+        origin: Origin,
+        /// Whether that is the gateway's own. It proves nothing.
+        is_own: bool,
+    },
+    /// One that cannot be read, such as `null`, or more than one.
+    Unreadable,
+}
+
+impl Named {
+    /// What `head` names. `tls` says whether the connection is under TLS; where it is not, something in front may be, so
+    /// that the gateway's own origin may be either.
+    #[must_use]
+    pub fn by(head: &Head, tls: bool) -> Self {
+        let mut named = head.headers.get_all(ORIGIN).iter();
+        let named = match (named.next(), named.next()) {
+            (None, _) => return Self::None,
+            (Some(named), None) => named,
+            (Some(_), Some(_)) => return Self::Unreadable,
+        };
+        let Some(origin) = named.to_str().ok().and_then(|named| Origin::parse(named).ok()) else {
+            return Self::Unreadable;
+        };
+        let own: &[&str] = if tls { &["https"] } else { &["https", "http"] };
+        let is_own =
+            own.iter().any(|scheme| Origin::parse(&format!("{scheme}://{}", head.host)).as_ref() == Ok(&origin));
+        Self::Page { origin, is_own }
+    }
+}
+
 impl Origin {
     /// Reads `https://app.example`. Other schemes than the web's are taken, such as `capacitor://localhost`.
     ///
@@ -83,24 +120,25 @@ impl fmt::Display for Origin {
 }
 
 impl Origins {
-    /// Judges the page that `head` names. `tls` says whether the connection is under TLS; where it is not, something
-    /// in front may be, so that the gateway's own origin may be either.
+    /// Judges the page that `head` names, as [`Named::by`] reads it.
     #[must_use]
     pub fn judge(&self, head: &Head, tls: bool) -> Page<'_> {
+        if *self == Self::Unchecked { Page::Unchecked } else { self.judge_named(&Named::by(head, tls)) }
+    }
+
+    /// Judges a page that was named.
+    #[must_use]
+    pub fn judge_named(&self, named: &Named) -> Page<'_> {
         let Self::List(list) = self else { return Page::Unchecked };
-        let mut named = head.headers.get_all(ORIGIN).iter();
-        let named = match (named.next(), named.next()) {
-            (None, _) => return Page::None,
-            (Some(named), None) => named,
-            (Some(_), Some(_)) => return Page::Foreign,
-        };
-        let Some(page) = named.to_str().ok().and_then(|named| Origin::parse(named).ok()) else { return Page::Foreign };
-        if let Some(listed) = list.iter().find(|listed| **listed == page) {
-            return Page::Listed(listed);
+        match named {
+            Named::None => Page::None,
+            Named::Unreadable => Page::Foreign,
+            Named::Page { origin, is_own } => match list.iter().find(|listed| *listed == origin) {
+                Some(listed) => Page::Listed(listed),
+                None if *is_own => Page::Own,
+                None => Page::Foreign,
+            },
         }
-        let own: &[&str] = if tls { &["https"] } else { &["https", "http"] };
-        let is_own = |scheme: &&str| Origin::parse(&format!("{scheme}://{}", head.host)).as_ref() == Ok(&page);
-        if own.iter().any(is_own) { Page::Own } else { Page::Foreign }
     }
 }
 

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use crate::carrier::Carrier;
 use crate::credential::Presented;
 use crate::format::Shape;
-use crate::identity::Identity;
+use crate::head::Ask;
+use crate::identity::{Holder, Identity};
+use crate::key::{Key, MINT, Scopes};
+use crate::origin::Named;
 use crate::record::Record;
 use crate::refusal::{Code, Refusal};
-use crate::route::{QueryPolicy, Route};
+use crate::route::{Dialect, QueryPolicy, Route};
+use crate::token::{Calls, Constraint, Token};
 
 /// A yes.
 #[derive(Clone, Debug)]
@@ -22,7 +26,7 @@ pub struct Grant {
 /// By what right a request goes on. Nothing below this stage asks "may I?".
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// A key's. The upstream's real key is put on.
+    /// A key's, or that of a token that was minted from it. The upstream's real key is put on.
     Keyed(Grant),
     /// Nobody's: the path is public. The real key stays out, because whoever comes without a key gets nothing that
     /// it pays for.
@@ -30,11 +34,20 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whose key it is.
+    /// Whose key it is, or of which key's token.
     #[must_use]
     pub fn key_id(&self) -> Option<&Arc<str>> {
         match self {
             Self::Keyed(grant) => Some(&grant.identity.key.id),
+            Self::Public => None,
+        }
+    }
+
+    /// The token that the right comes from, if it is one.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Arc<Token>> {
+        match self {
+            Self::Keyed(grant) => grant.identity.holder.token(),
             Self::Public => None,
         }
     }
@@ -61,18 +74,96 @@ pub fn pass_unasked(presented: Result<Presented, Refusal>, record: &mut Record) 
     Ok(Access::Public)
 }
 
-/// Decides whether `identity` may use `route`: the route's name must be in the key's scopes.
+/// Decides whether `identity` may use `route` for what is asked.
+///
+/// The route's name must be in the scopes of the key, and in those of the token if it is one. A token's further limits
+/// are its calls, the origins of pages, and a constraint that the route's dialect can hold it to; its uses and its
+/// time to start belong to the claim.
 ///
 /// # Errors
-/// `forbidden`, naming the scope that is missing.
-pub fn decide(identity: Identity, route: &Route, record: &mut Record) -> Result<Grant, Refusal> {
-    if !identity.key.scopes.allow(&route.name) {
-        record.cause = Some(format!("key `{}` lacks the scope `{}`", identity.key.id, route.name));
-        return Err(Refusal::new(Code::Forbidden, format!("the key lacks the scope `{}`", route.name)));
+/// `forbidden`, naming what is missing.
+pub fn decide(
+    identity: Identity,
+    route: &Route,
+    ask: &Ask,
+    page: &Named,
+    record: &mut Record,
+) -> Result<Grant, Refusal> {
+    let route_name = &route.name;
+    if !identity.key.scopes.allow(route_name) {
+        record.cause = Some(format!("key `{}` lacks the scope `{route_name}`", identity.key.id));
+        return Err(Refusal::new(Code::Forbidden, format!("the key lacks the scope `{route_name}`")));
+    }
+    if let Holder::Token(token) = &identity.holder {
+        let checked = check_token(token, route, ask, page);
+        checked.inspect_err(|_| record.cause = Some(format!("token `{}` is not for this", token.id)))?;
     }
     let is_token = matches!(identity.shape, Shape::Token { .. });
     let query_warned = route.query == QueryPolicy::Warn && matches!(identity.carrier, Carrier::Query(_)) && !is_token;
     Ok(Grant { identity, query_warned })
+}
+
+fn check_token(token: &Token, route: &Route, ask: &Ask, page: &Named) -> Result<(), Refusal> {
+    let forbidden = |detail: &'static str| Err(Refusal::new(Code::Forbidden, detail));
+    if !token.scopes.allow(&route.name) {
+        return Err(Refusal::new(Code::Forbidden, format!("the token is not for the route `{}`", route.name)));
+    }
+    if token.calls == Calls::LiveOnly && matches!(ask, Ask::Http) {
+        return forbidden("this token opens WebSockets only: requests need a key, or a token that allows any call");
+    }
+    let is_kept_out = match page {
+        Named::None | Named::Page { is_own: true, .. } => false,
+        Named::Unreadable => true,
+        Named::Page { origin, .. } => !token.origins.contains(origin),
+    };
+    if !token.origins.is_empty() && is_kept_out {
+        return forbidden("this token is for pages of other origins");
+    }
+    check_constraint(&token.constraint, route.dialect)
+}
+
+/// A constraint that the dialect cannot hold a session to lets nobody in.
+fn check_constraint(constraint: &Constraint, dialect: Dialect) -> Result<(), Refusal> {
+    match dialect {
+        Dialect::Gemini => constraint.for_gemini().map(|_| ()),
+        Dialect::OpenAi => constraint.for_openai().map(|_| ()),
+        Dialect::Generic if *constraint == Constraint::None => Ok(()),
+        Dialect::Generic => {
+            Err(Refusal::new(Code::Forbidden, "this token is locked in a way that this route cannot hold it to"))
+        }
+    }
+}
+
+/// Decides whether somebody may mint tokens, and gives the key that they are minted from.
+///
+/// # Errors
+/// `forbidden` for a token, whatever its scopes, and for a key without the scope `mint`.
+pub fn may_mint(identity: &Identity, record: &mut Record) -> Result<Arc<Key>, Refusal> {
+    if let Holder::Token(token) = &identity.holder {
+        record.cause = Some(format!("token `{}` was to mint a token", token.id));
+        return Err(Refusal::new(Code::Forbidden, "a token mints no tokens: use a key with the scope `mint`"));
+    }
+    if !identity.key.scopes.allow(MINT) {
+        record.cause = Some(format!("key `{}` lacks the scope `{MINT}`", identity.key.id));
+        return Err(Refusal::new(Code::Forbidden, "the key lacks the scope `mint`"));
+    }
+    Ok(Arc::clone(&identity.key))
+}
+
+/// Decides whether a token with `scopes` may be minted from `key`: it gets no route that the key does not have.
+///
+/// # Errors
+/// `forbidden`, naming what the key has.
+pub fn may_give(key: &Key, scopes: &Scopes) -> Result<(), Refusal> {
+    let Scopes::Only(words) = scopes else { return Ok(()) };
+    if words.iter().any(|word| &**word == MINT) {
+        return Err(Refusal::new(Code::Forbidden, "a token mints no tokens: leave out the scope `mint`"));
+    }
+    if words.iter().all(|word| key.scopes.allow(word)) {
+        return Ok(());
+    }
+    let own = key.scopes.words().join(", ");
+    Err(Refusal::new(Code::Forbidden, format!("a token gets no route that its key does not have: it has {own}")))
 }
 
 #[cfg(test)]
@@ -83,24 +174,75 @@ mod tests {
     use super::*;
     use crate::carrier::Carriers;
     use crate::format::Spelling;
-    use crate::key::{Key, Scopes};
+    use crate::head::Opening;
+    use crate::origin::Origin;
     use crate::record::Protocol;
-    use crate::route::{Dialect, Paths};
+    use crate::route::Paths;
+    use crate::subprotocol::Offer;
     use crate::time::UnixMillis;
+    use crate::token::{SessionLimits, Uses};
 
-    fn decided(query: QueryPolicy, carrier: Carrier, shape: Shape, scope: &str) -> Result<Grant, Refusal> {
-        let key = Key {
+    fn key(scope: &str) -> Key {
+        Key {
             id: "key_1".into(),
             name: "one".into(),
             scopes: Scopes::from_words([scope]),
             created_at: UnixMillis(0),
             expires_at: None,
             revoked_at: None,
-        };
-        let paths = Paths::Dialect { prefix: String::new() };
-        let route = Route { query, ..Route::new("voice", "gemini", Dialect::Gemini, paths, Carriers::default()) };
-        let mut record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1);
-        decide(Identity { key: Arc::new(key), carrier, shape }, &route, &mut record)
+        }
+    }
+
+    fn token() -> Token {
+        Token {
+            id: "tok_1".into(),
+            key_id: "key_1".into(),
+            scopes: Scopes::All,
+            calls: Calls::Any,
+            uses: Uses::Unlimited,
+            created_at: UnixMillis(0),
+            start_by: UnixMillis(0),
+            live_until: UnixMillis(1),
+            revoked_at: None,
+            origins: Vec::new(),
+            limits: SessionLimits::default(),
+            constraint: Constraint::None,
+        }
+    }
+
+    fn record() -> Record {
+        Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::Http1)
+    }
+
+    fn route(dialect: Dialect) -> Route {
+        Route::new("voice", "gemini", dialect, Paths::Dialect { prefix: String::new() }, Carriers::default())
+    }
+
+    fn websocket() -> Ask {
+        Ask::WebSocket(Opening { key: None, offer: Offer::default() })
+    }
+
+    fn decided(query: QueryPolicy, carrier: Carrier, shape: Shape, scope: &str) -> Result<Grant, Refusal> {
+        let route = Route { query, ..route(Dialect::Gemini) };
+        let identity = Identity { key: Arc::new(key(scope)), holder: Holder::Key, carrier, shape };
+        decide(identity, &route, &Ask::Http, &Named::None, &mut record())
+    }
+
+    fn identity(token: Token) -> Identity {
+        let shape = Shape::Token { spelling: Spelling::Plain };
+        let holder = Holder::Token(Arc::new(token));
+        Identity { key: Arc::new(key("*")), holder, carrier: Carrier::Subprotocol, shape }
+    }
+
+    /// What is decided about a token, in one word or a text.
+    fn of_token(token: Token, dialect: Dialect, ask: &Ask, page: &Named) -> String {
+        match decide(identity(token), &route(dialect), ask, page, &mut record()) {
+            Ok(_) => String::from("yes"),
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::Forbidden);
+                refusal.detail.into_owned()
+            }
+        }
     }
 
     #[test]
@@ -123,5 +265,76 @@ mod tests {
     fn a_missing_scope_is_named() {
         let refusal = decided(QueryPolicy::Tokens, Carrier::Subprotocol, Shape::Key, "mint").expect_err("forbidden");
         assert_eq!((refusal.code, &*refusal.detail), (Code::Forbidden, "the key lacks the scope `voice`"));
+    }
+
+    #[test]
+    fn c44_a_token_is_for_its_routes_and_no_further_than_its_key() {
+        let only = Token { scopes: Scopes::from_words(["events"]), ..token() };
+        assert_eq!(
+            of_token(only, Dialect::Gemini, &websocket(), &Named::None),
+            "the token is not for the route `voice`"
+        );
+        let Identity { holder, carrier, shape, .. } = identity(token());
+        let narrow = Identity { key: Arc::new(key("events")), holder, carrier, shape };
+        let refusal = decide(narrow, &route(Dialect::Gemini), &websocket(), &Named::None, &mut record());
+        assert_eq!(refusal.expect_err("forbidden").detail, "the key lacks the scope `voice`");
+        assert_eq!(of_token(token(), Dialect::Gemini, &websocket(), &Named::None), "yes");
+    }
+
+    #[test]
+    fn c45_a_token_for_live_sessions_makes_no_requests() {
+        let live = || Token { calls: Calls::LiveOnly, ..token() };
+        assert!(of_token(live(), Dialect::Gemini, &Ask::Http, &Named::None).starts_with("this token opens WebSockets"));
+        assert_eq!(of_token(live(), Dialect::Gemini, &websocket(), &Named::None), "yes");
+        assert_eq!(of_token(token(), Dialect::Gemini, &Ask::Http, &Named::None), "yes");
+    }
+
+    #[test]
+    fn a_token_s_origins_keep_other_pages_out() {
+        let origin = |text| Origin::parse(text).expect("an origin");
+        let page = |text, is_own| Named::Page { origin: origin(text), is_own };
+        let listed = || Token { origins: vec![origin("https://app.example")], ..token() };
+        for (page, is_in) in [
+            (page("https://app.example", false), true),
+            (page("https://evil.example", false), false),
+            (page("https://gw.example", true), true),
+            (Named::None, true),
+            (Named::Unreadable, false),
+        ] {
+            assert_eq!(of_token(listed(), Dialect::Generic, &websocket(), &page) == "yes", is_in, "{page:?}");
+            assert_eq!(of_token(token(), Dialect::Generic, &websocket(), &page), "yes");
+        }
+    }
+
+    #[test]
+    fn a_lock_lets_nobody_in_where_it_cannot_be_held() {
+        let locked = |text| Token { constraint: Constraint::from_json(text).expect("well formed"), ..token() };
+        let (gemini, openai, models) =
+            (r#"{"gemini":{}}"#, r#"{"openai":{"session":{}}}"#, r#"{"models":["models/a"]}"#);
+        for (text, dialect, is_in) in [
+            (gemini, Dialect::Gemini, true),
+            (models, Dialect::Gemini, true),
+            (openai, Dialect::Gemini, false),
+            (openai, Dialect::OpenAi, true),
+            (models, Dialect::OpenAi, true),
+            (gemini, Dialect::OpenAi, false),
+            (gemini, Dialect::Generic, false),
+            (models, Dialect::Generic, false),
+            (openai, Dialect::Generic, false),
+        ] {
+            assert_eq!(of_token(locked(text), dialect, &websocket(), &Named::None) == "yes", is_in, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_with_the_scope_mint_tokens_for_their_own_routes() {
+        let holds = |scope| Identity { key: Arc::new(key(scope)), holder: Holder::Key, ..identity(token()) };
+        assert!(may_mint(&holds("mint"), &mut record()).is_ok());
+        assert!(may_mint(&holds("voice"), &mut record()).is_err());
+        assert!(may_mint(&identity(token()), &mut record()).is_err());
+        assert!(may_give(&key("voice"), &Scopes::All).is_ok());
+        assert!(may_give(&key("voice"), &Scopes::from_words(["voice"])).is_ok());
+        assert!(may_give(&key("voice"), &Scopes::from_words(["voice", "events"])).is_err());
+        assert!(may_give(&key("*"), &Scopes::from_words(["mint"])).is_err());
     }
 }

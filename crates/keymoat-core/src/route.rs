@@ -9,6 +9,7 @@ use crate::head::Head;
 use crate::openai;
 use crate::origin::Origins;
 use crate::time::UnixMillis;
+use crate::token::MintRules;
 
 /// What one provider's SDKs expect: paths, carriers, and how a refusal looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub struct Route {
     pub lone_subprotocol: LoneSubprotocol,
     /// Which origins' pages may use it.
     pub origins: Origins,
+    /// What may be minted for it.
+    pub tokens: MintRules,
     /// Paths of it that need no credential, such as the health pages of a backend. Credentials are stripped there as
     /// everywhere, and the upstream's real key is not put on.
     pub public: Vec<Pattern>,
@@ -137,6 +140,7 @@ impl Route {
             sunset: None,
             lone_subprotocol: LoneSubprotocol::default(),
             origins: Origins::default(),
+            tokens: MintRules::default(),
             public: Vec::new(),
         }
     }

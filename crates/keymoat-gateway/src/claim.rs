@@ -1,24 +1,118 @@
-//! Claims: the one shared write on the road. A session takes its place in the registry before anything is dialled.
+//! Claims: the shared writes on the road. A session takes its place in the registry, and a token's use is consumed,
+//! before anything is dialled.
+
+use std::time::Duration;
 
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
+use keymoat_core::token::told;
+use keymoat_core::{Constraint, Digest, Secret, Token};
+use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
+use tokio::time::Instant;
 
+use crate::admission::Unclaimed;
 use crate::clock;
+use crate::relay::websocket::Bounds;
 use crate::session::{SessionGuard, SessionInfo};
-use crate::worker::Worker;
+use crate::worker::{Shared, Worker};
 
 /// Takes a session in, and decides once more: a revocation may have come between the decision and this moment, and a
 /// later one finds the session in the registry.
 ///
 /// # Errors
-/// `unavailable` when there are too many sessions, `credential_revoked` when the key no longer holds.
+/// `unavailable` when there are too many sessions, `credential_revoked` when the key or the token no longer holds.
 pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result<SessionGuard, Refusal> {
-    let key_id = access.key_id();
-    let info = SessionInfo { key_id: key_id.cloned(), route: route.name.clone(), opened_at: clock::now() };
+    let (key_id, token_id) = (access.key_id(), access.token().map(|token| &token.id));
+    let info = SessionInfo {
+        key_id: key_id.cloned(),
+        token_id: token_id.cloned(),
+        route: route.name.clone(),
+        opened_at: clock::now(),
+    };
     let session = worker.shared.sessions.insert(info)?;
-    if key_id.is_some_and(|key_id| worker.shared.snapshots.load().is_revoked(key_id)) {
-        return Err(Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"));
+    let snapshot = worker.shared.snapshots.load();
+    if token_id.is_some_and(|token_id| snapshot.is_token_revoked(token_id)) {
+        return Err(told::revoked());
+    }
+    if key_id.is_some_and(|key_id| snapshot.is_revoked(key_id)) {
+        return Err(match token_id {
+            Some(_) => told::key_revoked(),
+            None => Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"),
+        });
     }
     Ok(session)
+}
+
+/// Consumes a use of the token with this digest, or none where `resumes` is the digest of a handle that it was given.
+/// Durable when it returns.
+///
+/// # Errors
+/// Why the token opens nothing; `unavailable` when the store does not answer. A use may be gone then, and nothing is
+/// granted for it.
+pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Digest>) -> Result<(), Refusal> {
+    let mut session = [0; 16];
+    aws_lc_rs::rand::fill(&mut session).expect("the system gives random bytes");
+    let claim = Claim { session: SessionId(session), token, resumes, now: clock::now() };
+    match shared.desk()?.claim(claim).await.map_err(no_answer)? {
+        Verdict::Granted { .. } => Ok(()),
+        Verdict::Denied(denial) => Err(denied(denial)),
+    }
+}
+
+/// By what a resumption handle is known.
+pub(crate) fn handle_digest(shared: &Shared, handle: &Secret) -> Digest {
+    let snapshot = shared.snapshots.load();
+    // The digest is all that is kept.
+    snapshot.pepper.digest(handle.expose())
+}
+
+/// Consumes a use for a plain request.
+///
+/// # Errors
+/// The same, and `forbidden` for a token that is locked to live sessions.
+pub(crate) async fn token_use_over_http(shared: &Shared, unclaimed: &Unclaimed) -> Result<(), Refusal> {
+    if unclaimed.token.constraint != Constraint::None {
+        let text = "this token is locked to live sessions: mint one without a lock for requests";
+        return Err(Refusal::new(Code::Forbidden, text));
+    }
+    token_use(shared, unclaimed.digest, None).await
+}
+
+/// Why a token is good for nothing new, for whoever holds all of it.
+fn denied(denial: Denial) -> Refusal {
+    match denial {
+        Denial::Unknown => Refusal::new(Code::CredentialInvalid, "the credential is not accepted"),
+        Denial::Revoked => told::revoked(),
+        Denial::KeyRevoked => told::key_revoked(),
+        Denial::KeyExpired => told::key_expired(),
+        Denial::Expired => told::expired(),
+        Denial::ForeignHandle => told::foreign_handle(),
+        Denial::StartPassed => told::start_passed(),
+        Denial::UsedUp => told::used_up(),
+    }
+}
+
+/// The store does not answer about tokens: nobody is let in by one.
+pub(crate) fn no_answer(error: DeskError) -> Refusal {
+    tracing::debug!(%error, "cannot ask about a token");
+    Refusal::new(Code::Unavailable, "the store of tokens does not answer, try again").retry_after_secs(1)
+}
+
+/// What a session of `token` may take from this moment on.
+pub(crate) fn bounds(token: &Token) -> Bounds {
+    let left = token.live_until.0.saturating_sub(clock::now().0);
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    let (left, refusal) = match token.limits.duration_secs_max.map(Duration::from_secs) {
+        Some(duration) if duration < left => {
+            let text = format!("a session of this token has {} s: open another", duration.as_secs());
+            (duration, Refusal::new(Code::TokenExpired, text))
+        }
+        _ => (left, told::expired()),
+    };
+    Bounds {
+        deadline: Some((Instant::now() + left, refusal)),
+        bytes_max: token.limits.bytes_max,
+        messages_max: token.limits.messages_max,
+    }
 }

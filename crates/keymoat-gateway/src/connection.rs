@@ -135,7 +135,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
     let enough = async {
         tokio::select! {
             () = worker.draining() => {}
-            () = no_more_requests(&requests, limits.keep_alive) => {}
+            () = no_more_requests(&requests, &limits) => {}
             () = tight.notified() => {}
         }
     };
@@ -145,15 +145,16 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         http2::Connection::graceful_shutdown(connection);
     };
     let state = || (leaving.get(), streams.open(), requests.get());
-    to_its_end(&worker, connection, enough, leave, only_leftovers(state, limits.write_stall)).await;
+    to_its_end(&worker, connection, enough, leave, only_leftovers(state, &limits)).await;
 }
 
-/// Waits until `patience` has passed without a request, up to twice that long. Streams that are open then may go on, but
-/// their client opens another connection for its next request.
-async fn no_more_requests(requests: &Cell<u64>, patience: Duration) {
+/// Waits until nothing is asked any more: no first request came in the time that a head may take, or none for as long as a
+/// connection may wait for its next one, up to twice that long. Streams that are open then may go on, but their client
+/// opens another connection for its next request.
+async fn no_more_requests(requests: &Cell<u64>, limits: &Limits) {
     loop {
         let before = requests.get();
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(if before == 0 { limits.head } else { limits.keep_alive }).await;
         if requests.get() == before {
             return;
         }
@@ -161,12 +162,12 @@ async fn no_more_requests(requests: &Cell<u64>, patience: Duration) {
 }
 
 /// Waits until a connection that was told to end has nothing left but the ends of answers, and its client has taken
-/// none of them for `patience`, up to twice that long. `state` tells whether it was told, how many streams are being
-/// served, and how many there have been.
-async fn only_leftovers(state: impl Fn() -> (bool, usize, u64), patience: Duration) {
+/// none of them for as long as a write may be stalled, up to twice that long. `state` tells whether it was told, how many
+/// streams are being served, and how many there have been: of none there is nothing left but a head that does not end.
+async fn only_leftovers(state: impl Fn() -> (bool, usize, u64), limits: &Limits) {
     loop {
         let before = state();
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(if before.2 == 0 { limits.head } else { limits.write_stall }).await;
         if state() == before && matches!(before, (true, 0, _)) {
             return;
         }

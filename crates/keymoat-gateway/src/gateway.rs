@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use keymoat_core::Snapshot;
 use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::token::told;
+use keymoat_store::TokenDesk;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -87,6 +89,7 @@ impl Gateway {
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
         for listener in &settings.listeners {
@@ -227,6 +230,19 @@ impl Running {
     pub fn end_sessions_of_key(&self, key_id: &str) -> usize {
         let refusal = Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one");
         self.shared.sessions.end_where(|_, info| info.key_id.as_deref() == Some(key_id), &refusal)
+    }
+
+    /// Ends the live sessions of all tokens that the current snapshot knows to be revoked, and tells how many there were.
+    pub fn end_sessions_of_revoked_tokens(&self) -> usize {
+        let snapshot = self.shared.snapshots.load();
+        let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
+        self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
+    }
+
+    /// Has tokens minted, found and claimed at `desk`. Before that there are none. The first one that is given stays.
+    pub fn take_tokens_from(&self, desk: TokenDesk) {
+        let first = self.shared.desk.set(desk).is_ok();
+        debug_assert!(first, "there is one store");
     }
 
     /// Waits until all threads have ended. Others may go on using this value meanwhile; a second call returns at once.

@@ -1,10 +1,12 @@
 //! Moves bytes: accepts connections, takes each request along the road, opens the upstream, relays, and writes the record.
 
 mod accept;
+mod admission;
 mod answer;
 mod body;
 mod claim;
 mod clock;
+mod coding;
 mod connection;
 mod cors;
 mod dialect;
@@ -15,6 +17,7 @@ mod gateway;
 mod ledger;
 mod masked;
 mod memory;
+mod mint;
 mod opening;
 mod outflow;
 mod own;

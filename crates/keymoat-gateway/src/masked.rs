@@ -3,20 +3,16 @@
 //! A success is passed on as it is, but for its head and its trailers. A failure is decoded and looked through as it comes: that is
 //! where servers repeat the key that they refuse.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::write::{MultiGzDecoder, ZlibDecoder};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use keymoat_core::{Mask, Masking};
 
 use crate::body::BodyError;
+use crate::coding::{Coding, Decoder};
 use crate::relay::hygiene;
-
-/// A failure that says more than this, once decoded, is broken off: no server has so much to say of one.
-const DECODED_BYTES_MAX: usize = 1 << 20;
 
 /// How an upstream's body is looked through.
 pub(crate) struct Masked {
@@ -33,69 +29,6 @@ struct Failure {
     ended: bool,
 }
 
-/// The coding of a body (RFC 9110 section 8.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
-    /// None.
-    Plain,
-    /// `gzip`.
-    Gzip,
-    /// `deflate`, which is zlib's format.
-    Deflate,
-    /// One that is not read here, or several over another.
-    Other,
-}
-
-/// From the coding to the text.
-enum Decoder {
-    Plain,
-    Gzip(Box<MultiGzDecoder<Decoded>>),
-    Deflate(Box<ZlibDecoder<Decoded>>),
-}
-
-/// What was decoded and not taken yet.
-#[derive(Default)]
-struct Decoded {
-    text: Vec<u8>,
-    total: usize,
-}
-
-impl Coding {
-    /// The coding of an answer with these headers.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let values = headers.get_all(header::CONTENT_ENCODING).iter();
-        let mut codings = values
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
-            .map(Self::named);
-        match (codings.next(), codings.next()) {
-            (None, _) => Self::Plain,
-            (Some(coding), None) => coding,
-            (Some(_), Some(_)) => Self::Other,
-        }
-    }
-
-    fn named(coding: &[u8]) -> Self {
-        match coding.to_ascii_lowercase().as_slice() {
-            b"gzip" | b"x-gzip" => Self::Gzip,
-            b"deflate" => Self::Deflate,
-            _ => Self::Other,
-        }
-    }
-
-    /// Of an `Accept-Encoding`, what can be read here: a failure in another coding would have to be withheld.
-    pub(crate) fn acceptable(accepted: &str) -> String {
-        let named = |entry: &&str| {
-            let coding = entry.split(';').next().unwrap_or_default().trim();
-            coding.eq_ignore_ascii_case("identity") || Self::named(coding.as_bytes()) != Self::Other
-        };
-        let kept: Vec<&str> = accepted.split(',').map(str::trim).filter(named).collect();
-        // Nothing would mean anything.
-        if kept.is_empty() { String::from("identity") } else { kept.join(", ") }
-    }
-}
-
 impl Masked {
     /// Of a success: trailers alone.
     pub(crate) const fn trailers(mask: Arc<Mask>) -> Self {
@@ -104,12 +37,7 @@ impl Masked {
 
     /// Of a failure: the whole body, decoded. `None` for a coding that is not read here.
     pub(crate) fn whole(mask: Arc<Mask>, coding: Coding) -> Option<Self> {
-        let decoder = match coding {
-            Coding::Plain => Decoder::Plain,
-            Coding::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(Decoded::default()))),
-            Coding::Deflate => Decoder::Deflate(Box::new(ZlibDecoder::new(Decoded::default()))),
-            Coding::Other => return None,
-        };
+        let decoder = Decoder::of(coding)?;
         let failure = Failure { decoder, masking: Masking::default(), begun: false, ended: false };
         Some(Self { mask, failure: Some(failure) })
     }
@@ -155,9 +83,9 @@ impl Masked {
 
     /// Whether something may follow when nothing comes from the upstream any more.
     pub(crate) fn may_follow(&self) -> bool {
-        self.failure.as_ref().is_some_and(|failure| {
-            !failure.ended && (failure.masking.is_holding() || !matches!(failure.decoder, Decoder::Plain))
-        })
+        self.failure
+            .as_ref()
+            .is_some_and(|failure| !failure.ended && (failure.masking.is_holding() || failure.decoder.has_an_end()))
     }
 
     /// Whether the body may become longer or shorter.
@@ -179,78 +107,15 @@ fn as_frame(shown: Vec<u8>) -> Option<Frame<Bytes>> {
     if shown.is_empty() { None } else { Some(Frame::data(shown.into())) }
 }
 
-impl Decoder {
-    /// The text of a part; `None` if the part is the text.
-    fn decode(&mut self, part: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let decoded = match self {
-            Self::Plain => return Ok(None),
-            Self::Gzip(decoder) => {
-                decoder.write_all(part)?;
-                decoder.flush()?;
-                decoder.get_mut()
-            }
-            Self::Deflate(decoder) => {
-                decoder.write_all(part)?;
-                decoder.flush()?;
-                decoder.get_mut()
-            }
-        };
-        Ok(Some(std::mem::take(&mut decoded.text)))
-    }
-
-    /// The last of the text.
-    fn finish(&mut self) -> io::Result<Vec<u8>> {
-        let decoded = match self {
-            Self::Plain => return Ok(Vec::new()),
-            Self::Gzip(decoder) => {
-                decoder.try_finish()?;
-                decoder.get_mut()
-            }
-            Self::Deflate(decoder) => {
-                decoder.try_finish()?;
-                decoder.get_mut()
-            }
-        };
-        Ok(std::mem::take(&mut decoded.text))
-    }
-}
-
-impl Write for Decoded {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.total = self.total.saturating_add(text.len());
-        if self.total > DECODED_BYTES_MAX {
-            return Err(io::Error::other(format!("it holds more than {DECODED_BYTES_MAX} bytes")));
-        }
-        self.text.extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use flate2::Compression;
-    use flate2::write::{GzEncoder, ZlibEncoder};
     use keymoat_core::Secret;
 
     use super::*;
+    use crate::coding::DECODED_BYTES_MAX;
+    use crate::coding::tests::{gzip, zlib};
 
     const SECRET: &str = "real-key-0123456789";
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(text).expect("memory");
-        encoder.finish().expect("memory")
-    }
-
-    fn zlib(text: &[u8]) -> Vec<u8> {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text).expect("memory");
-        encoder.finish().expect("memory")
-    }
 
     /// What is shown of a body that comes in parts.
     fn shown(coding: Coding, body: &[u8], part: usize) -> Result<Vec<u8>, BodyError> {
@@ -311,39 +176,5 @@ mod tests {
         assert_eq!(shown(Coding::Gzip, &largest, 100).expect("just within").len(), DECODED_BYTES_MAX);
         let bomb = gzip(&vec![0; DECODED_BYTES_MAX + 1]);
         assert!(matches!(shown(Coding::Gzip, &bomb, usize::MAX), Err(BodyError::Coding(_))));
-    }
-
-    #[test]
-    fn the_coding_is_what_the_headers_say() {
-        for (lines, coding) in [
-            (&[][..], Coding::Plain),
-            (&["identity"], Coding::Plain),
-            (&["GZIP"], Coding::Gzip),
-            (&["x-gzip, identity"], Coding::Gzip),
-            (&["deflate"], Coding::Deflate),
-            (&["br"], Coding::Other),
-            (&["gzip", "gzip"], Coding::Other),
-            (&["gzip, br"], Coding::Other),
-        ] {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(line));
-            }
-            assert_eq!(Coding::of(&headers), coding, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn upstreams_are_asked_for_what_can_be_read() {
-        for (accepted, acceptable) in [
-            ("gzip, deflate, br, zstd", "gzip, deflate"),
-            ("br;q=1.0, GZip;q=0.8, *;q=0.1", "GZip;q=0.8"),
-            ("identity;q=0, gzip", "identity;q=0, gzip"),
-            ("br", "identity"),
-            ("*", "identity"),
-            ("", "identity"),
-        ] {
-            assert_eq!(Coding::acceptable(accepted), acceptable, "{accepted}");
-        }
     }
 }

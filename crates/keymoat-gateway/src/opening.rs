@@ -8,67 +8,105 @@
 //! ```
 //!
 //! [`dial_first`] serves every session whose credential and limits are known from its head: all that long-lived keys
-//! open. The first-message order is for limits that depend on the message; it shares [`start`] from the dialling on.
+//! open. [`first_message`] is for what depends on the message: the sessions that tokens open at Gemini. Both end in
+//! [`Relaying`].
+
+mod first_message;
+mod openai;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderValue, Response};
-use keymoat_core::Mask;
+use http::{HeaderValue, Request, Response};
+use keymoat_core::gemini::Call;
 use keymoat_core::head::{Head, Opening};
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::Dialect;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use keymoat_core::{Dialect, Mask};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tracing::Instrument;
 
+use crate::admission::{Admitted, Unclaimed};
 use crate::answer;
-use crate::body::ToClient;
+use crate::body::{ToClient, ToUpstream};
 use crate::claim;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
-use crate::relay::websocket::{End, close_refused_after, relay_masked};
+use crate::relay::websocket::{Bounds, End, Message, Mode, Terms, close_refused_after, relay_under};
 use crate::session::SessionGuard;
-use crate::upstream::{self, Opened};
+use crate::settings::Limits;
+use crate::upstream::{self, Failure, Link, Opened};
 
 /// How long a refused Gemini client may take to begin its first message.
 const FIRST_MESSAGE: Duration = Duration::from_millis(500);
 /// How much of it is read before the refusal.
 const FIRST_BYTES: usize = 2048;
 
+/// Opens a WebSocket in the order that its dialect and its credential ask for.
+pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, admitted: Admitted) -> Response<ToClient> {
+    let Admitted { access, path, unclaimed } = admitted;
+    match unclaimed {
+        Some(unclaimed) if passage.route.dialect == Dialect::Gemini => {
+            let call = if path.ends_with("BidiGenerateMusic") { Call::LiveMusic } else { Call::Live };
+            first_message::open(passage, head, &opening, (&path, call), &access, unclaimed)
+        }
+        unclaimed => dial_first(passage, head, opening, &path, access, unclaimed).await,
+    }
+}
+
 /// Dial first: claim, dial, the upstream's 101, ours with what it selected, relay.
-pub(crate) async fn dial_first(
+async fn dial_first(
     mut passage: Passage<'_>,
     head: Head,
     opening: Opening,
     path: &str,
     access: Access,
+    unclaimed: Option<Unclaimed>,
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
     let labels: Vec<String> = opening.offer.labels().map(str::to_owned).collect();
-    let claimed = claim::session(passage.worker, passage.route, &access).and_then(|session| {
-        let link = passage.link()?;
-        let request = upstream::for_websocket(&link, head, path, &passage, &access, (&key, &labels))?;
-        Ok((session, link, request))
-    });
-    let (session, link, request) = match claimed {
+    let claimed = claimed(&mut passage, head, path, &access, unclaimed, (&key, &labels)).await;
+    let (session, link, request, terms) = match claimed {
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
     };
     match upstream::open_websocket(&link, request, &key, &labels).await {
-        Ok(opened) => {
-            passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            start(passage, opened, &opening, session, link.target.mask().clone())
-        }
-        Err(failure) => {
-            passage.ledger.record.cause = Some(failure.to_string());
-            passage.ledger.record.outcome = Outcome::Failed;
-            refuse(passage, &failure.refusal(), &opening)
-        }
+        Ok(opened) => start(passage, opened, &opening, session, link.target.mask().clone(), terms),
+        Err(failure) => refuse_failed(passage, &failure, &opening),
     }
+}
+
+/// All that has to be in place before the upstream is dialled.
+async fn claimed(
+    passage: &mut Passage<'_>,
+    mut head: Head,
+    path: &str,
+    access: &Access,
+    unclaimed: Option<Unclaimed>,
+    (key, labels): (&str, &[String]),
+) -> Result<(SessionGuard, Link, Request<ToUpstream>, Held), Refusal> {
+    let session = claim::session(passage.worker, passage.route, access)?;
+    let link = passage.link()?;
+    let mut held = Held::default();
+    if let (Some(unclaimed), Dialect::OpenAi) = (&unclaimed, passage.route.dialect) {
+        held = openai::hold(&unclaimed.token.constraint, &mut head, path)?;
+    }
+    let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
+    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
+    held.bounds = Some(claim::bounds(&token));
+    claim::token_use(&passage.worker.shared, digest, None).await?;
+    Ok((session, link, request, held))
+}
+
+/// What a session's relay is held to beyond the limits of all.
+#[derive(Default)]
+struct Held {
+    mode: Mode,
+    bounds: Option<Bounds>,
+    first: Option<Message>,
 }
 
 /// Answers the opening and relays in a task of its own, which holds the connection's place and the record to the end.
@@ -78,37 +116,63 @@ fn start(
     opening: &Opening,
     session: SessionGuard,
     mask: Arc<Mask>,
+    held: Held,
 ) -> Response<ToClient> {
     let Passage { peer, plan, route, switch, mut ledger, .. } = passage;
+    ledger.record.upstream_millis = Some(ledger.elapsed_millis());
     let selected = selection(opening, opened.selected.as_deref(), &mut ledger);
     let answer = switch.answer(opening, selected);
     ledger.record.status = Some(answer.status().as_u16());
-    let (limits, dialect, peer) = (plan.limits, route.dialect, peer.clone());
     let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
+    let (limits, dialect, peer) = (plan.limits, route.dialect, peer.clone());
+    let relaying = Relaying { ledger, session, mask, limits, dialect, held };
     let relaying = async move {
         let _peer = peer;
-        let Some(client) = Box::pin(switch.take()).await else { return };
+        match Box::pin(switch.take()).await {
+            Some(ClientEnd::Http1(client)) => relaying.run(client, opened).await,
+            Some(ClientEnd::Http2(client)) => relaying.run(client, opened).await,
+            None => {}
+        }
+    };
+    tokio::task::spawn_local(relaying.instrument(span));
+    answer
+}
+
+/// A relay that is about to begin.
+struct Relaying {
+    ledger: Ledger,
+    session: SessionGuard,
+    mask: Arc<Mask>,
+    limits: Limits,
+    dialect: Dialect,
+    held: Held,
+}
+
+impl Relaying {
+    /// Relays to the end, and notes it in the record.
+    async fn run<C: AsyncRead + AsyncWrite + Unpin>(self, client: End<C>, opened: Opened) {
+        let Self { mut ledger, session, mask, limits, dialect, held } = self;
         let upstream = End { stream: opened.stream, already_read: opened.already_read };
-        let control = session.control();
-        let end = match client {
-            ClientEnd::Http1(client) => {
-                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
-            }
-            ClientEnd::Http2(client) => {
-                Box::pin(relay_masked(client, upstream, &limits, control, dialect, &mask)).await
-            }
-        };
+        let Held { mode, bounds, first } = held;
+        let terms = Terms { mask: &mask, mode, bounds, first, ..Terms::new(&limits, session.control(), dialect) };
+        let end = Box::pin(relay_under(client, upstream, terms)).await;
         let record = &mut ledger.record;
         record.outcome = end.outcome;
         record.code = end.code;
         record.cause = end.cause;
         record.close_code = end.close_code;
         record.closed_by = Some(end.closed_by);
-        (record.bytes_in, record.bytes_out) = (end.bytes_in, end.bytes_out);
-        (record.messages_in, record.messages_out) = (end.messages_in, end.messages_out);
-    };
-    tokio::task::spawn_local(relaying.instrument(span));
-    answer
+        // The message that decided about the session is counted already.
+        record.bytes_in += end.bytes_in;
+        record.messages_in += end.messages_in;
+        (record.bytes_out, record.messages_out) = (end.bytes_out, end.messages_out);
+    }
+}
+
+fn refuse_failed(mut passage: Passage<'_>, failure: &Failure, opening: &Opening) -> Response<ToClient> {
+    passage.ledger.record.cause = Some(failure.to_string());
+    passage.ledger.record.outcome = Outcome::Failed;
+    refuse(passage, &failure.refusal(), opening)
 }
 
 /// Refuses a WebSocket in the one way that a browser can read: upgraded, then closed with code and reason.

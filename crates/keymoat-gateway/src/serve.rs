@@ -9,12 +9,12 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
-use keymoat_core::policy::Access;
 use keymoat_core::record::{Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{credential, identity, origin, path, policy, route};
+use keymoat_core::{origin, path, route};
 use tracing::Instrument;
 
+use crate::admission::{self, Admitted};
 use crate::body::{Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::cors::{self, Cors};
@@ -27,7 +27,7 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, dialect, opening, own, relay, upstream};
+use crate::{answer, claim, mint, opening, own, relay, upstream};
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -131,6 +131,16 @@ async fn travel(
             None => answer::own(own, ledger),
         };
     }
+    if let Some(asked) = mint::of_own(&head) {
+        if let Some(refusal) = overloaded(worker) {
+            return answer::refusal(&refusal, None, ledger);
+        }
+        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger };
+        return match asked {
+            Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
+            Err(refusal) => passage.refuse(&refusal),
+        };
+    }
     let Some(route) = route::find(&plan.routes, &head) else {
         let unknown =
             || Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
@@ -163,7 +173,7 @@ fn overloaded(worker: &Worker) -> Option<Refusal> {
 }
 
 /// Why nothing is begun any more.
-fn draining(worker: &Worker) -> Option<Refusal> {
+pub(crate) fn draining(worker: &Worker) -> Option<Refusal> {
     let restarts = worker.is_draining();
     restarts.then(|| Refusal::new(Code::Draining, "this server is restarting, try again").retry_after_secs(1))
 }
@@ -180,11 +190,12 @@ fn refuse_own(worker: &Worker, own: Own) -> Option<Refusal> {
 
 /// The rest of the road, once the route is known.
 async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Page<'_>) -> Response<ToClient> {
-    let route = passage.route;
-    let admitted =
-        admit(&mut passage, &mut head, page).and_then(|access| Ok((access, dialect::upstream_path(route, &mut head)?)));
+    if let Some(asked) = mint::of_provider(passage.route, &head) {
+        return Box::pin(mint::serve(passage, head, body, page, asked)).await;
+    }
+    let admitted = admission::admit(&mut passage, &mut head, page).await;
     match (std::mem::replace(&mut head.ask, Ask::Http), admitted) {
-        (Ask::Http, Ok((access, path))) => Box::pin(http(passage, head, &path, body, access)).await,
+        (Ask::Http, Ok(admitted)) => Box::pin(http(passage, head, body, admitted)).await,
         (Ask::Http, Err(refusal)) => passage.refuse(&refusal),
         (Ask::WebSocket(_), _) if !passage.switch.is_possible() => {
             let refusal = Refusal::new(Code::RequestInvalid, "the upgrade cannot be told apart from a plain request");
@@ -193,51 +204,31 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
         (Ask::WebSocket(offered), admitted) => {
             passage.ledger.record.protocol = Protocol::WebSocket;
             match admitted {
-                Ok((access, path)) => Box::pin(opening::dial_first(passage, head, offered, &path, access)).await,
+                Ok(admitted) => Box::pin(opening::open(passage, head, offered, admitted)).await,
                 Err(refusal) => opening::refuse(passage, &refusal, &offered),
             }
         }
     }
 }
 
-/// Origin → credential → identity → policy: pure decisions on one snapshot.
-fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Access, Refusal> {
-    if let Some(refusal) = draining(passage.worker) {
-        return Err(refusal);
-    }
-    if page == Page::Foreign {
-        return Err(cors::foreign());
-    }
-    if matches!(head.ask, Ask::WebSocket(_)) {
-        passage.worker.shared.sessions.check_room()?;
-    }
-    let (route, record) = (passage.route, &mut passage.ledger.record);
-    let snapshot = passage.worker.shared.snapshots.load();
-    let presented = credential::take(head, route, &snapshot, record);
-    if route.is_public(&head.path) {
-        return policy::pass_unasked(presented, record);
-    }
-    let presented = presented?;
-    if !passage.worker.shared.is_ready() {
-        // A revocation may have been missed: nobody is let in on a view that old.
-        return Err(Refusal::new(Code::Unavailable, "the store cannot be read, try again").retry_after_secs(1));
-    }
-    let identity = identity::find(presented, &snapshot, clock::now(), record)?;
-    policy::decide(identity, route, record).map(Access::Keyed)
-}
-
 /// A plain request: sent up, and answered with what comes back.
-async fn http(mut passage: Passage<'_>, head: Head, path: &str, body: Incoming, access: Access) -> Response<ToClient> {
+async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Admitted) -> Response<ToClient> {
+    let Admitted { access, path, unclaimed } = admitted;
     let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
-        let request = upstream::for_http(&link, head, path, &passage, &access, upload)?;
+        let request = upstream::for_http(&link, head, &path, &passage, &access, upload)?;
         Ok((link, request))
     });
     let (link, request) = match request {
         Ok(request) => request,
         Err(refusal) => return passage.refuse(&refusal),
     };
+    if let Some(unclaimed) = unclaimed
+        && let Err(refusal) = claim::token_use_over_http(&passage.worker.shared, &unclaimed).await
+    {
+        return passage.refuse(&refusal);
+    }
     let failure = match link.send(request, &uploaded).await {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use keymoat_core::{Code, Refusal, UnixMillis};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// What is known of a live session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
-    /// The key that it was opened with.
+    /// The key that it was opened with, or that minted the token that it was opened with.
     pub key_id: Option<Arc<str>>,
+    /// The token that it was opened with.
+    pub token_id: Option<Arc<str>>,
     /// The route that it came by.
     pub route: Arc<str>,
     /// When it was opened.
@@ -57,7 +61,7 @@ impl Sessions {
         let control = SessionControl::default();
         live.insert(id, (info, control.clone()));
         drop(live);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry) })
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -112,6 +116,7 @@ pub struct SessionGuard {
     id: u64,
     control: SessionControl,
     registry: Arc<Registry>,
+    timer: Option<AbortHandle>,
 }
 
 impl SessionGuard {
@@ -126,10 +131,25 @@ impl SessionGuard {
     pub const fn control(&self) -> &SessionControl {
         &self.control
     }
+
+    /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
+    pub fn end_at(&mut self, moment: Instant, refusal: Refusal) {
+        let control = self.control.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(moment).await;
+            control.end(refusal);
+        });
+        if let Some(before) = self.timer.replace(timer.abort_handle()) {
+            before.abort();
+        }
+    }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
         self.registry.lock().remove(&self.id);
     }
 }
@@ -200,7 +220,8 @@ mod tests {
     use super::*;
 
     fn info(key_id: &str) -> SessionInfo {
-        SessionInfo { key_id: Some(key_id.into()), route: "voice".into(), opened_at: UnixMillis(0) }
+        let key_id = Some(key_id.into());
+        SessionInfo { key_id, token_id: None, route: "voice".into(), opened_at: UnixMillis(0) }
     }
 
     fn revoked() -> Refusal {

@@ -135,7 +135,7 @@ pub struct Limits {
     pub http2_connection_window: u32,
     /// How long a TLS handshake may take.
     pub tls_handshake: Duration,
-    /// How long the head of a request may take from its first byte.
+    /// How long the head of a request may take from its first byte; over HTTP/2, how long the first one of a connection.
     pub head: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
@@ -149,6 +149,12 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     /// A WebSocket message may be this large, in bytes of payload, over all its frames.
     pub message_bytes_max: u64,
+    /// A client's message that is looked at whole may be this large, in bytes of payload.
+    pub watched_bytes_max: u64,
+    /// How long a client may take to send the message that its session is decided by.
+    pub first_message: Duration,
+    /// That message may be this large, in bytes of payload.
+    pub first_message_bytes_max: u64,
     /// How long a WebSocket may be silent in both directions, pings not counted.
     pub websocket_idle: Duration,
     /// How often a WebSocket client is pinged.
@@ -193,6 +199,9 @@ impl Default for Limits {
             body_idle: Duration::from_secs(300),
             frame_bytes_max: 16 << 20,
             message_bytes_max: 16 << 20,
+            watched_bytes_max: 1 << 20,
+            first_message: Duration::from_secs(10),
+            first_message_bytes_max: 256 << 10,
             websocket_idle: Duration::from_secs(300),
             ping_every: Duration::from_secs(20),
             write_stall: Duration::from_secs(30),

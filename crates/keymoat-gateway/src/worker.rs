@@ -7,10 +7,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use keymoat_core::record::RecordId;
+use keymoat_core::refusal::Refusal;
+use keymoat_core::token::told;
 use keymoat_core::{Snapshot, UnixMillis};
+use keymoat_store::{DeskError, TokenDesk};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
+use crate::claim;
 use crate::ledger::Records;
 use crate::memory::{Memory, Pressure};
 use crate::permits::Permits;
@@ -43,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.
     pub(crate) ready: OnceLock<Ready>,
+    /// Where tokens are, once it is known.
+    pub(crate) desk: OnceLock<TokenDesk>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.
     pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
 }
@@ -54,6 +60,16 @@ impl Shared {
     /// Whether new work can be taken: as long as nobody says otherwise.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.get().is_none_or(|ready| ready())
+    }
+
+    /// Where tokens are.
+    pub(crate) fn desk(&self) -> Result<&TokenDesk, Refusal> {
+        self.desk.get().ok_or_else(|| claim::no_answer(DeskError::Stopped))
+    }
+
+    /// Ends the sessions of a token that was revoked.
+    pub(crate) fn end_sessions_of_token(&self, token_id: &str) {
+        self.sessions.end_where(|_, info| info.token_id.as_deref() == Some(token_id), &told::revoked());
     }
 }
 

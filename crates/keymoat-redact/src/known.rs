@@ -153,9 +153,8 @@ fn base64_inside(alphabet: &impl Engine, raw: &[u8], offset: usize) -> Vec<u8> {
 }
 
 fn lists(head: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let of = |each: fn(&u8) -> String, between: &str| {
-        head.iter().map(each).collect::<Vec<_>>().join(between).into_bytes()
-    };
+    let of =
+        |each: fn(&u8) -> String, between: &str| head.iter().map(each).collect::<Vec<_>>().join(between).into_bytes();
     [
         of(u8::to_string, ", "),
         of(u8::to_string, ","),

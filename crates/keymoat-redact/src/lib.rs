@@ -39,6 +39,7 @@ mod rules;
 pub mod scan;
 mod shape;
 mod stats;
+mod streams;
 mod suspect;
 pub mod table;
 mod view;

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::carry::Carry;
-use crate::known::Known;
 use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
+use crate::known::Known;
 use crate::names::{Name, byte};
 use crate::rules::Rules;
 use crate::shape::is_masked;
@@ -80,7 +80,14 @@ impl<'a> LineScan<'a> {
     /// Finds everything in `line`, and gives what goes on in the next one.
     ///
     /// The line comes without its line feed. `carry` is what the last one left.
-    pub(crate) fn run(rules: &'a Rules, known: Option<&'a Known>, scratch: &'a mut Scratch, line: &'a [u8], truncated: bool, carry: Carry) -> Carry {
+    pub(crate) fn run(
+        rules: &'a Rules,
+        known: Option<&'a Known>,
+        scratch: &'a mut Scratch,
+        line: &'a [u8],
+        truncated: bool,
+        carry: Carry,
+    ) -> Carry {
         let Scratch { clean, decoded, findings } = scratch;
         findings.clear();
         #[cfg(test)]
@@ -95,7 +102,8 @@ impl<'a> LineScan<'a> {
         let mut count = 1;
         let mut below = base;
         for view in decoded {
-            let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text).any(|at| known.is_some() || is_telling_escape(below.text, at))
+            let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text)
+                .any(|at| known.is_some() || is_telling_escape(below.text, at))
                 || memchr::memmem::find(below.text, b"\\/").is_some()
                 || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
             if !telling || !view.decode(below.text, below.view) {
@@ -280,7 +288,8 @@ pub(crate) fn value_end(text: &[u8], from: usize, ends: End) -> Option<usize> {
         }
         End::Delimiter => {
             let rest = text.get(from..)?;
-            let is_end = |byte: &u8| matches!(byte, 0..=b' ' | b'"' | b'\'' | b'&' | b';' | b'<' | b'>' | b')' | b']' | b',');
+            let is_end =
+                |byte: &u8| matches!(byte, 0..=b' ' | b'"' | b'\'' | b'&' | b';' | b'<' | b'>' | b')' | b']' | b',');
             rest.iter().position(is_end).map(|at| from + at)
         }
     }

@@ -302,7 +302,14 @@ impl Name {
         for byte in text.get(word.start..self.end)?.iter().rev() {
             letters.put_before(*byte);
         }
-        Some(Self { start: word.start, outer_start: word.start, before: word.before, letters, two_words: true, ..*self })
+        Some(Self {
+            start: word.start,
+            outer_start: word.start,
+            before: word.before,
+            letters,
+            two_words: true,
+            ..*self
+        })
     }
 
     /// What it means, alone or with the word before it; the name is widened in the second case.
@@ -326,7 +333,9 @@ impl Name {
             return Some(meaning);
         }
         if let Some(shorter) = self.letters.without_number() {
-            return names.look_up(&shorter).filter(|meaning| meaning.scope == Scope::Anywhere && meaning.header.is_none());
+            return names
+                .look_up(&shorter)
+                .filter(|meaning| meaning.scope == Scope::Anywhere && meaning.header.is_none());
         }
         let wider = self.with_word_before(text)?;
         let meaning = names.look_up(&wider.letters).filter(|meaning| meaning.scope == Scope::Anywhere)?;
@@ -346,10 +355,27 @@ mod tests {
 
     #[test]
     fn names_are_read_from_their_end() {
-        for text in ["api_key", "exaApiKey", "API-KEY", "x.api.key", "auth[api_key]", "api_key[]", "h[\"x-api-key\"]", "\"apiKey\"", "\\\"api_key\\\"", "b'x-api-key'", "api_key ", "the api key", "OPENAI_API_KEY_2", "map[X-Api-Key"] {
+        for text in [
+            "api_key",
+            "exaApiKey",
+            "API-KEY",
+            "x.api.key",
+            "auth[api_key]",
+            "api_key[]",
+            "h[\"x-api-key\"]",
+            "\"apiKey\"",
+            "\\\"api_key\\\"",
+            "b'x-api-key'",
+            "api_key ",
+            "the api key",
+            "OPENAI_API_KEY_2",
+            "map[X-Api-Key",
+        ] {
             assert_eq!(kind(text), Some(Kind::ApiKey), "{text}");
         }
-        for text in ["monkey", "sort_key", "tokens", "token_type", "\"a\" + \"x", "primary keys", "", "[REDACTED:api_key"] {
+        for text in
+            ["monkey", "sort_key", "tokens", "token_type", "\"a\" + \"x", "primary keys", "", "[REDACTED:api_key"]
+        {
             assert_eq!(kind(text), None, "{text}");
         }
     }

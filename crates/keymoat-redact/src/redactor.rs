@@ -331,7 +331,14 @@ impl Redactor {
     }
 
     /// Writes `line` between `from` and `to` with `findings` masked.
-    fn emit(&mut self, line: &[u8], from: usize, to: usize, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    fn emit(
+        &mut self,
+        line: &[u8],
+        from: usize,
+        to: usize,
+        findings: &[Finding],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
         let mut at = from;
         let mut any = false;
         for finding in findings {

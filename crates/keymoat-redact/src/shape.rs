@@ -60,7 +60,9 @@ pub(crate) fn is_placeholder(value: &[u8]) -> bool {
         b'<' => is_template(value, b'>'),
         b'%' => {
             rest.len() == 1 && rest.iter().all(u8::is_ascii_alphabetic)
-                || rest.len() > 2 && rest.last() == Some(&b'%') && rest.split_last().is_some_and(|(_, name)| is_name(name))
+                || rest.len() > 2
+                    && rest.last() == Some(&b'%')
+                    && rest.split_last().is_some_and(|(_, name)| is_name(name))
                 || rest.first() == Some(&b'(') && rest.len() < 40
         }
         b'?' => rest.is_empty(),
@@ -78,8 +80,24 @@ fn is_template(value: &[u8], close: u8) -> bool {
 
 fn is_word_for_nothing(value: &[u8]) -> bool {
     const WORDS: [&str; 18] = [
-        "null", "nil", "none", "undefined", "true", "false", "nan", "n/a", "na", "empty", "unset", "string", "str",
-        "changeme_placeholder", "optional", "required", "...", "missing",
+        "null",
+        "nil",
+        "none",
+        "undefined",
+        "true",
+        "false",
+        "nan",
+        "n/a",
+        "na",
+        "empty",
+        "unset",
+        "string",
+        "str",
+        "changeme_placeholder",
+        "optional",
+        "required",
+        "...",
+        "missing",
     ];
     if value.len() > 40 {
         return false;
@@ -88,7 +106,8 @@ fn is_word_for_nothing(value: &[u8]) -> bool {
         return true;
     }
     // `YOUR_API_KEY`, `your-token-here`: words only.
-    let starts = value.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"your") || start.eq_ignore_ascii_case(b"my_a"));
+    let starts =
+        value.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"your") || start.eq_ignore_ascii_case(b"my_a"));
     starts && value.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-'))
 }
 
@@ -120,9 +139,9 @@ pub(crate) fn is_unlike_words(value: &[u8]) -> bool {
 /// Lower-case words, with what stands between words.
 pub(crate) fn is_prose(value: &[u8]) -> bool {
     value.iter().all(|byte| byte.is_ascii_alphabetic() || b" ,.;:!?'()-_".contains(byte))
-        && value.split(|byte| *byte == b' ').all(|word| {
-            word.len() <= 16 && word.iter().skip(1).filter(|byte| byte.is_ascii_uppercase()).count() <= 1
-        })
+        && value
+            .split(|byte| *byte == b' ')
+            .all(|word| word.len() <= 16 && word.iter().skip(1).filter(|byte| byte.is_ascii_uppercase()).count() <= 1)
 }
 
 fn is_time(value: &[u8]) -> bool {
@@ -185,20 +204,46 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_no_secret() {
-        for text in ["$API_KEY", "${env:KEY}", "$(cat key)", "%s", "%KEY%", "{key}", "{{ key }}", "<key>", "", "null", "YOUR_API_KEY", "?", ":token"] {
+        for text in [
+            "$API_KEY",
+            "${env:KEY}",
+            "$(cat key)",
+            "%s",
+            "%KEY%",
+            "{key}",
+            "{{ key }}",
+            "<key>",
+            "",
+            "null",
+            "YOUR_API_KEY",
+            "?",
+            ":token",
+        ] {
             assert!(is_placeholder(text.as_bytes()), "{text}");
         }
-        for text in ["$2a$10$abcdefgh", "hunter2", "%5A%6B", "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue", "$Zk7Qw2Lr9TnXb4Vm8PcYd6"] {
+        for text in
+            ["$2a$10$abcdefgh", "hunter2", "%5A%6B", "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue", "$Zk7Qw2Lr9TnXb4Vm8PcYd6"]
+        {
             assert!(!is_placeholder(text.as_bytes()), "{text}");
         }
     }
 
     #[test]
     fn secrets_have_a_shape() {
-        for text in ["Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue", "3b18e512dba79e4c8300dd08aeb37f8e728b8dad", "5f0c6e1e-9c0e-4a5e-8f0b-0a1b2c3d4e5f"] {
+        for text in [
+            "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue",
+            "3b18e512dba79e4c8300dd08aeb37f8e728b8dad",
+            "5f0c6e1e-9c0e-4a5e-8f0b-0a1b2c3d4e5f",
+        ] {
             assert!(is_secret(text.as_bytes()), "{text}");
         }
-        for text in ["see docs for how", "https://h/a1b2c3d4e5f6", "2026-01-03T10:30:45.123Z", "internationalization", "/usr/share/doc2/x86_64/file"] {
+        for text in [
+            "see docs for how",
+            "https://h/a1b2c3d4e5f6",
+            "2026-01-03T10:30:45.123Z",
+            "internationalization",
+            "/usr/share/doc2/x86_64/file",
+        ] {
             assert!(!is_secret(text.as_bytes()), "{text}");
         }
     }

@@ -94,9 +94,30 @@ pub const HEADERS: [(&str, HeaderRule); 5] = [
 
 /// The scheme words in front of a credential, in lower case; they stay.
 pub const SCHEMES: [&str; 24] = [
-    "bearer", "basic", "token", "digest", "apikey", "api-key", "key", "negotiate", "ntlm", "aws4-hmac-sha256", "hawk",
-    "oauth", "dpop", "bot", "jwt", "splunk", "snowflake", "geniekey", "ssws", "mac", "sharedaccesssignature",
-    "googlelogin", "hmac", "sapisidhash",
+    "bearer",
+    "basic",
+    "token",
+    "digest",
+    "apikey",
+    "api-key",
+    "key",
+    "negotiate",
+    "ntlm",
+    "aws4-hmac-sha256",
+    "hawk",
+    "oauth",
+    "dpop",
+    "bot",
+    "jwt",
+    "splunk",
+    "snowflake",
+    "geniekey",
+    "ssws",
+    "mac",
+    "sharedaccesssignature",
+    "googlelogin",
+    "hmac",
+    "sapisidhash",
 ];
 
 /// The letters of a value behind a prefix.

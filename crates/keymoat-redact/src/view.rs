@@ -33,9 +33,12 @@ impl View {
 
     /// The line's bytes that a part of this view was made from.
     pub(crate) fn raw(&self, part: Range<usize>) -> Range<usize> {
-        let behind = |at: usize| self.places.get(at).map_or(self.places.last().map_or(0, |last| last.end), |place| place.start) as usize;
+        let behind = |at: usize| {
+            self.places.get(at).map_or(self.places.last().map_or(0, |last| last.end), |place| place.start) as usize
+        };
         let start = behind(part.start);
-        let end = part.end.checked_sub(1).and_then(|last| self.places.get(last)).map_or(start, |place| place.end as usize);
+        let end =
+            part.end.checked_sub(1).and_then(|last| self.places.get(last)).map_or(start, |place| place.end as usize);
         start..end.max(start)
     }
 
@@ -131,8 +134,7 @@ pub(crate) fn is_padding(line: &[u8], at: usize) -> bool {
 
 /// The length of a terminal's control sequence, raw or escaped.
 pub(crate) fn colour(rest: &[u8]) -> Option<usize> {
-    const ESCAPES: [&[u8]; 8] =
-        [b"\x1b", b"\\u001b", b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e", b"#033"];
+    const ESCAPES: [&[u8]; 8] = [b"\x1b", b"\\u001b", b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e", b"#033"];
     let escape = ESCAPES.iter().find(|escape| rest.starts_with(escape))?;
     let behind = rest.get(escape.len()..)?;
     if behind.first() != Some(&b'[') {
@@ -153,7 +155,15 @@ pub(crate) fn folded(rest: &[u8]) -> Option<(usize, Option<u8>)> {
     let character = std::str::from_utf8(rest.get(..length)?).ok()?.chars().next()?;
     let code = u32::from(character);
     let shown = match code {
-        0xad | 0x34f | 0x61c | 0x180e | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x2064 | 0xfeff | 0xfe00..=0xfe0f => None,
+        0xad
+        | 0x34f
+        | 0x61c
+        | 0x180e
+        | 0x200b..=0x200f
+        | 0x202a..=0x202e
+        | 0x2060..=0x2064
+        | 0xfeff
+        | 0xfe00..=0xfe0f => None,
         0xff01..=0xff5e => u8::try_from(code - 0xff01 + 0x21).ok(),
         0x1d400..=0x1d6a3 => {
             let letter = u8::try_from((code - 0x1d400) % 52).ok()?;

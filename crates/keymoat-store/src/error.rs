@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The name cannot be one. It is not shown, because it may be a credential that was pasted in the wrong place.
     #[error(
         "a key's name has 1 to {NAME_CHARS_MAX} characters, no control characters, no space at its ends, and does not \
-         start with `km_`, `kmt_`, `kma_` or `key_`"
+         start with `km_`, `kmt_`, `kma_`, `key_` or `tok_`"
     )]
     NameInvalid,
     /// The scopes are empty or hold a word that cannot be one.
@@ -132,6 +132,12 @@ pub enum StoreError {
     /// No key has this id or name. What was looked for is not shown, because it may be a credential.
     #[error("no key has this id or name: `keymoat key list` shows all")]
     KeyUnknown,
+    /// No token has this id. What was looked for is not shown, because it may be a credential.
+    #[error("no token has this id: `keymoat token list` shows all that have not ended long ago")]
+    TokenUnknown,
+    /// The credential is no token of this store.
+    #[error("this is no token of this store: it was not minted here, or it ended long ago and is forgotten")]
+    TokenNotFound,
     /// The system gave no random bytes.
     #[error("the system's random number generator failed")]
     Random,
@@ -162,6 +168,15 @@ pub enum StoreError {
         /// SQLite's own words.
         source: rusqlite::Error,
     },
+    /// The database was checked after a failure, and something in it is wrong.
+    #[error("`{path}` is damaged: stop keymoat and restore it from your backup")]
+    Unsound {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The store failed before and was not opened anew yet.
+    #[error("the store failed and is not open again yet")]
+    Unavailable,
     /// The database cannot be opened or written with this process's rights.
     #[error("the store's database cannot be opened or written: check the owner and mode of the files ({source})")]
     Access {
@@ -191,6 +206,21 @@ pub enum Unopenable {
     /// A byte was changed, or the row belongs to another upstream, version or key.
     #[error("it is damaged, or was moved there from another row")]
     Damaged,
+}
+
+impl StoreError {
+    /// Whether the disk, or what is on it, is at fault and not what was asked.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. }
+                | Self::Busy { .. }
+                | Self::Corrupt { .. }
+                | Self::Access { .. }
+                | Self::Io { .. }
+                | Self::Unsound { .. }
+        )
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -6,29 +6,34 @@
 //! Every function here may wait for the disk (bounded by [`BUSY_WAIT`] for locks), so none is called from a thread
 //! that serves connections.
 
+pub mod desk;
 mod error;
 pub mod feed;
 mod file_system;
+mod id;
 mod master_key;
 mod new_key;
 pub mod private_file;
 mod seal;
 mod sqlite;
+mod token;
 mod upstream_secret;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
+use keymoat_core::{Digest, Key, Pepper, Secret, Snapshot, UnixMillis};
 
 use self::sqlite::Before;
 
+pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
 pub use feed::{Feed, Freshness};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
 pub use sqlite::{Sqlite, Watch};
+pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
 /// How long a reader or writer waits for another process's lock before it gives up with [`StoreError::Busy`].
@@ -162,16 +167,79 @@ impl Store {
         }
     }
 
+    /// Mints a token, durably; a gateway asks its [`TokenDesk`].
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.mint_token(order),
+        }
+    }
+
+    /// The token with this id.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`] when there is none, and whatever the disk refuses.
+    pub fn token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.token(id, now),
+        }
+    }
+
+    /// The token with this digest.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenNotFound`] when there is none, and whatever the disk refuses.
+    pub fn token_of(&self, digest: &Digest, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.token_of(digest, now),
+        }
+    }
+
+    /// All tokens that are remembered, or those of one key, oldest first. A token is forgotten some hours after its end.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn tokens(&self, key_id: Option<&str>, now: UnixMillis) -> Result<Vec<TokenState>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.tokens(key_id, now),
+        }
+    }
+
+    /// Revokes the token with this id, durably, and gives it. A token that is revoked keeps its first time.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`] when there is none, and whatever the disk refuses. After [`StoreError::Io`] the
+    /// revocation may or may not have happened: repeat it.
+    pub fn revoke_token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.revoke_token(id, now),
+        }
+    }
+
+    /// Forgets some of the tokens and sessions that ended long before `now`, and says whether there may be more of them.
+    /// A [`TokenDesk`] does so by itself.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.forget_tokens(now),
+        }
+    }
+
     /// Copies the database, as of one moment and without the master key, into the new folder `target` (0700, 0600).
     ///
-    /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key.
+    /// Others may go on reading and writing meanwhile. The copy is a store itself, once it has its master key. All tokens
+    /// in it are revoked as of `now`: one that was used since would otherwise have its uses again.
     ///
     /// # Errors
     /// [`StoreError::BackupExists`] when there is anything of this name, and whatever the disk refuses; then there is
     /// no copy.
-    pub fn back_up(&self, target: &Path) -> Result<(), StoreError> {
+    pub fn back_up(&self, target: &Path, now: UnixMillis) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.back_up(target),
+            Self::Sqlite(sqlite) => sqlite.back_up(target, now),
         }
     }
 

@@ -1,17 +1,12 @@
 //! What someone asks for when they make a key, and the checks that it passes before it is stored.
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use keymoat_core::{Key, Scopes, UnixMillis};
 
 use crate::error::StoreError;
+use crate::id;
 
 /// A key's name may have this many characters.
 pub const NAME_CHARS_MAX: usize = 100;
-
-/// The digits of an id: lower-case base32 without the letters that look like others.
-const ID_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-const ID_PREFIX: &str = "key_";
-const ID_CHARS: usize = 12;
 
 /// A key to be made. Its secret is handed in beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +32,7 @@ impl NewKey {
             return Err(StoreError::ExpiryPassed { expires_at, now });
         }
         Ok(Key {
-            id: draw_id()?.into(),
+            id: id::draw(id::KEY)?.into(),
             name: self.name.into(),
             scopes: self.scopes,
             created_at: now,
@@ -49,7 +44,7 @@ impl NewKey {
 
 /// A name is shown in terminals and logs, and must not be mistaken for an id or be a credential.
 fn name_is_valid(name: &str) -> bool {
-    let taken = ["km_", "kmt_", "kma_", ID_PREFIX];
+    let taken = ["km_", "kmt_", "kma_", id::KEY, id::TOKEN];
     (1..=NAME_CHARS_MAX).contains(&name.chars().count())
         && name.trim() == name
         && !name.chars().any(char::is_control)
@@ -57,21 +52,13 @@ fn name_is_valid(name: &str) -> bool {
 }
 
 /// A `*` among other words would come back as "all" when it is read.
-fn scopes_are_valid(scopes: &Scopes) -> bool {
+pub(crate) fn scopes_are_valid(scopes: &Scopes) -> bool {
     let is_word =
         |word: &str| !word.is_empty() && word != "*" && !word.contains(|c: char| c.is_whitespace() || c.is_control());
     match scopes {
         Scopes::All => true,
         Scopes::Only(words) => !words.is_empty() && words.iter().all(|word| is_word(word)),
     }
-}
-
-fn draw_id() -> Result<String, StoreError> {
-    let mut random = [0; ID_CHARS];
-    SystemRandom::new().fill(&mut random).map_err(|_| StoreError::Random)?;
-    // 32 divides 256, so every digit is equally likely.
-    let digits = random.iter().map(|byte| char::from(ID_DIGITS[usize::from(byte % 32)]));
-    Ok(ID_PREFIX.chars().chain(digits).collect())
 }
 
 #[cfg(test)]

@@ -21,14 +21,16 @@ pub(crate) struct Keys {
 struct Sources {
     stored: ByDigest,
     configured: ByDigest,
+    revoked_tokens: Vec<Arc<str>>,
 }
 
 impl Keys {
     /// Starts with what both sources hold.
     pub(crate) fn new(stored: Snapshot, configured: ByDigest) -> Self {
         let pepper = Arc::clone(&stored.pepper);
-        let sources = Sources { stored: stored.keys, configured };
-        let snapshots = Arc::new(ArcSwap::from_pointee(Snapshot::new(Arc::clone(&pepper), sources.joined())));
+        let revoked_tokens = stored.revoked_tokens().cloned().collect();
+        let sources = Sources { stored: stored.keys, configured, revoked_tokens };
+        let snapshots = Arc::new(ArcSwap::from_pointee(sources.snapshot(&pepper)));
         Self { pepper, sources: Mutex::new(sources), snapshots }
     }
 
@@ -49,7 +51,11 @@ impl Keys {
 
     /// Takes over the store's view; `lost` gets the id of each key that is not good any more.
     pub(crate) fn take_stored(&self, stored: Snapshot, lost: impl FnMut(&str)) {
-        self.replace(|sources| sources.stored = stored.keys, lost);
+        let take = |sources: &mut Sources| {
+            sources.revoked_tokens = stored.revoked_tokens().cloned().collect();
+            sources.stored = stored.keys;
+        };
+        self.replace(take, lost);
     }
 
     /// Takes over the configuration's keys; `lost` gets the id of each key that is not good any more.
@@ -61,20 +67,20 @@ impl Keys {
         // Held to the end: two changes at once must not undo each other.
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
-        let joined = sources.joined();
-        let gone = newly_lost(&self.snapshots.load().keys, &joined);
+        let joined = sources.snapshot(&self.pepper);
+        let gone = newly_lost(&self.snapshots.load().keys, &joined.keys);
         // First the view, then the sessions: a session that is opened in between is decided by the new view.
-        self.snapshots.store(Arc::new(Snapshot::new(Arc::clone(&self.pepper), joined)));
+        self.snapshots.store(Arc::new(joined));
         gone.iter().map(|id| &**id).for_each(lost);
     }
 }
 
 impl Sources {
     /// A key that stands in both is the store's: a revocation there holds.
-    fn joined(&self) -> ByDigest {
+    fn snapshot(&self, pepper: &Arc<Pepper>) -> Snapshot {
         let mut joined = self.configured.clone();
         joined.extend(self.stored.iter().map(|(digest, key)| (*digest, Arc::clone(key))));
-        joined
+        Snapshot::new(Arc::clone(pepper), joined).with_revoked_tokens(self.revoked_tokens.iter().cloned())
     }
 }
 

@@ -11,6 +11,7 @@ mod output;
 mod process;
 mod reload;
 mod sealed;
+mod story;
 mod wiring;
 
 use std::process::ExitCode;

@@ -62,8 +62,16 @@ pub(crate) fn asked_to_end() -> io::Result<tokio::sync::oneshot::Receiver<()>> {
 /// # Errors
 /// The system gives no random bytes.
 pub(crate) fn new_key_secret() -> anyhow::Result<Secret> {
+    new_secret(Kind::Key)
+}
+
+/// Draws a new credential.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub(crate) fn new_secret(kind: Kind) -> anyhow::Result<Secret> {
     let mut failed = false;
-    let secret = generate(Kind::Key, &mut |bytes| failed |= aws_lc_rs::rand::fill(bytes).is_err());
+    let secret = generate(kind, &mut |bytes| failed |= aws_lc_rs::rand::fill(bytes).is_err());
     anyhow::ensure!(!failed, "the system's random number generator failed");
     Ok(secret)
 }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
+import { bundle, genai } from './genai.mjs';
 
 const { SUITE_PLAIN, SUITE_TLS, SUITE_KEY_FILE, SUITE_WRONG_KEY: WRONG_KEY, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
 const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
@@ -21,7 +22,11 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-const server = createServer((_, response) => response.setHeader('content-type', 'text/html').end(PAGE));
+const GENAI = await bundle();
+const server = createServer(({ url }, response) => {
+  const [type, content] = url === '/genai.mjs' ? ['text/javascript', GENAI] : ['text/html', PAGE];
+  response.setHeader('content-type', type).end(content);
+});
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const browser = await chromium.launchPersistentContext(`${SUITE_FOLDER}/profile`, {
   executablePath: SUITE_CHROMIUM,
@@ -83,6 +88,7 @@ const checks = {
   'sees why a key in the URL is refused': () => refused(SUITE_PLAIN, [], `?api_key=${KEY}`, /^credential_in_query: \S/),
   'sees over TLS why a wrong key is refused': () =>
     refused(SUITE_TLS, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
+  ...genai(page),
 };
 
 let failed = 0;

@@ -1,58 +1,19 @@
-"""Drives one unmodified release of google-genai through the gateway; only the base URL and SSL_CERT_FILE differ from direct use.
-
-Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment:
-SUITE_TLS (the default route), SUITE_WATCHED_TLS (a route with `query = "warn"`), SUITE_KEY_FILE (the client's key), SUITE_WRONG_KEY.
-"""
+"""Drives one unmodified release of google-genai through the gateway; only the base URL and SSL_CERT_FILE differ from direct use."""
 
 import asyncio
 import math
-import os
 import struct
 import sys
-import warnings
-from pathlib import Path
 
-from google import genai
 from google.genai import errors, types
-from websockets.exceptions import ConnectionClosedError
 
-LIVE_MODEL = "gemini-2.5-flash-native-audio"
-MUSIC_MODEL = "models/lyria-realtime-exp"
-REST_MODEL = "gemini-2.5-flash"
-# Well-formed, but no gateway ever issued it.
-WRONG_KEY = os.environ["SUITE_WRONG_KEY"]
-LIMIT_SECS = 20
-
-# A close before `setupComplete`: the second if it comes before the SDK has sent `setup`, and always in 1.x and in Music.
-CLOSED = (errors.APIError, ConnectionClosedError)
-
-CHECKS = []
-
-
-def check(name):
-    """Registers a function as the check `name`."""
-
-    def register(function):
-        CHECKS.append((name, function))
-        return function
-
-    return register
-
-
-def client(key=None, *, base="SUITE_TLS"):
-    """A client as an application makes it."""
-    key = key or Path(os.environ["SUITE_KEY_FILE"]).read_text().strip()
-    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=os.environ[base]))
+import tokens  # noqa: F401 - registers its checks
+from suite import CLOSED, LIVE_MODEL, MUSIC_MODEL, REST_MODEL, WRONG_KEY, check, client, refusal, run, turn
 
 
 def tone():
     """A tenth of a second of 440 Hz, 16-bit little-endian at 16 kHz."""
     return b"".join(struct.pack("<h", int(8000 * math.sin(2 * math.pi * 440 * n / 16000))) for n in range(1600))
-
-
-async def turn(session):
-    """All messages of the model's turn."""
-    return [message async for message in session.receive()]
 
 
 async def music(base):
@@ -157,29 +118,5 @@ async def generate_with_wrong_key():
     ai.models.generate_content(model=REST_MODEL, contents="hello")
 
 
-async def refusal(kinds, attempt):
-    """The error that `attempt` ends with, which has to be of one of these `kinds`."""
-    try:
-        await attempt
-    except kinds as error:
-        return error
-    raise AssertionError("it was not refused")
-
-
-async def main():
-    failed = 0
-    for name, function in CHECKS:
-        try:
-            await asyncio.wait_for(function(), LIMIT_SECS)
-        except Exception as error:  # whatever the SDK raises is the finding
-            failed += 1
-            text = " ".join(str(error).split())
-            print(f"FAIL {name}: {type(error).__module__}.{type(error).__name__} {text}", flush=True)
-        else:
-            print(f"ok {name}", flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # "experimental" notices
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(run()))

@@ -1,9 +1,16 @@
-//! OpenAI's API: which paths it has, what they become upstream, and what of a client's request must not reach it.
+//! OpenAI's API: which paths it has, what they become upstream, what of a client's request must not reach it, what a
+//! token locks of a session, and the bodies that mint tokens.
+
+mod field;
+mod lock;
+pub mod mint;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::head::Ask;
 use crate::refusal::{Code, Refusal};
+
+pub use lock::{EVENT_BYTES_MAX, Later, Lock, LockError, refuses_lock};
 
 /// The subprotocol that Realtime selects, and the only one that goes upstream.
 pub const LABEL: &str = "realtime";

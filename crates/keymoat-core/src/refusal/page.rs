@@ -60,10 +60,11 @@ const fn text(code: Code) -> (&'static str, &'static str) {
             "Ask your backend for a new token, or let it mint tokens with more uses.",
         ),
         Code::Forbidden => (
-            "The credential is known, but it may not do this: the route is not within its scopes, or the origin is not\n\
-             allowed.",
+            "The credential is known, but it may not do this: the route is not within its scopes, the origin is not allowed,\n\
+             or a token's constraint does not let the message pass: another model, a field that is locked, a kind of\n\
+             message that is not known under a lock.",
             "Use a key whose scopes name this route (`keymoat key show NAME` lists them), or make one:\n\
-             `keymoat key create NAME --scope ROUTE`.",
+             `keymoat key create NAME --scope ROUTE`. For a token, ask for what it allows, or mint one that allows more.",
         ),
         Code::RateLimited => (
             "Too many requests in too short a time.",

@@ -95,6 +95,8 @@ pub struct Flow {
     empty_fragments: u32,
     messages: u64,
     payload_bytes: u64,
+    /// How the last message began.
+    opcode: Option<Opcode>,
 }
 
 impl Flow {
@@ -112,6 +114,7 @@ impl Flow {
             empty_fragments: 0,
             messages: 0,
             payload_bytes: 0,
+            opcode: None,
         }
     }
 
@@ -137,6 +140,24 @@ impl Flow {
     #[must_use]
     pub const fn at_boundary(&self) -> bool {
         self.left == 0
+    }
+
+    /// Payload bytes of the current data frame that have not passed.
+    #[must_use]
+    pub const fn frame_bytes_left(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether a message has begun and not ended, so that no other may stand here.
+    #[must_use]
+    pub const fn is_inside_message(&self) -> bool {
+        self.open
+    }
+
+    /// Text or binary: how the last message began, if there was one.
+    #[must_use]
+    pub const fn last_opcode(&self) -> Option<Opcode> {
+        self.opcode
     }
 
     /// Looks at `bytes`, the next ones of this direction, and says what to do with the first of them. Call it again
@@ -223,6 +244,9 @@ impl Flow {
     /// Enters a data frame whose header was found good.
     fn begin(&mut self, header: Header) {
         self.open = true;
+        if header.opcode != Opcode::Continuation {
+            self.opcode = Some(header.opcode);
+        }
         self.last = header.fin;
         self.left = header.payload_bytes;
         self.message_bytes += header.payload_bytes;

@@ -27,7 +27,8 @@ fn index() -> String {
         "# Error codes\n\n\
          Every refusal has one of these codes. Over HTTP it stands in the field `code` of the problem document, over a\n\
          WebSocket it is the first word of the close reason, and in the log it is the field `code`. A running gateway\n\
-         serves the same pages at `/keymoat/errors/CODE`.\n\n\
+         serves the same pages at `/keymoat/errors/CODE`. OpenAI's SDKs connect again by themselves after 1011, 1012 and\n\
+         1013, where they are told to, and never after 3000.\n\n\
          | code | HTTP | WebSocket | Gemini WebSocket | OpenAI WebSocket | title |\n|---|---|---|---|---|---|\n",
     );
     for code in Code::ALL {

@@ -7,3 +7,4 @@ mod promise;
 mod scenario;
 mod secret;
 mod subprotocol;
+mod vectors;

@@ -10,13 +10,13 @@ use keymoat_core::record::Protocol;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
 use keymoat_core::{
     Ask, Dialect, Grant, Head, Key, Offer, Pepper, Presented, QueryPolicy, Record, Refusal, Route, Scopes, Secret,
-    Snapshot, Transport, UnixMillis, credential, identity, policy,
+    Snapshot, Transport, UnixMillis, credential, identity, origin::Named, policy,
 };
 
 /// A well-formed key that is known, and another one.
 pub(crate) const KEY: &str = "km_TestVector0TestVector0TestVector0TestVector02cu8n";
 pub(crate) const OTHER: &str = "km_00000000000000000000000000000000000000000001NLtxW";
-/// A well-formed token. This release knows none; the snapshot files it as a key, so that its carriers can be tested.
+/// A well-formed token. The snapshot files it as a key, so that its carriers can be tested without a store.
 pub(crate) const TOKEN: &str = "kmt_TestVector0TestVector0TestVector0TestVector13nLa6";
 /// A key of foreign shape that was imported.
 pub(crate) const IMPORTED: &str = "c2VjcmV0/LWtl+eXM=";
@@ -133,9 +133,10 @@ impl Scenario {
     pub(crate) fn run(mut self) -> Outcome {
         let mut head = self.head();
         let mut record = record();
+        let page = Named::by(&head, true);
         let result = credential::take(&mut head, &self.route, &self.snapshot, &mut record)
             .and_then(|presented| identity::find(presented, &self.snapshot, NOW, &mut record))
-            .and_then(|identity| policy::decide(identity, &self.route, &mut record));
+            .and_then(|identity| policy::decide(identity, &self.route, &head.ask, &page, &mut record));
         Outcome { result, head, record }
     }
 }

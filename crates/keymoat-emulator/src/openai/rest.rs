@@ -54,7 +54,7 @@ pub(crate) fn answer(emulator: &Emulator, head: &Parts, body: &[u8], call: Call)
         return refused.fault().answer(StatusCode::UNAUTHORIZED);
     }
     let wanted = if matches!(call, Call::Models | Call::Model(_)) { Method::GET } else { Method::POST };
-    if head.method != wanted {
+    if head.method != wanted && call != Call::Unknown {
         let message = format!(
             "Not allowed to {} on this path. (HINT: Perhaps you meant to make a different request?)",
             head.method

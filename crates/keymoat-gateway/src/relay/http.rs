@@ -17,8 +17,9 @@ use super::hygiene;
 use crate::answer;
 use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
 use crate::claim;
+use crate::coding::Coding;
 use crate::ledger::Ledger;
-use crate::masked::{Coding, Masked, mask_values};
+use crate::masked::{Masked, mask_values};
 use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
@@ -100,7 +101,11 @@ fn live_session(
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    claim::session(worker, route, access).map(Some)
+    let mut session = claim::session(worker, route, access)?;
+    if let Some((moment, refusal)) = access.token().and_then(|token| claim::bounds(token).deadline) {
+        session.end_at(moment, refusal);
+    }
+    Ok(Some(session))
 }
 
 /// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);

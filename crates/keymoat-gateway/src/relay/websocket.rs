@@ -8,10 +8,16 @@
 //! Pings are answered here, at the boundary of a frame; pings and pongs do not cross. Close frames cross intact. A
 //! peer that vanishes is told to the other side by a close frame, and to the record by code 1006.
 
+mod attention;
+mod bounds;
 mod buffer;
+mod first;
+mod framewise;
+mod gemini;
 mod leg;
 mod pump;
 mod refuse;
+mod watcher;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +33,11 @@ use tokio::time::sleep_until;
 use crate::session::SessionControl;
 use crate::settings::Limits;
 
+pub use bounds::Bounds;
+pub use first::{Message, NoMessage, first_message};
+pub use gemini::GeminiWatch;
 pub use refuse::{close_refused, close_refused_after};
+pub use watcher::{Mode, Verdict, Watcher};
 
 /// One end of a relay: the raw stream taken back after the 101, with what had been read of it by then.
 #[derive(Debug)]
@@ -62,11 +72,32 @@ pub struct RelayEnd {
     pub code: Option<Code>,
 }
 
-/// How closely the relay looks at what passes: the cheapest mode that holds the grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// Frame headers, control frames and close codes only.
-    Frames,
+/// What a relay holds its session to.
+#[derive(Debug)]
+pub struct Terms<'a> {
+    /// Limits of every session.
+    pub limits: &'a Limits,
+    /// What is masked in the reason of the upstream's close frame.
+    pub mask: &'a Mask,
+    /// By what the session is asked to end.
+    pub control: &'a SessionControl,
+    /// In which words the client is told.
+    pub dialect: Dialect,
+    /// How closely messages are looked at.
+    pub mode: Mode,
+    /// What this session may use.
+    pub bounds: Option<Bounds>,
+    /// A message of our own, sent to the upstream before any of the client's.
+    pub first: Option<Message>,
+}
+
+impl<'a> Terms<'a> {
+    /// No bounds but `limits`, nothing watched.
+    #[must_use]
+    pub const fn new(limits: &'a Limits, control: &'a SessionControl, dialect: Dialect) -> Self {
+        static NONE: Mask = Mask::NONE;
+        Self { limits, mask: &NONE, control, dialect, mode: Mode::Frames, bounds: None, first: None }
+    }
 }
 
 /// Relays until one side closes, fails or stalls, or `control` asks for the end; both streams are shut down afterwards.
@@ -83,25 +114,21 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    static NONE: Mask = Mask::NONE;
-    relay_masked(client, upstream, limits, control, dialect, &NONE)
+    relay_under(client, upstream, Terms::new(limits, control, dialect))
 }
 
-/// The same; what `mask` finds in the reason of the upstream's close frame is masked.
-pub fn relay_masked<'a, C, U>(
+/// The same under further terms.
+pub fn relay_under<'a, C, U>(
     client: End<C>,
     upstream: End<U>,
-    limits: &'a Limits,
-    control: &'a SessionControl,
-    dialect: Dialect,
-    mask: &'a Mask,
+    terms: Terms<'a>,
 ) -> impl Future<Output = RelayEnd> + use<'a, C, U>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     // Built outside of the async block, so that the two ends are not kept twice in the future.
-    let mut pump = pump::Pump::new(client, upstream, (limits, mask), control, dialect, Mode::Frames);
+    let mut pump = pump::Pump::new(client, upstream, terms);
     async move {
         let mut timer = pin!(sleep_until(pump.deadline()));
         std::future::poll_fn(|cx| pump.poll(cx, timer.as_mut())).await;

@@ -9,7 +9,7 @@ use keymoat_core::route::Dialect;
 
 use super::{Link, inject};
 use crate::body::ToUpstream;
-use crate::masked::Coding;
+use crate::coding::Coding;
 use crate::passage::Passage;
 use crate::peer::Peer;
 

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::group_h_overload::set_budget;
 use crate::raw_http2::{
-    ACK, Client, DATA, END_HEADERS, END_STREAM, Frame, GO_AWAY, HEADERS, RESET, SETTINGS, WINDOW_UPDATE, fields, frame,
-    good,
+    ACK, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, Frame, GO_AWAY, HEADERS, RESET, SETTINGS, WINDOW_UPDATE,
+    fields, frame, good,
 };
 use crate::scripted::{Scripted, Then, in_front_of};
 use crate::stand::{Stand, generic, read_all, read_head, upstream, wait_until};
@@ -358,4 +358,65 @@ fn h92_liveness_is_told_when_all_connections_are_taken() {
     for path in ["/keymoat/readyz", "/keymoat/livezz", "/demo/echo"] {
         assert!(stand.fetch(path, "").starts_with("HTTP/1.1 503 "), "{path}");
     }
+}
+
+const SHORT: Duration = Duration::from_millis(150);
+
+/// Reads to the end of the connection, which has to come.
+fn ends(mut client: std::net::TcpStream) {
+    use std::io::Read;
+    let mut rest = Vec::new();
+    let read = client.read_to_end(&mut rest);
+    let timed_out = read.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock));
+    assert!(!timed_out, "it was closed in time, not {rest:?}");
+}
+
+#[test]
+fn h93_a_handshake_or_a_head_that_does_not_end_is_given_up_over_http_2() {
+    // As short as over HTTP/1.1, whatever idle connections are given.
+    let limits = Limits { head: SHORT, ..Limits::default() };
+    let stand = Stand::with(limits, |_| {});
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    let head = frame(HEADERS, END_STREAM, 1, &fields(&good("/demo/echo", &stand.key)));
+    for begun in [
+        preface[..10].to_vec(),
+        preface.to_vec(),
+        [&preface[..], &settings].concat(),
+        [&preface[..], &settings, &head].concat(),
+        [&preface[..], &settings, &head[..20]].concat(),
+    ] {
+        let mut client = stand.connect();
+        client.write_all(&begun).expect("sent");
+        ends(client);
+    }
+    // Nor does it help to send the rest of the head in small parts.
+    let client = stand.connect();
+    let mut sending = client.try_clone().expect("a second handle");
+    sending.write_all(&[&preface[..], &settings, &head].concat()).expect("sent");
+    let trickle = std::thread::spawn(move || {
+        while sending.write_all(&frame(CONTINUATION, 0, 1, &fields(&[("x", "y")]))).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    ends(client);
+    trickle.join().expect("no panic");
+    assert!(stand.recorder.requests().is_empty());
+}
+
+#[tokio::test]
+async fn h93_a_body_that_stops_coming_is_answered_408_over_http_2() {
+    let scripted = Scripted::start(|stream, _| {
+        read_all(stream);
+        Then::Close
+    });
+    let stand = in_front_of(&scripted, Limits { body_idle: SHORT, ..Limits::default() });
+    let stream = TcpStream::connect(stand.address).await.expect("it listens");
+    let (mut sender, connection) = client::handshake(stream).await.expect("HTTP/2 is spoken");
+    tokio::spawn(connection);
+    let request = Request::post("http://a.example/x/y").header("x-api-key", &stand.key).body(()).expect("well formed");
+    let (answer, mut body) = sender.send_request(request, false).expect("sent");
+    body.send_data("hel".into(), false).expect("sent");
+    assert_eq!(answer.await.expect("an answer").status(), 408);
+    assert_eq!(stand.records(1)[0].code, Some(Code::RequestTimeout));
 }

@@ -211,7 +211,7 @@ fn revoking_a_key_ends_its_event_streams() {
 }
 
 #[test]
-fn a_drain_lets_requests_end_and_closes_websockets_with_1012() {
+fn h100_a_drain_lets_requests_end_and_closes_websockets_with_1012() {
     let limits = keymoat_gateway::settings::Limits { drain: Duration::from_millis(200), ..Default::default() };
     let mut stand = Stand::with(limits, |_| {});
     let (_, mut stream) = stand.open_websocket("/demo/ws", &format!("X-API-Key: {}\r\n", stand.key));

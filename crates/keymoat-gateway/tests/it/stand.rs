@@ -29,8 +29,8 @@ pub(crate) struct Stand {
     pub(crate) behind: SocketAddr,
     pub(crate) records: Arc<Mutex<Vec<Record>>>,
     pub(crate) key: String,
-    pub(crate) running: Option<Running>,
-    snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(crate) running: Option<Arc<Running>>,
+    pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     emulator: Option<oneshot::Sender<()>>,
 }
 
@@ -81,6 +81,12 @@ impl Stand {
 
     /// The usual routes, and what `change` does to the settings.
     pub(crate) fn with(limits: Limits, change: impl FnOnce(&mut Settings)) -> Self {
+        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key for tests, 32 bytes.")));
+        Self::of_pepper(pepper, limits, change)
+    }
+
+    /// The same with the pepper of a store.
+    pub(crate) fn of_pepper(pepper: Arc<Pepper>, limits: Limits, change: impl FnOnce(&mut Settings)) -> Self {
         let mut options = Options::new(Secret::from(REAL_KEY));
         options.gemini.speed = 20;
         options.openai.speed = 20;
@@ -110,7 +116,6 @@ impl Stand {
             trusted_proxies: Vec::new(),
         };
         change(&mut settings);
-        let pepper = Arc::new(Pepper::derive(&Secret::from("a master key for tests, 32 bytes.")));
         let mut seed = 7_u8;
         let key = format::generate(format::Kind::Key, &mut |bytes| {
             for byte in bytes {
@@ -136,7 +141,7 @@ impl Stand {
             behind,
             records,
             key: text,
-            running: Some(running),
+            running: Some(Arc::new(running)),
             snapshots,
             emulator: Some(emulator),
         };

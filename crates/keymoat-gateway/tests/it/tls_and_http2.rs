@@ -473,3 +473,35 @@ async fn h92_one_connection_too_many_is_told_so_under_tls_and_liveness_too() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn g86_half_handshakes_are_capped_and_given_up_all_together() {
+    let limits = Limits { connections_max: 50, tls_handshake: Duration::from_secs(3), ..Limits::default() };
+    let front = front_with(limits);
+    // The first bytes of a ClientHello, and no more.
+    let mut half = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(front.tls).await.expect("the kernel takes it");
+        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.expect("sent");
+        half.push(stream);
+    }
+    // No more are held than may be; none of them is answered.
+    let began = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let is_open = |stream: &&TcpStream| {
+        stream.try_read(&mut [0; 64]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    };
+    let open = half.iter().filter(is_open).count();
+    assert!((1..=50).contains(&open), "{open}");
+    for mut stream in half {
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(8), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "it was closed");
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8));
+    let key = [("x-api-key", front.stand.key.as_str())];
+    let echo = request(Method::GET, "https://localhost/demo/echo", &key);
+    assert_eq!(front.connect().await.send_request(echo).await.expect("an answer").status(), 200);
+    assert_eq!(front.stand.records(1).len(), 1);
+}

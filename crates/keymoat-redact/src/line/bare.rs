@@ -24,7 +24,9 @@ impl LineScan<'_> {
             [b'e' | b'E', b'a' | b'A', b'r' | b'R', b'e' | b'E', b'r' | b'R', b' ', ..] => self.at_bearer(level, at),
             [b'a', b's', b'i', b'c', b' ', ..] => self.at_basic(level, at),
             [b'-', b'u', b' ', ..] => self.at_user_option(level, at, at + 3),
-            _ if rest.starts_with(b"key.") || rest.starts_with(b"earer.") || rest.starts_with(b"ecret.") => self.at_marker(level, at),
+            _ if rest.starts_with(b"key.") || rest.starts_with(b"earer.") || rest.starts_with(b"ecret.") => {
+                self.at_marker(level, at)
+            }
             _ => self.at_prefix(level, at),
         }
     }
@@ -37,7 +39,8 @@ impl LineScan<'_> {
         let rest = text.get(at..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| is_token_byte(**byte) || **byte == b'.').count();
         let token = rest.get(..length).unwrap_or_default();
-        let token = token.get(..token.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1)).unwrap_or_default();
+        let token =
+            token.get(..token.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1)).unwrap_or_default();
         self.jwt_until = at + length;
         let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
         if !names_algorithm(header) {
@@ -117,7 +120,13 @@ impl LineScan<'_> {
             return at + 1;
         }
         let checksum = checksum(rule, value);
-        self.report_checked(level, start..body + length, &bare(rule.kind, Confidence::Named, level), End::Delimiter, checksum);
+        self.report_checked(
+            level,
+            start..body + length,
+            &bare(rule.kind, Confidence::Named, level),
+            End::Delimiter,
+            checksum,
+        );
         body + length
     }
 
@@ -150,7 +159,14 @@ impl LineScan<'_> {
         };
         let value = end::blank(text, behind);
         if let Some(quoted) = end::quoted(text, string_start(text, value)) {
-            self.mask(level, quoted.start..quoted.end, &site, meaning, End::Quote(quoted.quote, 0), meaning.scope == Scope::Query);
+            self.mask(
+                level,
+                quoted.start..quoted.end,
+                &site,
+                meaning,
+                End::Quote(quoted.quote, 0),
+                meaning.scope == Scope::Query,
+            );
             return quoted.behind();
         }
         let word = end::unquoted(text, value, Around::Word);
@@ -158,7 +174,8 @@ impl LineScan<'_> {
         if argument.starts_with(b"-") || shape::is_placeholder(argument) {
             return behind;
         }
-        let help = value > behind + 1 || !(shape::is_unlike_words(argument) || meaning.scope == Scope::Anywhere && is_last_argument(text, word));
+        let help = value > behind + 1
+            || !(shape::is_unlike_words(argument) || meaning.scope == Scope::Anywhere && is_last_argument(text, word));
         if help && !shape::is_secret(argument) {
             return behind;
         }
@@ -196,7 +213,8 @@ impl LineScan<'_> {
 /// Whether a command line goes on with an option or an operator, or ends.
 fn is_last_argument(text: &[u8], at: usize) -> bool {
     let rest = text.get(at..).unwrap_or_default().trim_ascii_start();
-    matches!(rest.first(), None | Some(b'-' | b'|' | b'>' | b'<' | b'&' | b';' | b'"' | b'\'' | b')' | b'\\' | b']')) || rest.starts_with(b"http")
+    matches!(rest.first(), None | Some(b'-' | b'|' | b'>' | b'<' | b'&' | b';' | b'"' | b'\'' | b')' | b'\\' | b']'))
+        || rest.starts_with(b"http")
 }
 
 const fn is_token_byte(byte: u8) -> bool {
@@ -229,7 +247,8 @@ const fn fits(alphabet: Alphabet, byte: u8) -> bool {
 fn names_algorithm(part: &[u8]) -> bool {
     let part = part.get(..part.len().min(JWT_HEADER)).unwrap_or_default();
     let whole = part.get(..part.len() / 4 * 4).unwrap_or_default();
-    let decoded = BASE64_URL_SAFE_NO_PAD.decode(part).or_else(|_| BASE64_URL_SAFE_NO_PAD.decode(whole)).unwrap_or_default();
+    let decoded =
+        BASE64_URL_SAFE_NO_PAD.decode(part).or_else(|_| BASE64_URL_SAFE_NO_PAD.decode(whole)).unwrap_or_default();
     decoded.starts_with(b"{") && memchr::memmem::find(&decoded, b"\"alg\"").is_some()
 }
 

@@ -109,7 +109,13 @@ pub(super) fn quoted(text: &[u8], at: usize) -> Option<Quoted> {
     // `"""` opens a literal of several lines.
     if backslashes == 0 && byte(text, start) == quote && byte(text, start + 1) == quote {
         let end = memchr::memmem::find(text.get(start + 2..)?, &[quote; 3]).map(|end| start + 2 + end);
-        return Some(Quoted { start: start + 2, end: end.unwrap_or(text.len()), quote, backslashes: 0, closed: end.is_some() });
+        return Some(Quoted {
+            start: start + 2,
+            end: end.unwrap_or(text.len()),
+            quote,
+            backslashes: 0,
+            closed: end.is_some(),
+        });
     }
     let (end, closed) = closing(text, start, quote, backslashes);
     Some(Quoted { start, end, quote, backslashes, closed })

@@ -12,12 +12,22 @@ use crate::table::{COOKIE_WORDS, HeaderRule, MARKERS, SCHEMES, Scope};
 
 impl LineScan<'_> {
     /// A header's value without quotes of its own. Gives where to go on.
-    pub(super) fn header_value(&mut self, level: usize, at: usize, name: &Name, meaning: Meaning, site: &Site) -> usize {
+    pub(super) fn header_value(
+        &mut self,
+        level: usize,
+        at: usize,
+        name: &Name,
+        meaning: Meaning,
+        site: &Site,
+    ) -> usize {
         let text = self.text(level);
         if at < self.header_until {
             return at;
         }
-        let site = &Site { carrier: if site.carrier == Carrier::Entry { Carrier::Header } else { site.carrier }, ..site.clone() };
+        let site = &Site {
+            carrier: if site.carrier == Carrier::Entry { Carrier::Header } else { site.carrier },
+            ..site.clone()
+        };
         let (part, ends) = self.extent(level, at, name, meaning);
         let open = self.truncated && part.end == text.len();
         match meaning.header {
@@ -65,7 +75,10 @@ impl LineScan<'_> {
         }
         if is_entry_start(text, name.outer_start) && !name.spaced && byte(text, name.end) == b':' {
             let mut line = line;
-            while line > at && matches!(before(text, line), b'"' | b'\'' | b',' | b']' | b'}') && !is_value_end(text, at, line) {
+            while line > at
+                && matches!(before(text, line), b'"' | b'\'' | b',' | b']' | b'}')
+                && !is_value_end(text, at, line)
+            {
                 line -= 1;
             }
             return (at..line, End::Line);
@@ -76,14 +89,20 @@ impl LineScan<'_> {
                 let word = end::unquoted(text, value, Around::Word);
                 let pairs = memchr::memchr(b'=', text.get(value..word.min(line)).unwrap_or_default())
                     .is_some_and(|equals| value > at && is_parameters(text, value, value + equals));
-                if pairs { (at..self.parameters_end(level, value, line), End::Line) } else { (at..word.min(line), End::Delimiter) }
+                if pairs {
+                    (at..self.parameters_end(level, value, line), End::Line)
+                } else {
+                    (at..word.min(line), End::Delimiter)
+                }
             }
             Some(HeaderRule::Subprotocol) => {
                 let mut end = end::unquoted(text, at, Around::Word);
                 while byte(text, end) == b',' {
                     let next = end::blank(text, end + 1);
                     let word = end::unquoted(text, next, Around::Word);
-                    if word == next || text.get(next..word).is_some_and(|word| word.contains(&b'=') || word.contains(&b':')) {
+                    if word == next
+                        || text.get(next..word).is_some_and(|word| word.contains(&b'=') || word.contains(&b':'))
+                    {
                         break;
                     }
                     end = word;
@@ -108,7 +127,12 @@ impl LineScan<'_> {
         let text = self.text(level);
         let value = text.get(part.clone())?;
         let start = value.iter().take_while(|byte| **byte == b' ').count();
-        let word = value.get(start..)?.iter().take(20).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+        let word = value
+            .get(start..)?
+            .iter()
+            .take(20)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-')
+            .count();
         let behind = start + word;
         if !matches!(value.get(behind), Some(b' ')) || word < 3 {
             return None;
@@ -152,7 +176,9 @@ impl LineScan<'_> {
         let text = self.text(level);
         let mut at = part.start;
         let mut found = false;
-        while let Some(equals) = text.get(at..part.end).and_then(|rest| memchr::memchr(b'=', rest)).map(|equals| at + equals) {
+        while let Some(equals) =
+            text.get(at..part.end).and_then(|rest| memchr::memchr(b'=', rest)).map(|equals| at + equals)
+        {
             let name = Name::before(text, equals);
             let value = end::blank(text, equals + 1);
             let (span, behind) = match end::quoted(text, value) {
@@ -164,7 +190,8 @@ impl LineScan<'_> {
             };
             let letters = name.map(|name| name.letters);
             let telling = letters.is_some_and(|letters| {
-                matches!(letters.as_bytes(), b"response" | b"mac" | b"hash" | b"cnonce") || self.rules.names.look_up(&letters).is_some()
+                matches!(letters.as_bytes(), b"response" | b"mac" | b"hash" | b"cnonce")
+                    || self.rules.names.look_up(&letters).is_some()
             });
             if telling && !span.is_empty() {
                 self.report(level, span, site, End::Delimiter);
@@ -180,7 +207,10 @@ impl LineScan<'_> {
         let text = self.text(level);
         let mut at = start;
         loop {
-            let Some(equals) = text.get(at..line).and_then(|rest| memchr::memchr(b'=', rest)).map(|equals| at + equals) else { return at };
+            let Some(equals) = text.get(at..line).and_then(|rest| memchr::memchr(b'=', rest)).map(|equals| at + equals)
+            else {
+                return at;
+            };
             if text.get(at..equals).is_some_and(|name| name.trim_ascii().contains(&b' ')) {
                 return at;
             }
@@ -234,7 +264,9 @@ impl LineScan<'_> {
             (start, end) = (start + 1, end - 1);
         }
         let Some(value) = text.get(start..end) else { return };
-        if shape::is_placeholder(value) || !(always || is_session(name) || self.is_name(name) || shape::is_secret(value)) {
+        if shape::is_placeholder(value)
+            || !(always || is_session(name) || self.is_name(name) || shape::is_secret(value))
+        {
             return;
         }
         self.report(level, start..end, &Site { kind: Kind::Cookie, ..site.clone() }, End::Delimiter);
@@ -263,20 +295,26 @@ impl LineScan<'_> {
             } else if announced || entry.len() >= 20 && !self.rules.is_label(entry) {
                 self.report(level, at..end, site, End::Delimiter);
             }
-            announced = !announced && (entry.eq_ignore_ascii_case(b"bearer") || entry.eq_ignore_ascii_case(b"authorization") || self.is_name(entry));
+            announced = !announced
+                && (entry.eq_ignore_ascii_case(b"bearer")
+                    || entry.eq_ignore_ascii_case(b"authorization")
+                    || self.is_name(entry));
             at = end;
         }
     }
 
     /// How long the marker is that an entry starts with.
     pub(super) fn marker(&self, entry: &[u8]) -> Option<usize> {
-        let known = MARKERS.iter().find(|marker| entry.get(..marker.len()).is_some_and(|start| start.eq_ignore_ascii_case(marker.as_bytes())));
+        let known = MARKERS.iter().find(|marker| {
+            entry.get(..marker.len()).is_some_and(|start| start.eq_ignore_ascii_case(marker.as_bytes()))
+        });
         if let Some(marker) = known {
             return Some(marker.len());
         }
         memchr::memchr_iter(b'.', entry).map(|dot| dot + 1).find(|dot| {
             let name = entry.get(..*dot).unwrap_or_default();
-            name.ends_with(b"bearer.") || self.rules.names.look_up(&Letters::of(name)).is_some_and(|meaning| meaning.scope != Scope::Query)
+            name.ends_with(b"bearer.")
+                || self.rules.names.look_up(&Letters::of(name)).is_some_and(|meaning| meaning.scope != Scope::Query)
         })
     }
 }

@@ -36,7 +36,9 @@ impl LineScan<'_> {
             name: self.layers.get(level).map(|layer| layer.raw(start..stop)),
             ..self.site(level, name, meaning.kind, Carrier::Pair)
         };
-        if self.value_after(level, behind, &site, meaning, shaped) || self.value_before(level, name.outer_start, &site, meaning, shaped) {
+        if self.value_after(level, behind, &site, meaning, shaped)
+            || self.value_before(level, name.outer_start, &site, meaning, shaped)
+        {
             return behind;
         }
         self.await_pair(level, at, name, behind, &site, meaning);
@@ -58,7 +60,8 @@ impl LineScan<'_> {
         let text = self.text(level);
         let window = text.get(from..text.len().min(from + REACH)).unwrap_or_default();
         let window = window.get(..memchr::memchr2(b'}', b'{', window).unwrap_or(window.len())).unwrap_or_default();
-        let found = memchr::memmem::find_iter(window, b"alue").map(|at| from + at).find_map(|at| value_member(text, at));
+        let found =
+            memchr::memmem::find_iter(window, b"alue").map(|at| from + at).find_map(|at| value_member(text, at));
         self.mask_member(level, found, site, meaning, shaped)
     }
 
@@ -71,7 +74,14 @@ impl LineScan<'_> {
         self.mask_member(level, found.and_then(|at| value_member(text, start + opened + at)), site, meaning, shaped)
     }
 
-    fn mask_member(&mut self, level: usize, found: Option<end::Quoted>, site: &Site, meaning: Meaning, shaped: bool) -> bool {
+    fn mask_member(
+        &mut self,
+        level: usize,
+        found: Option<end::Quoted>,
+        site: &Site,
+        meaning: Meaning,
+        shaped: bool,
+    ) -> bool {
         let Some(quoted) = found else { return false };
         let ends = End::Quote(quoted.quote, u8::try_from(quoted.backslashes).unwrap_or(u8::MAX));
         self.mask(level, quoted.start..quoted.end, site, meaning, ends, shaped);
@@ -94,7 +104,12 @@ impl LineScan<'_> {
         if is_part && (ends || rest.starts_with(b";")) {
             self.carry = Carry::Multipart { kind: site.kind, body: false, lines: 0 };
         } else if ends && byte(text, at) == b':' {
-            self.carry = Carry::Pair { kind: site.kind, header: meaning.header, shaped: meaning.scope != Scope::Anywhere, lines: 0 };
+            self.carry = Carry::Pair {
+                kind: site.kind,
+                header: meaning.header,
+                shaped: meaning.scope != Scope::Anywhere,
+                lines: 0,
+            };
         }
     }
 
@@ -157,7 +172,9 @@ impl LineScan<'_> {
         if announced.len() > 64 {
             return;
         }
-        let Some((meaning, shaped)) = self.announced(announced.trim_ascii()).filter(|_| !announced.is_empty()) else { return };
+        let Some((meaning, shaped)) = self.announced(announced.trim_ascii()).filter(|_| !announced.is_empty()) else {
+            return;
+        };
         let site = Site {
             kind: meaning.kind,
             carrier: Carrier::Element,
@@ -172,7 +189,9 @@ impl LineScan<'_> {
                 let (start, end) = element(text, end + tag + 1);
                 self.mask(level, start..end, &site, meaning, End::Line, shaped);
             }
-            None if level == 0 => self.carry = Carry::Pair { kind: meaning.kind, header: meaning.header, shaped, lines: 0 },
+            None if level == 0 => {
+                self.carry = Carry::Pair { kind: meaning.kind, header: meaning.header, shaped, lines: 0 }
+            }
             None => {}
         }
     }
@@ -203,7 +222,8 @@ fn value_member(text: &[u8], at: usize) -> Option<end::Quoted> {
         separator
     })?;
     let fits = matches!(name.letters.as_bytes(), b"value" | b"headervalue" | b"stringvalue");
-    let separator = text.get(name.end..)?.iter().position(|byte| matches!(byte, b':' | b'=')).map(|at| name.end + at)?;
+    let separator =
+        text.get(name.end..)?.iter().position(|byte| matches!(byte, b':' | b'=')).map(|at| name.end + at)?;
     let value = end::blank(text, separator + 1);
     fits.then(|| end::quoted(text, string_start(text, value)))?
 }
@@ -213,7 +233,9 @@ fn part_in_line(text: &[u8], from: usize) -> Option<(usize, usize)> {
     let rest = text.get(from..)?;
     let (blank, breaks): (usize, &[u8]) = [&b"\\r\\n\\r\\n"[..], b"\\n\\n", b"\r\n\r\n", b"\n\n"]
         .iter()
-        .filter_map(|blank| Some((memchr::memmem::find(rest.get(..rest.len().min(REACH))?, blank)? + blank.len(), &blank[..1])))
+        .filter_map(|blank| {
+            Some((memchr::memmem::find(rest.get(..rest.len().min(REACH))?, blank)? + blank.len(), &blank[..1]))
+        })
         .min()?;
     let start = from + blank;
     let value = text.get(start..)?;

@@ -60,7 +60,10 @@ impl LineScan<'_> {
                 self.whole_line(kind, Carrier::Entry)
             }
             Carry::Multipart { kind, body, lines } => {
-                if lines > 64 || body && (is_blank || text.starts_with(b"--")) || !body && !is_blank && !text.contains(&b':') {
+                if lines > 64
+                    || body && (is_blank || text.starts_with(b"--"))
+                    || !body && !is_blank && !text.contains(&b':')
+                {
                     return 0;
                 }
                 self.carry = Carry::Multipart { kind, body: body || is_blank, lines: lines + 1 };
@@ -131,7 +134,10 @@ impl LineScan<'_> {
         let kind = if over || bytes > PEM_BYTES { Kind::Oversize } else { Kind::PrivateKey };
         if let Some(found) = memchr::memmem::find(text, END) {
             let label = found + END.len();
-            let end = text.get(label..).and_then(|rest| memchr::memmem::find(rest, b"-----")).map_or(text.len(), |end| label + end + 5);
+            let end = text
+                .get(label..)
+                .and_then(|rest| memchr::memmem::find(rest, b"-----"))
+                .map_or(text.len(), |end| label + end + 5);
             self.follow(start, end, kind, Carrier::Pem);
             return end;
         }
@@ -143,7 +149,8 @@ impl LineScan<'_> {
             return 0;
         }
         let is_body = body.iter().all(|byte| is_base64(*byte)) && body.len() >= 4;
-        let is_header = [&b"Proc-Type:"[..], b"DEK-Info:", b"Comment:", b"Version:"].iter().any(|name| body.starts_with(name));
+        let is_header =
+            [&b"Proc-Type:"[..], b"DEK-Info:", b"Comment:", b"Version:"].iter().any(|name| body.starts_with(name));
         if over || kind == Kind::Oversize || is_body || is_header {
             self.carry = Carry::Pem { bytes, over: kind == Kind::Oversize };
             if shape::is_masked(body) {

@@ -8,8 +8,26 @@ use crate::suspect::ends_authority;
 
 /// Schemes that may have lost their slashes.
 const SCHEMES: [&str; 20] = [
-    "http", "https", "ws", "wss", "ftp", "ftps", "sftp", "ssh", "git", "postgres", "postgresql", "mysql", "mongodb",
-    "redis", "rediss", "amqp", "amqps", "ldap", "smtp", "mqtt",
+    "http",
+    "https",
+    "ws",
+    "wss",
+    "ftp",
+    "ftps",
+    "sftp",
+    "ssh",
+    "git",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mongodb",
+    "redis",
+    "rediss",
+    "amqp",
+    "amqps",
+    "ldap",
+    "smtp",
+    "mqtt",
 ];
 
 impl LineScan<'_> {
@@ -49,10 +67,13 @@ impl LineScan<'_> {
             return resume;
         };
         let password = text.get(colon + 1..last).unwrap_or_default();
-        let to_driver = text.get(last + 1..).is_some_and(|rest| rest.starts_with(b"tcp(") || rest.starts_with(b"unix("));
+        let to_driver =
+            text.get(last + 1..).is_some_and(|rest| rest.starts_with(b"tcp(") || rest.starts_with(b"unix("));
         let likely = match authority {
             Authority::Sure => !is_port_and_query(password),
-            Authority::Unsure => to_driver || shape::is_secret(password) && !text.get(start..colon).unwrap_or_default().contains(&b'='),
+            Authority::Unsure => {
+                to_driver || shape::is_secret(password) && !text.get(start..colon).unwrap_or_default().contains(&b'=')
+            }
         };
         if !likely {
             return resume;

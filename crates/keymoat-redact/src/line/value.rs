@@ -15,7 +15,14 @@ const WRAPPERS: usize = 4;
 
 impl LineScan<'_> {
     /// Reads the value behind the separator at `separator`. Gives where to go on.
-    pub(super) fn value_of(&mut self, level: usize, separator: usize, name_level: usize, name: &Name, meaning: Meaning) -> usize {
+    pub(super) fn value_of(
+        &mut self,
+        level: usize,
+        separator: usize,
+        name_level: usize,
+        name: &Name,
+        meaning: Meaning,
+    ) -> usize {
         let text = self.text(level);
         let sign = byte(text, separator);
         let mut at = separator + 1;
@@ -58,7 +65,10 @@ impl LineScan<'_> {
         if sign == b',' {
             return separator + 1;
         }
-        if list && byte(text, at).is_ascii_digit() && name.quote.is_some_and(|(quote, _)| quote == b'"') | (sign == b':') {
+        if list
+            && byte(text, at).is_ascii_digit()
+            && name.quote.is_some_and(|(quote, _)| quote == b'"') | (sign == b':')
+        {
             return self.numbers(level, at, &site).unwrap_or(separator + 1);
         }
         if compared {
@@ -72,7 +82,15 @@ impl LineScan<'_> {
     }
 
     /// One quoted value, or all of a list.
-    fn quoted_values(&mut self, level: usize, first: end::Quoted, list: bool, site: &Site, meaning: Meaning, name: &Name) -> usize {
+    fn quoted_values(
+        &mut self,
+        level: usize,
+        first: end::Quoted,
+        list: bool,
+        site: &Site,
+        meaning: Meaning,
+        name: &Name,
+    ) -> usize {
         let text = self.text(level);
         let mut quoted = first;
         loop {
@@ -81,7 +99,8 @@ impl LineScan<'_> {
             } else {
                 End::Line
             };
-            let part = if quoted.closed { quoted.start..quoted.end } else { quoted.start..end::line(text, quoted.start) };
+            let part =
+                if quoted.closed { quoted.start..quoted.end } else { quoted.start..end::line(text, quoted.start) };
             let shaped = meaning.scope == Scope::Shaped && name.quote.is_none() && !is_query(name)
                 || meaning.scope == Scope::Shaped && site.carrier != Carrier::Query;
             self.mask(level, part, site, meaning, ends, shaped);
@@ -105,7 +124,15 @@ impl LineScan<'_> {
     }
 
     /// Masks what is secret in the value at `part`, by what its name means.
-    pub(super) fn mask(&mut self, level: usize, part: Range<usize>, site: &Site, meaning: Meaning, end: End, shaped: bool) {
+    pub(super) fn mask(
+        &mut self,
+        level: usize,
+        part: Range<usize>,
+        site: &Site,
+        meaning: Meaning,
+        end: End,
+        shaped: bool,
+    ) {
         let text = self.text(level);
         let value = text.get(part.clone()).unwrap_or_default();
         match meaning.header {
@@ -141,7 +168,15 @@ impl LineScan<'_> {
     }
 
     /// What follows `=` without quotes.
-    fn assigned_value(&mut self, level: usize, at: usize, spaced: bool, name: &Name, meaning: Meaning, site: &Site) -> usize {
+    fn assigned_value(
+        &mut self,
+        level: usize,
+        at: usize,
+        spaced: bool,
+        name: &Name,
+        meaning: Meaning,
+        site: &Site,
+    ) -> usize {
         let text = self.text(level);
         if meaning.header.is_some() {
             return self.header_value(level, at, name, meaning, site);
@@ -175,7 +210,16 @@ impl LineScan<'_> {
 
     /// What follows `:` without quotes: a header's value, an entry of YAML, or prose.
     #[expect(clippy::too_many_arguments, reason = "a separator, what stands before it and what behind")]
-    fn colon_value(&mut self, level: usize, separator: usize, at: usize, list: bool, name: &Name, meaning: Meaning, site: &Site) -> usize {
+    fn colon_value(
+        &mut self,
+        level: usize,
+        separator: usize,
+        at: usize,
+        list: bool,
+        name: &Name,
+        meaning: Meaning,
+        site: &Site,
+    ) -> usize {
         let text = self.text(level);
         if name.quote.is_some() && meaning.header.is_none() {
             return self.bare_member(level, at, name, site);
@@ -196,9 +240,13 @@ impl LineScan<'_> {
         if shape::is_masked(value) {
             return end;
         }
-        let whole_line = !name.two_words && is_entry_start(text, name.outer_start) && end::is_end(text, end::blank(text, end));
+        let whole_line =
+            !name.two_words && is_entry_start(text, name.outer_start) && end::is_end(text, end::blank(text, end));
         let fits = shape::is_secret(value) && !self.is_code(value)
-            || (whole_line || list) && meaning.scope == Scope::Anywhere && shape::is_unlike_words(value) && !self.is_code(value);
+            || (whole_line || list)
+                && meaning.scope == Scope::Anywhere
+                && shape::is_unlike_words(value)
+                && !self.is_code(value);
         if !fits || shape::is_placeholder(value) {
             if !value.iter().any(|byte| matches!(byte, b'=' | b'?' | b'/' | b'@')) {
                 self.colons_until = end;
@@ -230,7 +278,11 @@ impl LineScan<'_> {
     fn numbers(&mut self, level: usize, at: usize, site: &Site) -> Option<usize> {
         let text = self.text(level);
         let rest = text.get(at..)?;
-        let end = at + rest.iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ' | b'x' | b'a'..=b'f')).count();
+        let end = at
+            + rest
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ' | b'x' | b'a'..=b'f'))
+                .count();
         let value = text.get(at..end)?;
         if value.iter().filter(|byte| **byte == b',').count() < 7 {
             return None;
@@ -276,16 +328,29 @@ impl LineScan<'_> {
     /// Whether a value is an expression that says where the credential comes from.
     fn is_code(&self, value: &[u8]) -> bool {
         const SOURCES: [&str; 10] = [
-            "os.environ", "os.getenv", "process.env", "env::", "std::env", "ENV[", "System.getenv", "import.meta",
-            "getenv(", "secrets.",
+            "os.environ",
+            "os.getenv",
+            "process.env",
+            "env::",
+            "std::env",
+            "ENV[",
+            "System.getenv",
+            "import.meta",
+            "getenv(",
+            "secrets.",
         ];
         if SOURCES.iter().any(|source| value.starts_with(source.as_bytes())) {
             return true;
         }
-        if !value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')) {
+        if !value.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')
+        }) {
             return false;
         }
-        let last = value.rsplit(|byte| matches!(byte, b'.' | b':' | b'>' | b'&')).find(|part| !part.is_empty()).unwrap_or_default();
+        let last = value
+            .rsplit(|byte| matches!(byte, b'.' | b':' | b'>' | b'&'))
+            .find(|part| !part.is_empty())
+            .unwrap_or_default();
         let name = last.split(|byte| *byte == b'(').next().unwrap_or_default();
         let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
         digits <= 2 && (self.is_name(name) || last.ends_with(b"()") || last.ends_with(b"("))
@@ -333,16 +398,23 @@ pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
 
 fn wraps_more(text: &[u8], at: usize) -> bool {
     let rest = text.get(at..).unwrap_or_default();
-    let word = rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')).count();
+    let word =
+        rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')).count();
     word > 0 && byte(text, at + word) == b'(' && is_quote(byte(text, at + word + 1))
 }
 
 /// Skips the letters before a string literal, as in `b'…'`.
 pub(super) fn string_start(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    let letters = rest.iter().take(3).take_while(|byte| matches!(byte, b'b' | b'B' | b'r' | b'R' | b'u' | b'U' | b'f' | b'F' | b'&' | b'@' | b'#')).count();
+    let letters = rest
+        .iter()
+        .take(3)
+        .take_while(|byte| matches!(byte, b'b' | b'B' | b'r' | b'R' | b'u' | b'U' | b'f' | b'F' | b'&' | b'@' | b'#'))
+        .count();
     match byte(text, at + letters) {
-        quote if letters > 0 && (is_quote(quote) || quote == b'\\' && is_quote(byte(text, at + letters + 1))) => at + letters,
+        quote if letters > 0 && (is_quote(quote) || quote == b'\\' && is_quote(byte(text, at + letters + 1))) => {
+            at + letters
+        }
         _ => at,
     }
 }
@@ -385,7 +457,8 @@ pub(super) fn is_entry_start(text: &[u8], at: usize) -> bool {
 
 /// Lower-case letters: `?key=price` names a column.
 fn is_plain_word(value: &[u8]) -> bool {
-    value.len() <= 20 && value.iter().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-' | b'.' | b',' | b'/'))
+    value.len() <= 20
+        && value.iter().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-' | b'.' | b',' | b'/'))
 }
 
 /// Whether a hyphenated name is a header's and not a sentence's.

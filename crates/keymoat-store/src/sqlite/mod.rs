@@ -1,11 +1,17 @@
 //! The store in one folder: a SQLite database in WAL mode, and the master key beside it or elsewhere.
 //!
-//! INVARIANT: all writes of this process go through `writer`, so `reader` sees them like those of other processes.
+//! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
+//! connection, like those of others.
 
 mod backup;
+mod claims;
+pub(crate) mod desk;
 mod keys;
+mod mint;
 mod schema;
 mod secrets;
+mod token_store;
+mod tokens;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -123,8 +129,9 @@ impl Sqlite {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let keys = keys::by_digest(&held(&self.reader))?;
-        Ok(Snapshot::new(Arc::clone(&self.pepper), keys))
+        let mut reader = held(&self.reader);
+        let moment = reader.transaction()?;
+        self.snapshot_of(&moment)
     }
 
     pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
@@ -141,10 +148,15 @@ impl Sqlite {
             seen.data_version = data_version;
             return Ok(None);
         }
-        let keys = keys::by_digest(&moment)?;
+        let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot: Snapshot::new(Arc::clone(&self.pepper), keys), secrets }))
+        Ok(Some(Change { snapshot, secrets }))
+    }
+
+    fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {
+        let keys = keys::by_digest(moment)?;
+        Ok(Snapshot::new(Arc::clone(&self.pepper), keys).with_revoked_tokens(tokens::revoked(moment)?))
     }
 
     /// A file that was moved away still answers, but nobody else's revocations reach it.

@@ -7,8 +7,11 @@ use crate::error::StoreError;
 use crate::master_key::Place;
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_keys.sql"), include_str!("../../migrations/0002_upstream_secrets.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_keys.sql"),
+    include_str!("../../migrations/0002_upstream_secrets.sql"),
+    include_str!("../../migrations/0003_tokens.sql"),
+];
 
 /// The pepper that new digests are made with.
 pub(super) const PEPPER_VERSION: i64 = 1;

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod desk;
+mod desk_faults;
 mod faults;
 mod feed;
 mod keys;
 mod processes;
 mod secrets;
+mod stand;
 
 use std::path::Path;
 

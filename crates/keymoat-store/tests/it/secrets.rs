@@ -217,13 +217,13 @@ fn a_backup_is_a_store_once_it_has_the_same_master_key() {
     let (backup, master) = (dir.path().join("backup"), dir.path().join("store/master.key"));
     let held = Connection::open(dir.path().join("store/keymoat.db")).unwrap();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
-    store.back_up(&backup).unwrap();
+    store.back_up(&backup, NOW).unwrap();
     held.execute_batch("ROLLBACK").unwrap();
     store.rotate_secret("gemini", &Secret::from("two"), NOW).unwrap();
 
     assert_eq!(files(&backup).iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["keymoat.db"], "no master key");
     assert_eq!((mode(&backup), mode(&backup.join("keymoat.db"))), (0o700, 0o600));
-    let exists = store.back_up(&backup).unwrap_err();
+    let exists = store.back_up(&backup, NOW).unwrap_err();
     assert!(matches!(exists, StoreError::BackupExists { .. }), "{exists}");
 
     let lost = Store::open(&backup).unwrap_err();
@@ -244,14 +244,14 @@ fn a_backup_is_a_store_once_it_has_the_same_master_key() {
 fn a_backup_that_fails_leaves_nothing_that_could_be_taken_for_one() {
     let scenario = Scenario::new();
     let nowhere = scenario.dir.path().join("no/such/folder");
-    assert!(scenario.store.back_up(&nowhere).is_err());
+    assert!(scenario.store.back_up(&nowhere, NOW).is_err());
     // SQLite takes no name that is not UTF-8, which is found when the folder has been made.
     let odd = scenario.dir.path().join(std::ffi::OsStr::from_bytes(b"back\xffup"));
-    assert!(scenario.store.back_up(&odd).is_err());
+    assert!(scenario.store.back_up(&odd, NOW).is_err());
     assert!(!odd.exists());
     let target = scenario.dir.path().join("backup");
     fs::rename(scenario.path().join("keymoat.db"), scenario.dir.path().join("moved")).unwrap();
-    assert!(matches!(scenario.store.back_up(&target), Err(StoreError::Replaced { .. })));
+    assert!(matches!(scenario.store.back_up(&target, NOW), Err(StoreError::Replaced { .. })));
     assert!(!target.exists());
 }
 
@@ -262,7 +262,10 @@ fn a_store_of_the_version_before_is_brought_up_to_date_with_its_keys() {
     drop(store);
     let path = dir.path().join("store");
     let database = Connection::open(path.join("keymoat.db")).unwrap();
-    database.execute_batch("DROP TABLE upstream_secret; PRAGMA user_version = 1").unwrap();
+    for table in ["token_order", "token_handle", "token_session", "token_terms", "token", "upstream_secret"] {
+        database.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    database.execute_batch("PRAGMA user_version = 1").unwrap();
     drop(database);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.keys().unwrap().len(), 1);

@@ -3,6 +3,7 @@
 mod check;
 mod completion;
 mod config;
+mod demo;
 mod emulate;
 mod key;
 mod ready;
@@ -10,6 +11,7 @@ mod scan;
 mod serve;
 mod store;
 mod store_choice;
+mod token;
 mod upstream;
 mod upstream_test;
 
@@ -42,9 +44,11 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Demo(demo::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
     Key(key::Arguments),
+    Token(token::Arguments),
     Upstream(upstream::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
@@ -61,9 +65,11 @@ struct Found(String);
 pub(crate) fn run() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
@@ -98,6 +104,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::ExpiryPassed { .. }
             | StoreError::SecretExists { .. }
             | StoreError::SecretUnknown
+            | StoreError::TokenUnknown
+            | StoreError::TokenNotFound
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
             | StoreError::BackupExists { .. },

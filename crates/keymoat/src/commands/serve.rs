@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Change, Feed, Store};
+use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
 use super::print;
@@ -100,6 +100,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
         emulators = Some(running);
     }
     let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
+    output.keep_out(wiring::secrets(&config));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
@@ -111,6 +112,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let running =
         Gateway::start(settings, Arc::clone(keys.snapshots()), Arc::new(move |record| records.record(record)));
     let running = Arc::new(running.map_err(advised)?);
+    running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
@@ -121,7 +123,16 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
-    let reloader = Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched };
+    let reloader = Reloader {
+        chosen,
+        running: Arc::clone(&running),
+        keys,
+        store,
+        taken,
+        held,
+        watched,
+        output: output.clone(),
+    };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;
@@ -154,6 +165,10 @@ fn watch_store(
 ) -> anyhow::Result<Feed> {
     let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
+        let sessions = running.end_sessions_of_revoked_tokens();
+        if sessions > 0 {
+            tracing::info!(sessions, "sessions end whose token is revoked");
+        }
         let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         if secrets.iter().any(|change| sealed::is_news(&taken, change)) {
             // Whoever listens has gone when the process ends.

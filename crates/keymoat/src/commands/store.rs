@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::print;
 use super::store_choice::{StoreChoice, open_existing};
+use crate::output::time::now;
 
 /// Looks after the store.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Copies the database, as of this moment and without the master key, while gateways use it.
+    ///
+    /// All tokens are revoked in the copy, because one that was used since would have its uses again.
     ///
     /// To restore, stop the gateways, put the copy's keymoat.db in the place of the old one (remove keymoat.db-wal and
     /// keymoat.db-shm beside it), and start them with the same master key.
@@ -36,10 +39,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = arguments.store.configured()?;
     let store = open_existing(&config, "there is nothing to copy")?;
     let Action::Backup { target } = &arguments.action;
-    store.back_up(target)?;
+    store.back_up(target, now())?;
     print(&format!(
         "`{}` is a copy of the database. The master key at {} is not in it: without it the copy recognises no key and \
-         opens no secret, so keep it elsewhere\n",
+         opens no secret, so keep it elsewhere. In the copy all tokens are revoked\n",
         target.display(),
         config.master_key.place(&config.dir),
     ))

@@ -11,10 +11,10 @@ use crate::config::{self, DEFAULT_FILE, StoreConfig};
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreChoice {
     /// The folder of the store [default: what the configuration says, or .keymoat].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 100)]
     store: Option<PathBuf>,
     /// The configuration that names the store.
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "store")]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "store", display_order = 101)]
     config: Option<PathBuf>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     store: StoreChoice,
     /// Prints JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 102)]
     json: bool,
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
         (&file.connect, &mut limits.connect),
         (&file.response_head, &mut limits.response_head),
         (&file.body_idle, &mut limits.body_idle),
+        (&file.first_message, &mut limits.first_message),
         (&file.websocket_idle, &mut limits.websocket_idle),
         (&file.ping_every, &mut limits.ping_every),
         (&file.write_stall, &mut limits.write_stall),
@@ -54,6 +55,9 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
     for (written, limit) in sizes {
         set(read, written.as_ref(), bytes, limit);
     }
+    // The largest that the core looks into.
+    let watched = |size: &Quantity| bytes_within(size, 1 << 10, 16 << 20);
+    set(read, file.watched_bytes_max.as_ref(), watched, &mut limits.watched_bytes_max);
     set(read, file.memory_bytes_max.as_ref(), |size| memory_bytes(size).map(Some), &mut limits.memory_bytes_max);
     set(read, file.head_bytes_max.as_ref(), |size| bytes_within(size, 1 << 10, 1 << 20), &mut limits.head_bytes_max);
     // The type of URLs has no room for more.

@@ -37,7 +37,6 @@ use self::preset::Preset;
 use self::problem::unknown;
 use self::reader::Reader;
 use self::route::Defaults;
-use self::shown::{PresetFlag, Shown};
 use self::source::Source;
 
 pub(crate) use self::chosen::Chosen;
@@ -48,7 +47,7 @@ pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::toml_text;
+pub(crate) use self::shown::{show, show_preset, toml_text};
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
@@ -182,55 +181,6 @@ pub(crate) fn of_preset(word: &str, secret_file: &Path, environment: &Environmen
         upstream.secret = Some(secret);
     }
     Ok(config)
-}
-
-/// Every setting of the file at `path`, or of `keymoat.toml` if there is one, or else of no file, with its source.
-///
-/// # Errors
-/// Everything that is wrong.
-pub(crate) fn show(path: Option<&Path>, flags: &Flags, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
-    let default = Path::new(DEFAULT_FILE);
-    let (text, path) = match path.or_else(|| default.exists().then_some(default)) {
-        Some(path) => (text_of(path)?, path),
-        None => (String::new(), default),
-    };
-    show_text(path.display().to_string(), text, folder_of(path), (flags, None), environment)
-}
-
-/// Every setting that a preset comes to, with its source.
-///
-/// # Errors
-/// An unknown preset, and one that needs more than its name.
-pub(crate) fn show_preset(
-    word: &str,
-    secret_file: Option<&Path>,
-    flags: &Flags,
-    environment: &Environment,
-) -> anyhow::Result<Vec<Shown>> {
-    let text = text_of_preset(word)?;
-    show_text(format!("preset {word}"), text, Path::new("."), (flags, Some(PresetFlag { secret_file })), environment)
-}
-
-fn show_text(
-    name: String,
-    text: String,
-    base: &Path,
-    (flags, preset): (&Flags, Option<PresetFlag<'_>>),
-    environment: &Environment,
-) -> anyhow::Result<Vec<Shown>> {
-    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let file = source.read().map_err(Problems::from)?;
-    let mut read = Reader::new(&source, base, environment);
-    let mut config = lower(&mut read, &file);
-    let (problems, _, watched) = read.finish();
-    if !problems.is_empty() {
-        return Err(Problems { problems, watched }.into());
-    }
-    if let Some(listen) = flags.listen {
-        config.listen_on(listen)?;
-    }
-    let origin = shown::Origin { source: &source, base, environment, flags, preset };
-    Ok(shown::all(&origin, &file, &config))
 }
 
 /// What the preset is as a file.

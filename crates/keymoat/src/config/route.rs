@@ -6,6 +6,7 @@ use std::str::FromStr;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern, UnknownWord};
+use keymoat_core::token::MintRules;
 use keymoat_core::{Dialect, QueryPolicy, Route, UnixMillis};
 use toml::value::Datetime;
 
@@ -18,6 +19,9 @@ use crate::output::time::parse_rfc3339;
 
 /// What `dialect` takes.
 pub(crate) const DIALECTS: [&str; 3] = [Dialect::Generic.word(), Dialect::Gemini.word(), Dialect::OpenAi.word()];
+
+/// The largest number of uses, and of tokens of one key, that a setting takes.
+const TOKENS_MAX: usize = 1_000_000;
 
 /// What `query` takes.
 pub(crate) const QUERY_POLICIES: [&str; 4] = ["refuse", "tokens", "warn", "allow"];
@@ -47,7 +51,7 @@ pub(crate) fn route(
     defaults: &Defaults,
 ) -> Option<Route> {
     read.name("route", name);
-    tokens(read, name, file.tokens.as_ref());
+    let tokens = tokens(read, file.tokens.as_ref());
     let Some(upstream_name) = &file.upstream else {
         read.report(name.span(), format!("route `{}` leads nowhere: write upstream = \"NAME\"", name.get_ref()));
         return None;
@@ -81,6 +85,7 @@ pub(crate) fn route(
         sunset,
         lone_subprotocol: lone_subprotocol?,
         origins,
+        tokens,
         public: public?,
         ..Route::new(name.get_ref(), upstream_name.get_ref(), dialect, paths?, carriers?)
     })
@@ -177,16 +182,20 @@ pub(crate) fn shared_paths(first: &Route, second: &Route) -> Option<String> {
     })
 }
 
-/// Checks the bounds of tokens. They are for minting, which this version does not do: no token can exceed them.
-fn tokens(read: &mut Reader<'_>, name: &At<String>, written: Option<&At<file::Tokens>>) {
-    let Some(written) = written else { return };
-    let tokens = written.get_ref();
-    read.judge(tokens.uses_max.as_ref(), |number| count(*number, 1_000_000));
-    read.judge(tokens.live_max.as_ref(), duration);
-    read.warn(format!(
-        "route `{}`: `tokens` is checked and takes effect with minting, which this version does not do: there are no tokens yet",
-        name.get_ref()
-    ));
+/// The bounds of the tokens that are minted for a route.
+fn tokens(read: &mut Reader<'_>, written: Option<&At<file::Tokens>>) -> MintRules {
+    let mut rules = MintRules::default();
+    let Some(written) = written else { return rules };
+    let file::Tokens { uses_max, live_max, per_key_max } = written.get_ref();
+    let most = |number: &i64| count(*number, TOKENS_MAX).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    rules.uses_max = read.judge(uses_max.as_ref(), most);
+    if let Some(live) = read.judge(live_max.as_ref(), duration) {
+        rules.live_millis_max = i64::try_from(live.as_millis()).unwrap_or(i64::MAX);
+    }
+    if let Some(number) = read.judge(per_key_max.as_ref(), most) {
+        rules.live_tokens_max = number;
+    }
+    rules
 }
 
 fn paths(

@@ -6,7 +6,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::file::File;
-use super::{Environment, Flags, show_text};
+use super::shown::show_text;
+use super::{Environment, Flags};
 
 /// A file that says as little as it can, so that what is shown of it are the defaults.
 pub(super) const LEAST: &str = "[upstream.NAME]\nurl = \"https://api.example\"\n[key.NAME]\nsecret = \"${env:SECRET}\"\n\

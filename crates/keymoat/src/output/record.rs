@@ -159,6 +159,9 @@ fn human(record: &Record) -> String {
     if let Some(key_id) = &record.key_id {
         add(format_args!("key {}", printable(key_id)));
     }
+    if let Some(token_id) = &record.token_id {
+        add(format_args!("token {}", printable(token_id)));
+    }
     if let Some(carrier) = &record.carrier {
         add(format_args!("by {}", printable(&carrier.to_string())));
     }

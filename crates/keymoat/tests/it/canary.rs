@@ -42,7 +42,7 @@ const ROADS: [(&str, bool); 7] = [
 ];
 
 /// Every outcome and every code that this version can reach.
-const OUTCOMES: [&str; 23] = [
+const OUTCOMES: [&str; 26] = [
     "allowed",
     "refused",
     "failed",
@@ -52,6 +52,9 @@ const OUTCOMES: [&str; 23] = [
     "credential_ambiguous",
     "credential_in_query",
     "credential_revoked",
+    "token_expired",
+    "token_used_up",
+    "body_too_large",
     "forbidden",
     "unavailable",
     "draining",
@@ -96,7 +99,7 @@ fn nothing_comes_out(log_format: &str) {
 }
 
 /// What is planted at a place: a canary, with or without a good key beside it.
-fn planted(stand: &Stand, reach: Reach) -> [(&'static str, String, bool); 10] {
+fn planted(stand: &Stand, reach: Reach) -> [(&'static str, String, bool); 12] {
     let canaries = &stand.canaries;
     let foreign_beside = if reach == Reach::Stripped { &canaries.foreign } else { &canaries.stray };
     let pair = |name, alone: &str, beside: &str| [(name, alone.to_owned(), false), (name, beside.to_owned(), true)];
@@ -105,7 +108,8 @@ fn planted(stand: &Stand, reach: Reach) -> [(&'static str, String, bool); 10] {
     let [e, f] = pair("an unknown key", &canaries.unknown, &canaries.unknown);
     let [g, h] = pair("a token", &canaries.token, &canaries.token);
     let [i, j] = pair("a foreign key", &canaries.foreign, foreign_beside);
-    [a, b, c, d, e, f, g, h, i, j]
+    let [k, l] = pair("a minted token", &canaries.minted, &canaries.minted);
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 fn drive_inputs(stand: &Stand) {
@@ -261,10 +265,45 @@ fn drive_outcomes(stand: &Stand) {
     assert!(leaving.read(&mut [0; 64]).is_ok_and(|read| read > 0));
     drop(leaving);
     stand.keymoat.wait_for_line("aborted");
+    drive_minting(stand, fetch);
     let live = open(stand, &canaries.live);
     assert_eq!(stand.keymoat.folder.run(&["key", "revoke", "live"]).status.code(), Some(0));
     stand.came_out(Output::Response, "a session whose key was revoked", &read_to_end(live));
     stand.keymoat.wait_for_line("the key is revoked");
+}
+
+/// Tokens that are over, and the minting of others.
+fn drive_minting(stand: &Stand, fetch: impl Fn(String) -> Vec<u8>) {
+    let canaries = &stand.canaries;
+    let live = "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained";
+    for token in [&canaries.single, &canaries.single, &canaries.expired] {
+        fetch(format!("GET /demo/echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-API-Key: {token}\r\n\r\n"));
+        fetch(format!("GET {live}?access_token=auth_tokens/{token} HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n"));
+    }
+    let post = |path: &str, credential: &str, body: &str| {
+        fetch(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {credential}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let mut minted = Vec::new();
+    for path in ["/v1beta/auth_tokens", "/v1/realtime/client_secrets", "/keymoat/v1/tokens"] {
+        for credential in [&canaries.key, &canaries.minted, &canaries.elsewhere, &canaries.revoked, &canaries.foreign] {
+            for body in ["{}", &format!("{{\"{0}\":\"{0}\"}}", canaries.key), &"x".repeat(70_000)] {
+                post(path, credential, body);
+            }
+        }
+        // The only place where a new token may be is the answer to whoever mints it.
+        let answer = String::from_utf8_lossy(&post(path, &canaries.key, "{}")).into_owned();
+        let start = answer.find("kmt_").unwrap_or_else(|| panic!("nothing was minted: {answer}"));
+        let token = answer.get(start..start + 53).expect("a whole token");
+        minted.push(token.to_owned());
+    }
+    // Records are written in their order: what was said of the minting is there.
+    fetch(String::from("GET /nowhere/behind/the/minting HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    stand.keymoat.wait_for_line("/nowhere/behind/the/minting");
+    minted.iter().for_each(|token| stand.search_for(token));
 }
 
 fn drive_drain(stand: &mut Stand) {

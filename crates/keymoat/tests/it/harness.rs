@@ -252,6 +252,18 @@ pub(crate) fn request(address: &str, method: &str, target: &str, headers: &[(&st
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// The same with a body.
+pub(crate) fn post(address: &str, target: &str, (name, value): (&str, &str), body: &str) -> String {
+    let length = body.len().to_string();
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let head = format!("POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{name}: {value}\r\n");
+    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// The status of an answer.
 pub(crate) fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()

@@ -12,10 +12,12 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn the_help_of_every_command_is_reviewed() {
     insta::assert_snapshot!("help", help(&["--help"]));
-    for command in ["serve", "check", "config", "key", "upstream", "store", "emulate", "scan", "completion"] {
+    for command in ["serve", "check", "config", "key", "token", "upstream", "store", "emulate", "scan", "completion"] {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
     }
     insta::assert_snapshot!("help_key_create", help(&["key", "create", "--help"]));
+    insta::assert_snapshot!("help_token_create", help(&["token", "create", "--help"]));
+    insta::assert_snapshot!("help_token_inspect", help(&["token", "inspect", "--help"]));
     insta::assert_snapshot!("help_config_show", help(&["config", "show", "--help"]));
     insta::assert_snapshot!("help_upstream_add", help(&["upstream", "add", "--help"]));
     insta::assert_snapshot!("help_upstream_test", help(&["upstream", "test", "--help"]));

@@ -77,7 +77,8 @@ fn what_config_show_prints_is_valid() {
     }
     for (name, text) in [("voice.toml", VOICE), ("events.toml", KEYS_IN_URLS)] {
         folder.write(name, text);
-        for (name, content) in [("gemini", "the-real-key"), ("events", "the-real-key"), ("database_url", "sqlite:kept")] {
+        for (name, content) in [("gemini", "the-real-key"), ("events", "the-real-key"), ("database_url", "sqlite:kept")]
+        {
             folder.write(name, content);
         }
         folder.write("backend_key", "the-key-of-the-backend-1");

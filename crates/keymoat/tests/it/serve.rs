@@ -170,7 +170,7 @@ fn nobody_is_let_in_while_the_store_cannot_be_read() {
 }
 
 #[test]
-fn a_signal_lets_what_runs_come_to_its_end() {
+fn h100_a_signal_lets_what_runs_come_to_its_end() {
     let mut keymoat = Keymoat::first_run();
     let stream = event_stream(&keymoat, &keymoat.demo_key(), 6);
     keymoat.signal(Signal::TERM);

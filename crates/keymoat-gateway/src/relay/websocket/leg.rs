@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::End;
 use super::buffer::CARRY_BYTES_MAX;
+use super::framewise::Coming;
 
 /// How many control frames a peer may send in a second.
 const CONTROLS_PER_SECOND_MAX: u32 = 100;
@@ -46,6 +47,8 @@ pub(super) struct Leg<S> {
     pub(super) reading: Reading,
     /// The start of a header or control frame that has not come whole.
     carry: Vec<u8>,
+    /// The message of it that is coming, in a watched direction.
+    pub(super) coming: Option<Box<Coming>>,
     /// What this side has not taken yet, and how much of it has been written since.
     pending: Vec<u8>,
     written: usize,
@@ -85,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             flow: Flow::new(direction, caps),
             reading: Reading::Open,
             carry: Vec::new(),
+            coming: None,
             pending: Vec::new(),
             written: 0,
             unflushed: false,
@@ -145,6 +149,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     pub(super) fn carry(&mut self, rest: &[u8]) {
         debug_assert!(rest.len() < CARRY_BYTES_MAX, "only an incomplete header or control frame is carried");
         self.carry = rest.to_vec();
+    }
+
+    /// Puts back what was read too early: it is read again before what comes.
+    pub(super) fn unread(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.already_read = [rest, &self.already_read].concat().into();
+        }
+    }
+
+    /// Whether all that was passed on of it ends where a frame ends. A message that is held has not been passed on.
+    pub(super) fn is_passed_to_boundary(&self) -> bool {
+        self.flow.at_boundary() || self.is_held()
+    }
+
+    /// Whether all that was passed on of it ends where a message ends, and no message waits to be.
+    pub(super) fn is_passed_between_messages(&self) -> bool {
+        match self.coming.as_deref() {
+            None => !self.flow.is_inside_message(),
+            Some(Coming::Held(_)) => true,
+            Some(Coming::Waiting(_) | Coming::Unwatched) => false,
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(self.coming.as_deref(), Some(Coming::Held(_)))
+    }
+
+    /// Has `frames` of our own sent to it before anything else.
+    pub(super) fn send_first(&mut self, frames: Vec<u8>) {
+        self.pending = frames;
+    }
+
+    /// Ends our use of it. Nothing may be pending.
+    pub(super) fn into_end(mut self) -> End<S> {
+        let carried = std::mem::take(&mut self.carry);
+        self.unread(&carried);
+        End { stream: self.stream, already_read: self.already_read }
+    }
+
+    /// What of `rest` belongs to the next frame or to the rest of this one, and the header with its length where a data
+    /// frame begins. A control frame is not cut off, nor is a faulty one: the flow says what is wrong.
+    pub(super) fn next_piece<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<(Header, usize)>) {
+        let at_boundary = self.flow.at_boundary();
+        let start = if at_boundary { Header::parse(rest).ok().flatten() } else { None };
+        let start = start.filter(|(header, _)| !header.opcode.is_control());
+        let bytes = match &start {
+            Some((header, length)) => header.payload_bytes.saturating_add(*length as u64),
+            None if at_boundary => u64::MAX,
+            None => self.flow.frame_bytes_left(),
+        };
+        (usize::try_from(bytes).ok().and_then(|bytes| rest.get(..bytes)).unwrap_or(rest), start)
     }
 
     /// Writes `data` as far as it is taken at once, and keeps the rest.
@@ -242,6 +297,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         }
     }
 
+    /// Notes that its last message went nowhere.
+    pub(super) const fn discard_message(&mut self, payload_bytes: u64) {
+        self.discarded_messages += 1;
+        self.discarded_payload_bytes += payload_bytes;
+    }
+
     /// Messages and payload bytes of it that were passed on.
     pub(super) const fn passed(&self) -> (u64, u64) {
         let (messages, payload_bytes) = (self.flow.messages(), self.flow.payload_bytes());
@@ -321,14 +382,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     }
 
     /// A fresh key for a frame to an upstream, nothing for one to a client (RFC 6455 section 5.3).
-    fn masking_key(&self) -> Option<[u8; 4]> {
+    pub(super) fn masking_key(&self) -> Option<[u8; 4]> {
         if self.side() == Side::Client {
             return None;
         }
         let mut key = [0; 4];
-        // The key protects proxies from chosen bytes. These frames hold nothing that another party chose but for a
-        // pong's payload, which came from the very peer that gets it back; a fixed key would do no harm.
-        let _ = aws_lc_rs::rand::fill(&mut key);
+        // The key keeps proxies on the way from reading chosen bytes as something else.
+        aws_lc_rs::rand::fill(&mut key).expect("the system gives random bytes");
         Some(key)
     }
 

@@ -12,9 +12,13 @@ use keymoat_core::{Code, Dialect, Mask, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use super::bounds::Watch;
 use super::buffer;
+use super::first::Message;
+use super::framewise::{self, frame_for};
 use super::leg::{Leg, Overdue, Patience, Reading, after};
-use super::{End, Mode, RelayEnd};
+use super::watcher::Mode;
+use super::{End, RelayEnd, Terms};
 use crate::session::SessionControl;
 use crate::settings::Limits;
 
@@ -37,17 +41,18 @@ pub(super) struct Pump<'a, C, U> {
 
 /// What both directions share.
 #[derive(Debug)]
-struct Session<'a> {
+pub(super) struct Session<'a> {
     limits: &'a Limits,
     mask: &'a Mask,
     control: &'a SessionControl,
-    dialect: Dialect,
-    mode: Mode,
+    pub(super) dialect: Dialect,
+    pub(super) mode: Mode,
+    pub(super) bounds: Option<Box<Watch>>,
     patience: Patience,
     /// The time of this poll.
-    now: Instant,
+    pub(super) now: Instant,
     /// When bytes of a message passed last, in either direction.
-    traffic: Instant,
+    pub(super) traffic: Instant,
     stage: Stage,
     /// INVARIANT: present in every stage but `Open`; the first reason stands.
     ending: Option<Box<Ending>>,
@@ -79,16 +84,18 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(
-        client: End<C>,
-        upstream: End<U>,
-        (limits, mask): (&'a Limits, &'a Mask),
-        control: &'a SessionControl,
-        dialect: Dialect,
-        mode: Mode,
-    ) -> Self {
+    pub(super) fn new(client: End<C>, upstream: End<U>, terms: Terms<'a>) -> Self {
+        let Terms { limits, mask, control, dialect, mode, bounds, first } = terms;
         let now = Instant::now();
         let caps = Caps { frame_bytes_max: limits.frame_bytes_max, message_bytes_max: limits.message_bytes_max };
+        let mut of_client = caps;
+        if mode.watches(Direction::FromClient) {
+            of_client.message_bytes_max = caps.message_bytes_max.min(limits.watched_bytes_max);
+        }
+        let mut upstream = Leg::new(upstream, Direction::FromUpstream, caps, now);
+        if let Some(Message { opcode, payload }) = first {
+            upstream.send_first(frame_for(&upstream, opcode, true, &payload));
+        }
         let patience = Patience {
             write_stall: limits.write_stall,
             ping_every: limits.ping_every,
@@ -100,17 +107,14 @@ where
             control,
             dialect,
             mode,
+            bounds: bounds.map(|bounds| Box::new(Watch::new(bounds, dialect))),
             patience,
             now,
             traffic: now,
             stage: Stage::Open,
             ending: None,
         };
-        Self {
-            client: Leg::new(client, Direction::FromClient, caps, now),
-            upstream: Leg::new(upstream, Direction::FromUpstream, caps, now),
-            session,
-        }
+        Self { client: Leg::new(client, Direction::FromClient, of_client, now), upstream, session }
     }
 
     /// Moves everything on as far as it goes; ready once both streams are shut down. `timer` is the session's one timer:
@@ -154,13 +158,14 @@ where
         let Self { client, upstream, session } = self;
         if matches!(session.stage, Stage::Open) {
             if let Poll::Ready(refusal) = session.control.poll_asked(cx) {
-                session.end_as_asked(client, upstream, &refusal);
+                session.end_as_asked(client, upstream, &refusal, cx);
             }
-            session.look_at_deadlines(client, upstream);
+            session.look_at_deadlines(client, upstream, cx);
         }
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
             transfer(upstream, client, session, cx, buffer);
+            session.send_notice(client, upstream, cx);
             session.look_at_failures(client, upstream);
             exchange_own(client, upstream, session.now, cx);
             session.look_at_closing(client, upstream);
@@ -183,7 +188,9 @@ where
             Stage::Closing(until) | Stage::Shutdown(until) => until,
             Stage::Open => {
                 let idle = after(session.traffic, session.limits.websocket_idle);
-                let sides = [self.client.deadline(&session.patience), self.upstream.deadline(&session.patience)];
+                let bounds = session.bounds.as_ref().and_then(|bounds| bounds.deadline());
+                let sides =
+                    [self.client.deadline(&session.patience), self.upstream.deadline(&session.patience), bounds];
                 sides.into_iter().flatten().fold(idle, Instant::min)
             }
         }
@@ -206,7 +213,14 @@ impl Session<'_> {
         self.stage = Stage::Shutdown(after(self.now, wait));
     }
 
-    fn end_as_asked<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, refusal: &Refusal) {
+    fn end_as_asked<C: Io, U: Io>(
+        &mut self,
+        client: &mut Leg<C>,
+        upstream: &mut Leg<U>,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
+        self.say(client, upstream, refusal, cx);
         let code = refusal.code.close_code(self.dialect);
         client.close_with(code, &refusal.reason());
         upstream.close_with(1001, "");
@@ -215,7 +229,35 @@ impl Session<'_> {
         self.begin_end(Ending { wait: ASKED_WAIT_MAX, ..ending });
     }
 
-    fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>) {
+    /// Ends the session because of what `from` sent, or would have sent.
+    pub(super) fn refuse<A: Io, B: Io>(
+        &mut self,
+        from: &mut Leg<A>,
+        to: &mut Leg<B>,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
+        from.reading = Reading::Deaf;
+        let code = refusal.code.close_code(self.dialect);
+        match from.side() {
+            Side::Upstream => {
+                self.say(to, from, refusal, cx);
+                to.close_with(code, &refusal.reason());
+                from.close_with(1001, "");
+            }
+            Side::Client | Side::Keymoat => {
+                self.say(from, to, refusal, cx);
+                from.close_with(code, &refusal.reason());
+                to.close_with(1001, "");
+            }
+        }
+        self.begin_end(Ending::new(Side::Keymoat, code, Outcome::Refused).code(refusal.code));
+    }
+
+    fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
+        if let Some(refusal) = self.bounds.as_mut().and_then(|bounds| bounds.overdue(self.now)) {
+            self.end_as_asked(client, upstream, &refusal, cx);
+        }
         if self.now >= after(self.traffic, self.limits.websocket_idle) {
             let cause = format!("no message for {} s", self.limits.websocket_idle.as_secs());
             client.close_with(1001, &format!("idle: {cause}"));
@@ -301,7 +343,7 @@ impl Session<'_> {
         self.begin_end(ending.cause(format!("{}: {what}", from.side().word())));
     }
 
-    fn frame_fault<A: Io, B: Io>(&mut self, from: &mut Leg<A>, to: &mut Leg<B>, error: FrameError) {
+    pub(super) fn frame_fault<A: Io, B: Io>(&mut self, from: &mut Leg<A>, to: &mut Leg<B>, error: FrameError) {
         self.fault(from, to, error.close_code(), &error.to_string());
     }
 
@@ -318,8 +360,8 @@ impl Session<'_> {
     fn look_at_closing<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>) {
         let Stage::Closing(until) = self.stage else { return };
         // A frame whose sender is gone never ends: behind it no close frame can be put.
-        let client_cut = upstream.reading != Reading::Open && !upstream.flow.at_boundary();
-        let upstream_cut = client.reading != Reading::Open && !client.flow.at_boundary();
+        let client_cut = upstream.reading != Reading::Open && !upstream.is_passed_to_boundary();
+        let upstream_cut = client.reading != Reading::Open && !client.is_passed_to_boundary();
         if client.is_settled(client_cut) && upstream.is_settled(upstream_cut) {
             return self.begin_shutdown();
         }
@@ -334,7 +376,7 @@ impl Session<'_> {
         }
     }
 
-    fn take_control<A: Io, B: Io>(
+    pub(super) fn take_control<A: Io, B: Io>(
         &mut self,
         from: &mut Leg<A>,
         to: &mut Leg<B>,
@@ -410,7 +452,7 @@ impl Ending {
 }
 
 /// A stream of either side.
-trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
 
@@ -424,6 +466,9 @@ fn transfer<A: Io, B: Io>(
 ) {
     for _ in 0..READS_PER_POLL_MAX {
         if to.poll_drain(cx, session.now).is_pending() {
+            return from.suspend();
+        }
+        if !framewise::send_waiting(from, to, session.now, cx) {
             return from.suspend();
         }
         from.resume(session.now);
@@ -440,8 +485,10 @@ fn transfer<A: Io, B: Io>(
             }
             Poll::Ready(Ok(bytes)) => {
                 from.hear(session.now);
-                match session.mode {
-                    Mode::Frames => pass(from, to, session, cx, bytes),
+                if session.is_framewise(from.flow.direction()) {
+                    framewise::pass(from, to, session, cx, bytes);
+                } else {
+                    pass(from, to, session, cx, bytes);
                 }
             }
         }
@@ -482,7 +529,13 @@ fn pass<A: Io, B: Io>(
 }
 
 /// Sends frames, with those of our own at the last boundary among them.
-fn deliver<B: Io>(to: &mut Leg<B>, now: Instant, cx: &mut Context<'_>, frames: &[u8], boundary: Option<usize>) {
+pub(super) fn deliver<B: Io>(
+    to: &mut Leg<B>,
+    now: Instant,
+    cx: &mut Context<'_>,
+    frames: &[u8],
+    boundary: Option<usize>,
+) {
     let Some((before, behind)) = boundary.filter(|_| to.has_own()).and_then(|at| frames.split_at_checked(at)) else {
         return to.send(cx, now, frames);
     };
@@ -495,10 +548,10 @@ fn deliver<B: Io>(to: &mut Leg<B>, now: Instant, cx: &mut Context<'_>, frames: &
 
 /// Sends our own frames to the sides whose stream stands at a frame boundary.
 fn exchange_own<C: Io, U: Io>(client: &mut Leg<C>, upstream: &mut Leg<U>, now: Instant, cx: &mut Context<'_>) {
-    if client.has_own() && upstream.flow.at_boundary() {
+    if client.has_own() && upstream.is_passed_to_boundary() {
         client.send_own(cx, now);
     }
-    if upstream.has_own() && client.flow.at_boundary() {
+    if upstream.has_own() && client.is_passed_to_boundary() {
         upstream.send_own(cx, now);
     }
     // Flushes them, or has the task woken when more can be written.

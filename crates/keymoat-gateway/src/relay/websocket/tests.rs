@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod closing;
+mod first;
 mod flow;
 mod framing;
 mod liveness;
+mod watching;
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{End, RelayEnd, relay};
+use super::{End, RelayEnd, close_refused, relay};
 use crate::session::SessionControl;
 use crate::settings::Limits;
 

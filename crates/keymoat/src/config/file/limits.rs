@@ -42,7 +42,7 @@ pub(crate) struct Limits {
     /// Bounds how long a TLS handshake may take.
     #[schemars(with = "Option<Duration>")]
     pub(crate) tls_handshake: Option<At<Quantity>>,
-    /// Bounds how long the head of a request may take from its first byte.
+    /// Bounds how long the head of a request may take from its first byte; over HTTP/2, how long the first one of a connection.
     #[schemars(with = "Option<Duration>")]
     pub(crate) head: Option<At<Quantity>>,
     /// Bounds how long a connection may wait for its next request.
@@ -63,6 +63,12 @@ pub(crate) struct Limits {
     /// Bounds a message of a WebSocket, over all its frames.
     #[schemars(with = "Option<Size>")]
     pub(crate) message_bytes_max: Option<At<Quantity>>,
+    /// Bounds a client's message in a session that a token locks, up to `"16MiB"`: such a message is looked at whole.
+    #[schemars(with = "Option<Size>")]
+    pub(crate) watched_bytes_max: Option<At<Quantity>>,
+    /// Bounds how long a client may take to send the message that its session is decided by.
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) first_message: Option<At<Quantity>>,
     /// Bounds how long a WebSocket may be silent in both directions, pings not counted.
     #[schemars(with = "Option<Duration>")]
     pub(crate) websocket_idle: Option<At<Quantity>>,

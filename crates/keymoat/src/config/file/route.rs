@@ -36,7 +36,7 @@ pub(crate) struct Route {
     pub(crate) public: Option<Vec<At<String>>>,
     /// Lists the web pages that may use it, such as `["https://app.example"]`. Where nothing is said no origin is checked.
     pub(crate) origins: Option<At<Vec<At<String>>>>,
-    /// Bounds the tokens that are minted for it. This version checks the bounds, and does not mint.
+    /// Bounds the [tokens](tokens.md) that are minted for it.
     pub(crate) tokens: Option<At<Tokens>>,
     /// Names the day on which keys in URLs end, such as `2027-03-01`; told to their clients where `query = "warn"`
     /// (RFC 8594).
@@ -48,10 +48,13 @@ pub(crate) struct Route {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tokens {
-    /// Bounds how often one token may be used.
+    /// Bounds how often one token may be used. Where nothing is said a token may be without a bound.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) uses_max: Option<At<i64>>,
-    /// Bounds how long one token may live.
+    /// Bounds how long one token may live; `"20h"` where nothing is said.
     #[schemars(with = "Option<Duration>")]
     pub(crate) live_max: Option<At<Quantity>>,
+    /// Bounds how many tokens of one key may be alive at once; 10000 where nothing is said.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) per_key_max: Option<At<i64>>,
 }

@@ -169,9 +169,10 @@ fn patterns_of(patterns: &[Pattern]) -> Value {
     }))
 }
 
-fn bounds_of(file::Tokens { uses_max, live_max }: &file::Tokens) -> Value {
+fn bounds_of(file::Tokens { uses_max, live_max, per_key_max }: &file::Tokens) -> Value {
     let uses = uses_max.as_ref().map(|uses| ("uses_max".to_owned(), number(*uses.get_ref())));
     let live = live_max.as_ref().and_then(|live| limits::duration(live.get_ref()).ok());
     let live = live.map(|live| ("live_max".to_owned(), text(text_of_duration(live))));
-    Value::Table(uses.into_iter().chain(live).collect::<Table>())
+    let per_key = per_key_max.as_ref().map(|most| ("per_key_max".to_owned(), number(*most.get_ref())));
+    Value::Table(uses.into_iter().chain(live).chain(per_key).collect::<Table>())
 }

@@ -24,6 +24,8 @@ impl Sheet<'_> {
             http2_connection_window,
             frame_bytes_max,
             message_bytes_max,
+            watched_bytes_max,
+            first_message,
             tls_handshake,
             head,
             keep_alive,
@@ -55,6 +57,7 @@ impl Sheet<'_> {
             ("http2_connection_window", size(limits.http2_connection_window.into()), http2_connection_window),
             ("frame_bytes_max", size(limits.frame_bytes_max), frame_bytes_max),
             ("message_bytes_max", size(limits.message_bytes_max), message_bytes_max),
+            ("watched_bytes_max", size(limits.watched_bytes_max), watched_bytes_max),
         ] {
             self.row(name, size, written.as_ref(), "default");
         }
@@ -65,6 +68,7 @@ impl Sheet<'_> {
             ("connect", limits.connect, connect),
             ("response_head", limits.response_head, response_head),
             ("body_idle", limits.body_idle, body_idle),
+            ("first_message", limits.first_message, first_message),
             ("websocket_idle", limits.websocket_idle, websocket_idle),
             ("ping_every", limits.ping_every, ping_every),
             ("write_stall", limits.write_stall, write_stall),

@@ -15,7 +15,7 @@ use toml::Value;
 
 use super::file::{At, File};
 use super::source::{Place, Source};
-use super::{Config, Environment, Flags};
+use super::{Config, DEFAULT_FILE, Environment, Flags, Problems, Reader, folder_of, lower, text_of, text_of_preset};
 
 pub(crate) use self::toml_text::toml_text;
 
@@ -41,28 +41,77 @@ impl Shown {
 }
 
 /// What a configuration was read from.
-pub(super) struct Origin<'a> {
+struct Origin<'a> {
     /// The text and the variables over it.
-    pub(super) source: &'a Source,
+    source: &'a Source,
     /// Where relative paths start.
-    pub(super) base: &'a Path,
+    base: &'a Path,
     /// All variables.
-    pub(super) environment: &'a Environment,
+    environment: &'a Environment,
     /// What lies over them.
-    pub(super) flags: &'a Flags,
+    flags: &'a Flags,
     /// The flag that took the place of a file.
-    pub(super) preset: Option<PresetFlag<'a>>,
+    preset: Option<PresetFlag<'a>>,
 }
 
 /// `--preset`, and the flag that goes with it.
 #[derive(Clone, Copy)]
 pub(super) struct PresetFlag<'a> {
     /// The file with the real key; `-` is standard input.
-    pub(super) secret_file: Option<&'a Path>,
+    secret_file: Option<&'a Path>,
+}
+
+/// Every setting of the file at `path`, or of `keymoat.toml` if there is one, or else of no file, with its source.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn show(path: Option<&Path>, flags: &Flags, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
+    let default = Path::new(DEFAULT_FILE);
+    let (text, path) = match path.or_else(|| default.exists().then_some(default)) {
+        Some(path) => (text_of(path)?, path),
+        None => (String::new(), default),
+    };
+    show_text(path.display().to_string(), text, folder_of(path), (flags, None), environment)
+}
+
+/// Every setting that a preset comes to, with its source.
+///
+/// # Errors
+/// An unknown preset, and one that needs more than its name.
+pub(crate) fn show_preset(
+    word: &str,
+    secret_file: Option<&Path>,
+    flags: &Flags,
+    environment: &Environment,
+) -> anyhow::Result<Vec<Shown>> {
+    let text = text_of_preset(word)?;
+    show_text(format!("preset {word}"), text, Path::new("."), (flags, Some(PresetFlag { secret_file })), environment)
+}
+
+pub(super) fn show_text(
+    name: String,
+    text: String,
+    base: &Path,
+    (flags, preset): (&Flags, Option<PresetFlag<'_>>),
+    environment: &Environment,
+) -> anyhow::Result<Vec<Shown>> {
+    let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let file = source.read().map_err(Problems::from)?;
+    let mut read = Reader::new(&source, base, environment);
+    let mut config = lower(&mut read, &file);
+    let (problems, _, watched) = read.finish();
+    if !problems.is_empty() {
+        return Err(Problems { problems, watched }.into());
+    }
+    if let Some(listen) = flags.listen {
+        config.listen_on(listen)?;
+    }
+    let origin = Origin { source: &source, base, environment, flags, preset };
+    Ok(all(&origin, &file, &config))
 }
 
 /// All settings of a configuration.
-pub(super) fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
+fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     let mut sheet = Sheet { origin, section: String::new(), rows: Vec::new() };
     // Taken apart, so that a new section cannot be left out.
     let File { listen, tls, store, admin, upstream, key, route, limits, log } = file;

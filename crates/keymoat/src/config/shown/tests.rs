@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own input fails")]
 
 use super::super::schema::{LEAST, schema};
-use super::super::{Config, Defaults, Log, Watched, read, show_text};
+use super::super::{Config, Defaults, Log, Watched, read};
 use super::*;
 
 /// A reference leads here.
@@ -53,7 +53,7 @@ fn what_is_shown_is_a_configuration_that_comes_to_the_same() {
         upstream("").replace("https://x", "ws://[::1]:8000/v2/"),
         route("query = \"warn\"\nsunset = 2027-03-01T12:00:00+01:00\norigins = [\"https://app.example\"]\npublic = [\"/health\"]\n"),
         route("carriers = [\"query:a b\", \"header:X-Key\"]\nlone_subprotocol = \"echo\"\norigins = []\npublic = []\n"),
-        route("tokens = { uses_max = 10, live_max = \"30m\" }\n"),
+        route("tokens = { uses_max = 10, live_max = \"30m\", per_key_max = 5 }\n"),
         route("[key.one]\nsecret = \"${env:KEY}\"\nscopes = [\"r\", \"mint\"]\n"),
         format!("{UPSTREAM}[route.r]\nupstream = \"x\"\ndialect = \"gemini\"\nprefix = \"/gw\"\n"),
         "[upstream.g]\npreset = \"gemini\"\nsecret = \"${env:KEY}\"\n[route.g]\nupstream = \"g\"\n".to_owned(),
@@ -128,4 +128,36 @@ fn a_master_key_of_the_environment_is_named_and_not_shown() {
     let printed = toml_text(&shown("", &[("KEYMOAT_MASTER_KEY", &digits)]));
     assert!(printed.contains("# environment variable KEYMOAT_MASTER_KEY: not shown"), "{printed}");
     assert!(!printed.contains(&digits));
+}
+
+#[test]
+fn a_level_of_the_environment_and_a_nested_variable_are_told_from_others() {
+    let flags = Flags { log_level: Some(tracing::Level::DEBUG), ..Flags::default() };
+    let by_variable = environment(&[("KEYMOAT_LOG", "debug"), ("KEYMOAT__ROUTE__NAME__TOKENS__USES_MAX", "7")]);
+    let shown = |environment: &Environment| {
+        let text = LEAST.replace("SECRET", "KEY");
+        toml_text(&show_text("x".to_owned(), text, Path::new("."), (&flags, None), environment).unwrap())
+    };
+    let source = |printed: &str, line: &str| {
+        let found = printed.lines().find(|shown| shown.starts_with(line)).unwrap_or_default();
+        found.rsplit("# ").next().unwrap_or_default().to_owned()
+    };
+    let printed = shown(&by_variable);
+    assert_eq!(source(&printed, "level = \"debug\""), "environment variable KEYMOAT_LOG");
+    let nested = "environment variable KEYMOAT__ROUTE__NAME__TOKENS__USES_MAX";
+    assert_eq!(source(&printed, "tokens = { uses_max = 7 }"), nested);
+    assert_eq!(source(&shown(&environment(&[])), "level = \"debug\""), "flag --log");
+}
+
+#[test]
+fn the_secret_of_a_preset_is_shown_by_its_file_and_standard_input_by_its_name() {
+    let shown = |file: &str| {
+        let environment = environment(&[]);
+        toml_text(&show_preset("openai", Some(Path::new(file)), &Flags::default(), &environment).unwrap())
+    };
+    assert!(shown("/run/key").contains("secret = \"${file:/run/key}\""));
+    let line = shown("-").lines().find(|line| line.contains("secret")).map(str::to_owned);
+    assert!(
+        line.is_some_and(|line| line.starts_with("# secret =") && line.ends_with("flag --secret-file: standard input"))
+    );
 }

@@ -6,11 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keymoat_core::Secret;
 use keymoat_core::format::{self, Kind};
+use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::{Scopes, Secret, UnixMillis};
 use keymoat_emulator::{Options, Recorder};
+use keymoat_store::{MintOrder, Minting, Store};
 use tokio::sync::oneshot;
 
 use super::rude;
@@ -50,6 +52,12 @@ pub(crate) struct Canaries {
     pub(crate) unknown: String,
     /// Of a token's shape.
     pub(crate) token: String,
+    /// A good token of the good key.
+    pub(crate) minted: String,
+    /// A token with one use.
+    pub(crate) single: String,
+    /// A token whose time is over.
+    pub(crate) expired: String,
     /// Of another provider's shape; nothing lets it through.
     pub(crate) foreign: String,
     /// Of another provider's shape, in places that are the application's own, of requests that are let through.
@@ -101,6 +109,9 @@ impl Stand {
             lone: create(&["lone"]),
             unknown: shaped(Kind::Key),
             token: shaped(Kind::Token),
+            minted: minted(&folder, Uses::Unlimited, 3_600_000),
+            single: minted(&folder, Uses::AtMost(1), 3_600_000),
+            expired: minted(&folder, Uses::Unlimited, 1),
             foreign: format!("AIzaSy{}", random(33)),
             stray: format!("AIzaSy{}", random(33)),
             payload: random(40),
@@ -152,6 +163,19 @@ impl Stand {
         self.recorder.requests().len()
     }
 
+    /// Looks for another text that may be in no output but the answer that it was in.
+    pub(crate) fn search_for(&self, text: &str) {
+        let searcher = Searcher::new(&[("a new token", text)]);
+        assert!(searcher.find(self.keymoat.output().as_bytes()).is_empty(), "in the log");
+        let folder = self.keymoat.folder.path().join(".keymoat");
+        for path in fs::read_dir(folder).expect("the data folder").flatten().map(|entry| entry.path()) {
+            let content = fs::read(&path).unwrap_or_default();
+            assert!(searcher.find(&content).is_empty(), "in {}", path.display());
+        }
+        let seen = serde_json::to_string(&self.recorder.requests()).expect("JSON");
+        assert!(searcher.find(seen.as_bytes()).is_empty(), "sent upstream");
+    }
+
     /// Searches log, files and process, and fails if there is any leak.
     pub(crate) fn search_all(&self) {
         self.search_upstream("the rest");
@@ -200,7 +224,7 @@ impl Stand {
 }
 
 impl Canaries {
-    fn list(&self) -> [(&'static str, &str); 12] {
+    fn list(&self) -> [(&'static str, &str); 15] {
         [
             ("key", &self.key),
             ("revoked", &self.revoked),
@@ -209,6 +233,9 @@ impl Canaries {
             ("lone", &self.lone),
             ("unknown", &self.unknown),
             ("token", &self.token),
+            ("minted", &self.minted),
+            ("single", &self.single),
+            ("expired", &self.expired),
             ("foreign", &self.foreign),
             ("stray", &self.stray),
             ("payload", &self.payload),
@@ -254,6 +281,29 @@ fn random(length: usize) -> String {
     aws_lc_rs::rand::fill(&mut bytes).expect("random bytes");
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     bytes.iter().map(|byte| char::from(letters[usize::from(*byte) % letters.len()])).collect()
+}
+
+/// A token of the good key, minted past the gateway.
+fn minted(folder: &Folder, uses: Uses, live_millis: i64) -> String {
+    let store = Store::open(&folder.path().join(".keymoat")).expect("a store");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let now = UnixMillis(i64::try_from(since).expect("a time"));
+    let token = NewToken {
+        key_id: store.key("good").expect("it was created").id,
+        scopes: Scopes::All,
+        calls: Calls::Any,
+        uses,
+        start_by: now.plus_millis(live_millis),
+        live_until: now.plus_millis(live_millis),
+        origins: Vec::new(),
+        limits: SessionLimits::default(),
+        constraint: Constraint::None,
+        idempotency_key: None,
+    };
+    let text = shaped(Kind::Token);
+    let order = MintOrder { token, secret: Secret::from(text.as_str()), live_tokens_max: 100, now };
+    assert!(matches!(store.mint_token(order), Ok(Minting::Made(_))));
+    text
 }
 
 fn shaped(kind: Kind) -> String {

@@ -1,0 +1,45 @@
+//! What the holder of a whole token is told when it is refused. Nobody else learns that there is such a token.
+
+use crate::refusal::{Code, Refusal};
+
+/// The token's time is over.
+#[must_use]
+pub fn expired() -> Refusal {
+    Refusal::new(Code::TokenExpired, "the token's time is over: mint a new one")
+}
+
+/// The token begins nothing new any more.
+#[must_use]
+pub fn start_passed() -> Refusal {
+    Refusal::new(Code::TokenExpired, "the time to start with this token is over: mint a new one and connect at once")
+}
+
+/// The key that the token was minted from has expired.
+#[must_use]
+pub fn key_expired() -> Refusal {
+    Refusal::new(Code::TokenExpired, "the key that minted this token has expired: mint a new one with another key")
+}
+
+/// All uses are spent.
+#[must_use]
+pub fn used_up() -> Refusal {
+    Refusal::new(Code::TokenUsedUp, "the token has no uses left: mint a new one")
+}
+
+/// The token was revoked.
+#[must_use]
+pub fn revoked() -> Refusal {
+    Refusal::new(Code::CredentialRevoked, "this token was revoked: mint a new one")
+}
+
+/// The key that the token was minted from was revoked.
+#[must_use]
+pub fn key_revoked() -> Refusal {
+    Refusal::new(Code::CredentialRevoked, "the key that minted this token was revoked: mint one with another key")
+}
+
+/// The setup names a session that this token was not given.
+#[must_use]
+pub fn foreign_handle() -> Refusal {
+    Refusal::new(Code::Forbidden, "the resumption handle is not one that this token was given: start a new session")
+}

@@ -1,0 +1,117 @@
+//! Who is let in: origin → credential → identity → policy, on one snapshot and, for a token, one question to the store.
+
+use std::sync::Arc;
+
+use keymoat_core::credential::{self, Presented};
+use keymoat_core::format::Shape;
+use keymoat_core::head::{Ask, Head};
+use keymoat_core::identity::{self, Identity};
+use keymoat_core::origin::{Named, Page};
+use keymoat_core::policy::{self, Access};
+use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::{Digest, Snapshot, Token};
+
+use crate::claim;
+use crate::clock;
+use crate::cors;
+use crate::dialect;
+use crate::ledger::Ledger;
+use crate::passage::Passage;
+use crate::serve::draining;
+use crate::worker::Shared;
+
+/// A request that may go on.
+pub(crate) struct Admitted {
+    pub(crate) access: Access,
+    /// The path that the upstream knows it by.
+    pub(crate) path: String,
+    /// The use that it costs, if it came by a token.
+    pub(crate) unclaimed: Option<Unclaimed>,
+}
+
+/// A token's use that is not claimed yet.
+pub(crate) struct Unclaimed {
+    pub(crate) token: Arc<Token>,
+    pub(crate) digest: Digest,
+}
+
+/// What a request brought, before anything is decided about it. Its head holds no credential any more.
+pub(crate) struct Arrived {
+    pub(crate) presented: Result<Presented, Refusal>,
+    /// The page that it named.
+    pub(crate) named: Named,
+}
+
+/// Takes the credential out of the request, unless it comes from a page that has no business here.
+pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Arrived, Refusal> {
+    if let Some(refusal) = draining(passage.worker) {
+        return Err(refusal);
+    }
+    if page == Page::Foreign {
+        return Err(cors::foreign());
+    }
+    let shared = &passage.worker.shared;
+    if matches!(head.ask, Ask::WebSocket(_)) {
+        shared.sessions.check_room()?;
+    }
+    let named = Named::by(head, passage.peer.tls);
+    let snapshot = shared.snapshots.load();
+    let presented = credential::take(head, passage.route, &snapshot, &mut passage.ledger.record);
+    Ok(Arrived { presented, named })
+}
+
+/// Decides whether the request may go on.
+pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Admitted, Refusal> {
+    let Arrived { presented, named } = arrive(passage, head, page)?;
+    let (route, ledger) = (passage.route, &mut passage.ledger);
+    if route.is_public(&head.path) {
+        let access = policy::pass_unasked(presented, &mut ledger.record)?;
+        return Ok(Admitted { access, path: dialect::upstream_path(route, head)?, unclaimed: None });
+    }
+    let (identity, digest) = identify(&passage.worker.shared, presented?, ledger).await?;
+    let grant = policy::decide(identity, route, &head.ask, &named, &mut ledger.record)?;
+    let token = grant.identity.holder.token().cloned();
+    let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
+    Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
+}
+
+/// Says who presented it; for a token, also its digest.
+pub(crate) async fn identify(
+    shared: &Shared,
+    presented: Presented,
+    ledger: &mut Ledger,
+) -> Result<(Identity, Option<Digest>), Refusal> {
+    check_view(shared)?;
+    if matches!(presented.shape(), Shape::Token { .. }) {
+        return of_token(shared, presented, ledger).await;
+    }
+    let snapshot = shared.snapshots.load();
+    let identity = identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?;
+    Ok((identity, None))
+}
+
+/// Nobody is let in on a view of the store that is too old: a revocation may have been missed.
+fn check_view(shared: &Shared) -> Result<(), Refusal> {
+    if shared.is_ready() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Unavailable, "the store cannot be read, try again").retry_after_secs(1))
+}
+
+/// Asks the store for a token, and says whose it is.
+async fn of_token(
+    shared: &Shared,
+    presented: Presented,
+    ledger: &mut Ledger,
+) -> Result<(Identity, Option<Digest>), Refusal> {
+    let digest = presented.digest(&shared.snapshots.load());
+    let token = match shared.desk.get() {
+        Some(desk) => desk.find(digest).await.map_err(claim::no_answer)?,
+        // Without a store there are no tokens.
+        None => None,
+    };
+    // The view that is current after the wait: a revocation may have come meanwhile.
+    let snapshot: Arc<Snapshot> = shared.snapshots.load_full();
+    let identity = identity::of_token(presented, token, &snapshot, clock::now(), &mut ledger.record)?;
+    Ok((identity, Some(digest)))
+}

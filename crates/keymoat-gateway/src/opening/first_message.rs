@@ -1,0 +1,218 @@
+//! The first-message opening: our 101, one message, the decision, the claim, the dial, and the message as we render it.
+//!
+//! Only the message tells a resumption, which costs no use, from a new session; and only it says what the session asks
+//! for. So nothing is claimed or dialled before it has come.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+use keymoat_core::Dialect;
+use keymoat_core::gemini::{Call, FirstMessage, Lock};
+use keymoat_core::head::{Head, Opening};
+use keymoat_core::policy::Access;
+use keymoat_core::record::{Outcome, Side};
+use keymoat_core::refusal::{Code, Refusal};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::Instrument;
+
+use super::{Held, Relaying, refuse, selection};
+use crate::admission::Unclaimed;
+use crate::body::{ToClient, ToUpstream};
+use crate::claim;
+use crate::ledger::Ledger;
+use crate::passage::Passage;
+use crate::relay::ClientEnd;
+use crate::relay::websocket::{
+    Bounds, End, GeminiWatch, Message, Mode, NoMessage, Watcher, close_refused, first_message,
+};
+use crate::session::SessionGuard;
+use crate::settings::Limits;
+use crate::upstream::{self, Link};
+use crate::worker::Worker;
+
+/// Everything that the session needs once its first message is there.
+struct Waiting {
+    worker: Rc<Worker>,
+    ledger: Ledger,
+    session: SessionGuard,
+    unclaimed: Unclaimed,
+    lock: Lock,
+    call: Call,
+    bounds: Bounds,
+    link: Link,
+    request: Request<ToUpstream>,
+    /// What the upstream's 101 must answer.
+    key: String,
+    limits: Limits,
+    dialect: Dialect,
+}
+
+/// Answers the opening and goes on in a task of its own, which holds the connection's place and the record to the end.
+pub(super) fn open(
+    mut passage: Passage<'_>,
+    head: Head,
+    opening: &Opening,
+    (path, call): (&str, Call),
+    access: &Access,
+    unclaimed: Unclaimed,
+) -> Response<ToClient> {
+    let key = upstream::fresh_key();
+    let prepared = claim::session(passage.worker, passage.route, access).and_then(|session| {
+        let lock = unclaimed.token.constraint.for_gemini()?.into_owned();
+        let link = passage.link()?;
+        // Our answer goes out before the upstream's, so that no subprotocol can be offered to it.
+        let request = upstream::for_websocket(&link, head, path, &passage, access, (&key, &[]))?;
+        Ok((session, lock, link, request))
+    });
+    let (session, lock, link, request) = match prepared {
+        Ok(prepared) => prepared,
+        Err(refusal) => return refuse(passage, &refusal, opening),
+    };
+    let Passage { worker, peer, plan, route, switch, mut ledger } = passage;
+    let selected = selection(opening, None, &mut ledger);
+    let answer = switch.answer(opening, selected);
+    ledger.record.status = Some(answer.status().as_u16());
+    let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
+    let bounds = claim::bounds(&unclaimed.token);
+    let (worker, peer, limits, dialect) = (worker.clone(), peer.clone(), plan.limits, route.dialect);
+    let waiting =
+        Waiting { worker, ledger, session, unclaimed, lock, call, bounds, link, request, key, limits, dialect };
+    let going_on = async move {
+        let _peer = peer;
+        match Box::pin(switch.take()).await {
+            Some(ClientEnd::Http1(client)) => waiting.go_on(client).await,
+            Some(ClientEnd::Http2(client)) => waiting.go_on(client).await,
+            None => {}
+        }
+    };
+    tokio::task::spawn_local(going_on.instrument(span));
+    answer
+}
+
+impl Waiting {
+    async fn go_on<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: End<C>) {
+        let bytes_max = self.limits.first_message_bytes_max;
+        let (message, client) = Box::pin(first_message(client, bytes_max, self.given_up())).await;
+        let message = match message {
+            Ok(message) => message,
+            Err(no_message) => return self.close_without(client, no_message).await,
+        };
+        let opcode = message.opcode;
+        let counted = self.bounds.take_first(message.payload.len() as u64);
+        if let Err(refusal) = counted {
+            return self.close(client, &refusal, Outcome::Refused).await;
+        }
+        let record = &mut self.ledger.record;
+        (record.bytes_in, record.messages_in) = (message.payload.len() as u64, 1);
+        let first = tokio::select! {
+            biased;
+            refusal = self.session.control().asked() => Err(refusal),
+            first = self.claim(&message) => first,
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(refusal) => return self.close(client, &refusal, Outcome::Refused).await,
+        };
+        self.dial(client, Message { opcode, payload: first.rendered }).await;
+    }
+
+    /// Why no message is awaited any longer.
+    async fn given_up(&self) -> Refusal {
+        let patience = self.limits.first_message;
+        tokio::select! {
+            refusal = self.session.control().asked() => refusal,
+            () = self.worker.draining() => {
+                Refusal::new(Code::Draining, "this server is restarting, connect again").retry_after_secs(1)
+            }
+            () = tokio::time::sleep(patience) => {
+                let text = format!("no message within {} s: send the setup first", patience.as_secs());
+                Refusal::new(Code::RequestTimeout, text)
+            }
+        }
+    }
+
+    /// Decides about the message and consumes a use, or none for a session that the token was given before.
+    async fn claim(&self, message: &Message) -> Result<FirstMessage, Refusal> {
+        let first = self.lock.first(&message.payload, self.call)?;
+        let shared = &self.worker.shared;
+        let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, handle));
+        claim::token_use(shared, self.unclaimed.digest, resumes).await?;
+        Ok(first)
+    }
+
+    async fn dial<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: End<C>, first: Message) {
+        let request = std::mem::replace(&mut self.request, Request::new(ToUpstream::Empty));
+        let opened = tokio::select! {
+            biased;
+            refusal = self.session.control().asked() => return self.close(client, &refusal, Outcome::Refused).await,
+            opened = Box::pin(upstream::open_websocket(&self.link, request, &self.key, &[])) => opened,
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(failure) => {
+                self.ledger.record.cause = Some(failure.to_string());
+                return self.close(client, &failure.refusal(), Outcome::Failed).await;
+            }
+        };
+        self.ledger.record.upstream_millis = Some(self.ledger.elapsed_millis());
+        let watcher =
+            Watcher::Gemini(GeminiWatch::new(self.lock, self.worker.shared.clone(), self.unclaimed.token.id.clone()));
+        let mode = match self.call {
+            Call::Live => Mode::WatchBoth(Box::new(watcher)),
+            Call::LiveMusic | Call::Rest => Mode::WatchClient(Box::new(watcher)),
+        };
+        let relaying = Relaying {
+            ledger: self.ledger,
+            session: self.session,
+            mask: self.link.target.mask().clone(),
+            limits: self.limits,
+            dialect: self.dialect,
+            held: Held { mode, bounds: Some(self.bounds), first: Some(first) },
+        };
+        relaying.run(client, opened).await;
+    }
+
+    /// Ends a client that sent nothing to decide about.
+    async fn close_without<C: AsyncRead + AsyncWrite + Unpin>(mut self, client: End<C>, why: NoMessage) {
+        let refusal = match why {
+            NoMessage::Gone => return,
+            NoMessage::Closed(code) => {
+                let record = &mut self.ledger.record;
+                (record.close_code, record.closed_by) = (Some(code), Some(Side::Client));
+                return close_refused(client, code, "").await;
+            }
+            NoMessage::Refused(refusal) => return self.close(client, &refusal, Outcome::Refused).await,
+            NoMessage::Flood => Refusal::new(Code::RateLimited, "too many pings and pongs in a second"),
+            NoMessage::Faulty(fault) => {
+                let word = if fault.close_code() == 1009 { Code::BodyTooLarge } else { Code::RequestInvalid };
+                let refusal = Refusal::new(word, fault.to_string());
+                return self.close_with(client, fault.close_code(), &refusal, Outcome::Refused).await;
+            }
+        };
+        self.close_with(client, 1008, &refusal, Outcome::Refused).await;
+    }
+
+    async fn close<C: AsyncRead + AsyncWrite + Unpin>(self, client: End<C>, refusal: &Refusal, outcome: Outcome) {
+        let code = refusal.code.close_code(self.dialect);
+        self.close_with(client, code, refusal, outcome).await;
+    }
+
+    async fn close_with<C: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        client: End<C>,
+        code: u16,
+        refusal: &Refusal,
+        outcome: Outcome,
+    ) {
+        let record = &mut self.ledger.record;
+        (record.outcome, record.code) = (outcome, Some(refusal.code));
+        (record.close_code, record.closed_by) = (Some(code), Some(Side::Keymoat));
+        // The session's place is free while the client reads why.
+        drop(self.session);
+        let reason = refusal.reason();
+        tokio::select! {
+            () = close_refused(client, code, &reason) => {}
+            () = self.worker.stopping() => {}
+        }
+    }
+}

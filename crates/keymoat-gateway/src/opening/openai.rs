@@ -1,0 +1,50 @@
+//! What holds a token's session of OpenAI Realtime to its lock: the model in the URL, our own `session.update` before
+//! anything of the client's, and a look at every event that follows.
+
+use keymoat_core::Constraint;
+use keymoat_core::head::Head;
+use keymoat_core::query::Query;
+use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::websocket::Opcode;
+
+use super::Held;
+use crate::relay::websocket::{Message, Mode, Watcher};
+
+/// The socket that knows `session.update`.
+const REALTIME: &str = "/v1/realtime";
+
+/// What the relay is held to. The URL in `head` asks for the token's model afterwards.
+///
+/// # Errors
+/// `forbidden` for what the lock cannot be kept in, and for another model.
+pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Result<Held, Refusal> {
+    let lock = constraint.for_openai()?.into_owned();
+    if lock.is_open() {
+        return Ok(Held::default());
+    }
+    if path != REALTIME {
+        return Err(Refusal::new(Code::Forbidden, "this token is locked to sessions of Realtime: use /v1/realtime"));
+    }
+    let calls = head.query.take("call_id");
+    if !calls.exact.is_empty() || calls.resembling > 0 {
+        return Err(Refusal::new(Code::Forbidden, "this token opens its own sessions only: leave out call_id"));
+    }
+    let asked = head.query.take("model");
+    let asked = match asked.exact.as_slice() {
+        [] if asked.resembling == 0 => None,
+        [model] if asked.resembling == 0 => {
+            // A model's name, which is no secret.
+            Some(String::from_utf8_lossy(model.expose()).into_owned())
+        }
+        _ => return Err(Refusal::new(Code::RequestInvalid, "the URL names the model more than once")),
+    };
+    if let Some(model) = lock.model_for_url(asked.as_deref())? {
+        let rest = head.query.as_str();
+        let mark = if rest.is_empty() { "" } else { "&" };
+        head.query = Query::parse(&format!("{rest}{mark}model={model}"));
+    }
+    let first = lock.opening_update().map(|payload| Message { opcode: Opcode::Text, payload });
+    let watcher = Box::new(Watcher::OpenAi(Box::new(lock)));
+    let mode = if first.is_some() { Mode::WatchBoth(watcher) } else { Mode::WatchClient(watcher) };
+    Ok(Held { mode, bounds: None, first })
+}
