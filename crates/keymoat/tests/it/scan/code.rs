@@ -1,5 +1,6 @@
 //! Source code, OpenAPI descriptions and documents.
 
+use keymoat_redact::scan::code::Rule;
 use serde_json::{Value, json};
 
 use super::{KEY, Scene, TOKEN, credentials, only};
@@ -78,4 +79,11 @@ fn a_private_key_is_one_finding() {
     let report = scene.report(&[]);
     let found = only(&report);
     assert_eq!((&found["kind"], &found["carrier"], &found["count"]), (&json!("private_key"), &json!("pem"), &json!(1)));
+}
+
+#[test]
+fn the_book_lists_every_rule() {
+    let page = include_str!("../../../../../docs/src/scan.md");
+    let rows = Rule::ALL.map(|rule| format!("| `{}` | {} |\n", rule.id(), rule.meaning()));
+    assert!(page.contains(&format!("|---|---|\n{}\n", rows.concat())), "{}", rows.concat());
 }
