@@ -158,19 +158,24 @@ impl Tails {
                 return true;
             }
             if last.is_ascii_digit() {
-                return before(text, end - 1).is_ascii_alphabetic() || matches!(before(text, end - 1), b'_' | b'-' | b'0'..=b'9');
+                return before(text, end - 1).is_ascii_alphabetic()
+                    || matches!(before(text, end - 1), b'_' | b'-' | b'0'..=b'9');
             }
             if !last.is_ascii_alphabetic() {
-                return last == b';' && text.get(..end).is_some_and(|text| text.ends_with(b"&quot;") || text.ends_with(b"&apos;"));
+                return last == b';'
+                    && text.get(..end).is_some_and(|text| text.ends_with(b"&quot;") || text.ends_with(b"&apos;"));
             }
         }
-        let Some([first, second, third]) = end.checked_sub(3).and_then(|start| text.get(start..end)?.first_chunk().copied())
+        let Some([first, second, third]) =
+            end.checked_sub(3).and_then(|start| text.get(start..end)?.first_chunk().copied())
         else {
             return end >= 2;
         };
         let (word, bit) = place(first, second, third);
         // A separator inside of the last three letters is rare: a closer look is cheap.
-        !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() || self.bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
+        !first.is_ascii_alphabetic()
+            || !second.is_ascii_alphabetic()
+            || self.bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
     }
 }
 
@@ -185,7 +190,8 @@ pub(crate) fn is_telling_escape(text: &[u8], at: usize) -> bool {
     let next = byte(text, at + 1);
     match byte(text, at) {
         b'%' => match (next, byte(text, at + 2)) {
-            (b'2', b'0' | b'1' | b'8' | b'9' | b'a'..=b'c' | b'A'..=b'C' | b'f' | b'F') | (b'7', b'c' | b'C' | b'e' | b'E') => false,
+            (b'2', b'0' | b'1' | b'8' | b'9' | b'a'..=b'c' | b'A'..=b'C' | b'f' | b'F')
+            | (b'7', b'c' | b'C' | b'e' | b'E') => false,
             (b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _) => false,
             (b'u' | b'U', second) => second.is_ascii_hexdigit(),
             (first, second) => first.is_ascii_hexdigit() && second.is_ascii_hexdigit(),

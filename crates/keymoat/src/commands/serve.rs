@@ -123,16 +123,8 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
-    let reloader = Reloader {
-        chosen,
-        running: Arc::clone(&running),
-        keys,
-        store,
-        taken,
-        held,
-        watched,
-        output: output.clone(),
-    };
+    let reloader =
+        Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched, output: output.clone() };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;

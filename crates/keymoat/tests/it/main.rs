@@ -12,6 +12,7 @@ mod json_schema;
 mod keys;
 mod minting;
 mod openai;
+mod redact;
 mod reload;
 mod scan;
 mod schema;
