@@ -20,8 +20,7 @@ const WAIVER: &[u8] = b"keymoat: allow(url-credential)";
 const NEIGHBOURS: usize = 6;
 
 /// What carries the same credential in a header.
-const HEADERS: [&[u8]; 6] =
-    [b"x-goog-api-key", b"x-api-key", b"authorization", b"xi-api-key", b"api-key", b"headers"];
+const HEADERS: [&[u8]; 6] = [b"x-goog-api-key", b"x-api-key", b"authorization", b"xi-api-key", b"api-key", b"headers"];
 
 /// What kind of file a text is, as far as the rules differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

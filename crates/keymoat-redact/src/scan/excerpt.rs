@@ -44,9 +44,21 @@ pub(super) fn shown(name: &[u8], redactor: &mut Redactor) -> String {
 
 /// Text without characters that steer a terminal or turn the direction of reading.
 fn printable(text: &[u8]) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let text = String::from_utf8_lossy(text);
-    text.chars().map(|c| if c == '\t' { ' ' } else if steers(c) { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if steers(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,7 +80,8 @@ mod tests {
         let text = format!("first\nGET /?api_key={KEY}&x=1 token={KEY}2\nlast");
         assert_eq!(shown_of(&text, 0), "GET /?api_key=[REDACTED:api_key]&x=1 token=[REDACTED:token]");
         for padding in 0..200 {
-            let text = format!("token={KEY}{}&api_key={KEY}3{}&access_token={KEY}4", "a".repeat(padding), "b".repeat(padding));
+            let text =
+                format!("token={KEY}{}&api_key={KEY}3{}&access_token={KEY}4", "a".repeat(padding), "b".repeat(padding));
             for which in 0..3 {
                 let shown = shown_of(&text, which);
                 assert!(!(0..KEY.len() - 8).any(|at| shown.contains(&KEY[at..at + 8])), "{shown}");

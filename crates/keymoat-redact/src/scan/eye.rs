@@ -240,7 +240,7 @@ impl Eye {
             return (Id(print), true);
         }
         let name = finding.name.clone().and_then(|name| text.get(name)).unwrap_or_default();
-        let kind = finding.kind.word().unwrap_or_default();
+        let kind = self.finder.rules().word(finding.kind);
         let place = [subject.file.as_bytes(), kind.as_bytes(), finding.carrier.word().as_bytes(), name];
         (Id(self.fingerprinter.of_place(&place)), false)
     }
@@ -275,6 +275,7 @@ impl Eye {
             id,
             by_value,
             kind: finding.kind,
+            rule: matches!(finding.kind, Kind::User(_)).then(|| self.finder.rules().word(finding.kind).into()),
             carrier: finding.carrier,
             name: name.map(|name| shown(name, &mut self.redactor).into()),
             confidence: finding.confidence,

@@ -94,7 +94,9 @@ mod tests {
             encoder.finish().expect("memory")
         };
         let zstd = |text: &[u8]| zstd::encode_all(text, 1).expect("memory");
-        for (coding, parts) in [(Coding::Gzip, [gzip(b"one "), gzip(b"two")]), (Coding::Zstd, [zstd(b"one "), zstd(b"two")])] {
+        for (coding, parts) in
+            [(Coding::Gzip, [gzip(b"one "), gzip(b"two")]), (Coding::Zstd, [zstd(b"one "), zstd(b"two")])]
+        {
             let mut text = String::new();
             Inflated::new(file(&parts.concat()), coding, 250).expect("memory").read_to_string(&mut text).expect("good");
             assert_eq!(text, "one two");
@@ -104,7 +106,9 @@ mod tests {
     #[test]
     fn what_inflates_beyond_measure_is_refused_with_what_to_do() {
         let bomb = zstd::encode_all(io::repeat(b'a').take(UNSUSPICIOUS + (1 << 20)), 1).expect("memory");
-        let read = |ratio_max| io::copy(&mut Inflated::new(file(&bomb), Coding::Zstd, ratio_max).expect("memory"), &mut io::sink());
+        let read = |ratio_max| {
+            io::copy(&mut Inflated::new(file(&bomb), Coding::Zstd, ratio_max).expect("memory"), &mut io::sink())
+        };
         let refused = read(250).expect_err("it is a bomb");
         assert!(refused.to_string().contains("--inflate-ratio-max"), "{refused}");
         assert!(read(1_000_000).is_ok());

@@ -24,8 +24,6 @@ mod sqlite;
 mod vendor;
 mod windows;
 
-pub use self::report::{
-    At, CODE_MAX, CodeFinding, Credential, Id, LINES_MAX, PLACES_MAX, Place, Report, Unread,
-};
+pub use self::report::{At, CODE_MAX, CodeFinding, Credential, Id, LINES_MAX, PLACES_MAX, Place, Report, Unread};
 pub use self::scanner::{Progress, STANDARD_INPUT, Settings, scan};
 pub use self::vendor::Vendor;

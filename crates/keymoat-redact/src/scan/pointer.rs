@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_byte_has_the_pointer_of_its_value() {
-        let line = br#"{"level":"info","request":{"uri":"/a","headers":{"X~A/b":["one","tw\"o,"]}},"n":[1,{"k":"HERE"}]}"#;
+        let line =
+            br#"{"level":"info","request":{"uri":"/a","headers":{"X~A/b":["one","tw\"o,"]}},"n":[1,{"k":"HERE"}]}"#;
         let pointer = |needle: &str| in_line(line, memchr::memmem::find(line, needle.as_bytes()).expect("there"));
         assert_eq!(pointer("/a\"").as_deref(), Some("/request/uri"));
         assert_eq!(pointer("one").as_deref(), Some("/request/headers/X~0A~1b/0"));

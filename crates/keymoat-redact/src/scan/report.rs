@@ -63,6 +63,8 @@ pub struct Credential {
     pub by_value: bool,
     /// What it is.
     pub kind: Kind,
+    /// The name of the user's rule that found it.
+    pub rule: Option<Arc<str>>,
     /// Where it stood the first time.
     pub carrier: Carrier,
     /// The name that it stood under.
@@ -86,6 +88,12 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// What it is, in a word: that of the mark.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        self.kind.word().or(self.rule.as_deref()).unwrap_or("rule")
+    }
+
     /// How it is made worthless.
     #[must_use]
     pub const fn rotation(&self) -> &'static str {
@@ -108,7 +116,9 @@ impl Credential {
             Some((At::Cell { .. }, _)) => "delete or overwrite the row",
             Some((At::Binary { .. }, _)) => "delete the file, if it is a cache",
             Some((_, Some("har" | "HAR"))) => "do not pass the file on; `keymoat redact` masks it",
-            Some((_, Some(extension))) if code::Language::is_code(extension) => "take it out of the code, and out of its history",
+            Some((_, Some(extension))) if code::Language::is_code(extension) => {
+                "take it out of the code, and out of its history"
+            }
             _ => "mask the file with `keymoat redact`, and send the credential in a header from now on",
         }
     }
@@ -121,7 +131,7 @@ impl Credential {
         self.confidence = self.confidence.max(other.confidence);
         self.vendor = self.vendor.or(other.vendor);
         if other.places.first() < self.places.first() {
-            (self.kind, self.carrier, self.name) = (other.kind, other.carrier, other.name);
+            (self.kind, self.rule, self.carrier, self.name) = (other.kind, other.rule, other.carrier, other.name);
             self.line = other.line;
         }
         self.places.extend(other.places);
@@ -203,9 +213,13 @@ impl CodeFinding {
             (code::Rule::OpenApiScheme, _) => {
                 "declare the key `in: header`: clients are generated from this, and will write it into URLs"
             }
-            (code::Rule::Placeholder, _) => "show the header in this example: whoever copies it puts a real key into a URL",
+            (code::Rule::Placeholder, _) => {
+                "show the header in this example: whoever copies it puts a real key into a URL"
+            }
             (_, true) => "drop the parameter: a header nearby seems to carry the same credential",
-            (_, false) => "send it in a header such as `Authorization` or `x-api-key`; a WebSocket in a browser, in a subprotocol",
+            (_, false) => {
+                "send it in a header such as `Authorization` or `x-api-key`; a WebSocket in a browser, in a subprotocol"
+            }
         }
     }
 }

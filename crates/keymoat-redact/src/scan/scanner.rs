@@ -37,6 +37,8 @@ pub const STANDARD_INPUT: &str = "-";
 /// How to scan.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What is found.
+    pub rules: Arc<Rules>,
     /// Names what is found.
     pub fingerprinter: Fingerprinter,
     /// How many threads work.
@@ -63,10 +65,9 @@ pub struct Progress {
 pub fn scan(paths: &[PathBuf], settings: &Settings, progress: &Progress) -> Report {
     let code = if settings.examples { code::Finder::new().with_placeholders() } else { code::Finder::new() };
     let code = Arc::new(code);
-    let rules = Arc::new(Rules::default());
     let shared = Shared { settings, progress, found: Mutex::default() };
     let eye = || {
-        let finder = Finder::new(Arc::clone(&rules), KnownSecrets::default());
+        let finder = Finder::new(Arc::clone(&settings.rules), KnownSecrets::default());
         Eye::new(finder, Arc::clone(&code), settings.fingerprinter.clone())
     };
     let (jobs, queue) = sync_channel(WAITING);
@@ -241,7 +242,13 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn look_at_stream(&self, reader: impl Read, subject: &mut Subject, eye: &mut Eye, tally: &mut Tally) -> io::Result<()> {
+    fn look_at_stream(
+        &self,
+        reader: impl Read,
+        subject: &mut Subject,
+        eye: &mut Eye,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
         let mut windows = Windows::of_stream(reader);
         while let Some(window) = windows.next()? {
             if window.offset == 0 && window.owned.start == 0 {
@@ -321,7 +328,11 @@ fn walk(paths: &[PathBuf], shared: &Shared<'_>, jobs: &SyncSender<Job>, eye: &mu
             match entry {
                 Ok(entry) => {
                     let is_given = entry.depth() == 0;
-                    let metadata = if is_given { std::fs::metadata(entry.path()) } else { std::fs::symlink_metadata(entry.path()) };
+                    let metadata = if is_given {
+                        std::fs::metadata(entry.path())
+                    } else {
+                        std::fs::symlink_metadata(entry.path())
+                    };
                     match metadata {
                         Ok(metadata) if metadata.is_file() && !is_beside_database(entry.path(), is_given) => {
                             shared.jobs(entry.into_path(), metadata.len(), eye, jobs);

@@ -96,7 +96,8 @@ fn iso(rest: &[u8]) -> Option<i64> {
 /// A number that a member of JSON calls a time, or that a line begins with, as Squid's do.
 fn epoch(before: &[u8], rest: &[u8], digits: usize) -> Option<i64> {
     if !before.is_empty() {
-        let name = before.strip_suffix(b" ").unwrap_or(before).strip_suffix(b":").or_else(|| before.strip_suffix(b"="))?;
+        let name =
+            before.strip_suffix(b" ").unwrap_or(before).strip_suffix(b":").or_else(|| before.strip_suffix(b"="))?;
         let name = name.strip_suffix(b"\"").unwrap_or(name).to_ascii_lowercase();
         MEMBERS.iter().find(|member| name.ends_with(member))?;
     } else if !matches!(rest.get(digits), Some(b'.' | b' ')) {
@@ -132,7 +133,8 @@ fn clock(text: &[u8]) -> Option<(i64, &[u8])> {
 
 fn milliseconds(fraction: &[u8]) -> i64 {
     let digits = fraction.iter().take(3).take_while(|byte| byte.is_ascii_digit());
-    let (value, scale) = digits.fold((0, 1000), |(value, scale), digit| (value * 10 + i64::from(digit - b'0'), scale / 10));
+    let (value, scale) =
+        digits.fold((0, 1000), |(value, scale), digit| (value * 10 + i64::from(digit - b'0'), scale / 10));
     value * scale
 }
 
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for line in ["GET /?id=1768053336", "10.0.0.1", "99/Jan/2026:13:55:36", "2026-13-10T13:55:36Z", "", "12:30:11"] {
+        for line in ["GET /?id=1768053336", "10.0.0.1", "99/Jan/2026:13:55:36", "2026-13-10T13:55:36Z", "", "12:30:11"]
+        {
             assert_eq!(in_line(line.as_bytes()), None, "{line}");
         }
     }

@@ -60,7 +60,8 @@ struct Copy {
 
 impl Copy {
     fn of(path: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("keymoat-scan-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+        let folder =
+            tempfile::Builder::new().prefix("keymoat-scan-").permissions(Permissions::from_mode(0o700)).tempdir()?;
         let copy = Self { folder };
         for _ in 0..ATTEMPTS {
             let before = state(path);
@@ -116,8 +117,9 @@ fn state(path: &Path) -> Vec<Option<(u64, Option<SystemTime>)>> {
 }
 
 fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut query =
-        database.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name")?;
+    let mut query = database.prepare(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name",
+    )?;
     query.query_map([], |row| row.get(0))?.collect()
 }
 
@@ -130,8 +132,15 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn read(database: &'a Connection, name: &'a str, eye: &mut Eye, subject: &Subject, tally: &mut Tally) -> rusqlite::Result<()> {
-        let columns = database.prepare("SELECT name FROM pragma_table_info(?1)")?
+    fn read(
+        database: &'a Connection,
+        name: &'a str,
+        eye: &mut Eye,
+        subject: &Subject,
+        tally: &mut Tally,
+    ) -> rusqlite::Result<()> {
+        let columns = database
+            .prepare("SELECT name FROM pragma_table_info(?1)")?
             .query_map([name], |row| row.get::<_, String>(0))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let columns = columns.into_iter().map(|column| (column.clone(), eye.name(&column))).collect();
@@ -187,8 +196,12 @@ impl<'a> Table<'a> {
             _ => return [None; 2],
         };
         // A table that is not as expected has no times; its texts were read all the same.
-        let times = self.database.query_row(query, [id], |row| Ok([row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?]));
-        let of = |time: Option<i64>| time.and_then(|time| if chrome { seen::of_chrome(time) } else { seen::of_number(time) });
+        let times = self
+            .database
+            .query_row(query, [id], |row| Ok([row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?]));
+        let of = |time: Option<i64>| {
+            time.and_then(|time| if chrome { seen::of_chrome(time) } else { seen::of_number(time) })
+        };
         let [first, last] = times.map_or([None; 2], |times| times.map(of));
         [first.or(last), last.or(first)]
     }

@@ -125,7 +125,10 @@ impl<R: Read> Windows<R> {
             let near = usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX);
             if self.read_all && near >= self.filled {
                 // The file ends within the part, or where it does.
-            } else if near <= self.from || self.filled >= near.saturating_add(LOOK + EDGE) || self.read_all && near < self.filled {
+            } else if near <= self.from
+                || self.filled >= near.saturating_add(LOOK + EDGE)
+                || self.read_all && near < self.filled
+            {
                 let last = self.cut_near(end).max(self.from);
                 if last - self.from <= STEP + LOOK {
                     self.is_done = true;
@@ -228,7 +231,9 @@ mod tests {
 
     #[test]
     fn windows_own_every_byte_once_and_in_order() {
-        for (bytes, of) in [(0, 80), (1, 80), (79, 80), (3 << 20, 80), (3 << 20, 1 << 30), (3 << 20, 300_000), (STEP, 10)] {
+        for (bytes, of) in
+            [(0, 80), (1, 80), (79, 80), (3 << 20, 80), (3 << 20, 1 << 30), (3 << 20, 300_000), (STEP, 10)]
+        {
             let text = lines(bytes, of);
             let (gathered, _) = gathered(Windows::of_stream(Slow(&text)), &text);
             assert!(gathered == text, "{bytes} {of}");

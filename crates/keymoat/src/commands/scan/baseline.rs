@@ -28,7 +28,8 @@ pub(super) fn read(file: &Path, key_id: u32) -> anyhow::Result<BTreeSet<Id>> {
         );
     }
     let ids = lines.enumerate().filter(|(_, line)| !line.is_empty());
-    ids.map(|(at, line)| Id::parse(line).with_context(|| format!("{shown}:{}: this is no fingerprint", at + 2))).collect()
+    ids.map(|(at, line)| Id::parse(line).with_context(|| format!("{shown}:{}: this is no fingerprint", at + 2)))
+        .collect()
 }
 
 /// Writes the fingerprints of everything that was found, sorted.

@@ -2,9 +2,9 @@
 //!
 //! The fingerprint is the keyed one, so a result is the same one when a log is rotated or lines move.
 
+use keymoat_redact::Confidence;
 use keymoat_redact::scan::code::Rule;
 use keymoat_redact::scan::{At, CodeFinding, Credential, Place, Report};
-use keymoat_redact::Confidence;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -15,8 +15,20 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 /// The rule of every credential that stands in a file.
 const LEAK: &str = "credential-leak";
 /// What a path may not have in a URI reference.
-const PATH: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'[').add(b']').add(b'`').add(b'{').add(b'}').add(b':');
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b']')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b':');
 
 /// The log.
 pub(super) fn log(report: &Report, summary: &Summary) -> Value {
@@ -68,7 +80,7 @@ fn rules() -> Vec<Value> {
 }
 
 fn credential(credential: &Credential) -> Value {
-    let kind = credential.kind.word().unwrap_or("rule").replace('_', " ");
+    let kind = credential.word().replace('_', " ");
     let vendor = credential.vendor.map(|vendor| format!(" of {}", vendor.name())).unwrap_or_default();
     let text = format!(
         "{kind}{vendor} in {}, found {} times: {}; {}",
@@ -78,7 +90,8 @@ fn credential(credential: &Credential) -> Value {
         credential.cleaning()
     );
     let mut places = credential.places.iter();
-    let first: Vec<Value> = places.next().map(|first| location(first, credential.line.as_deref())).into_iter().collect();
+    let first: Vec<Value> =
+        places.next().map(|first| location(first, credential.line.as_deref())).into_iter().collect();
     let others: Vec<Value> = places.map(|other| location(other, None)).collect();
     json!({
         "ruleId": LEAK,

@@ -7,7 +7,9 @@ use super::{KEY, Scene, TOKEN, credentials, only};
 
 fn places(report: &Value) -> Vec<(String, u64)> {
     let code = report["code"].as_array().expect("a list");
-    let place = |found: &Value| (found["place"]["file"].as_str().expect("text").to_owned(), found["place"]["line"].as_u64().expect("a line"));
+    let place = |found: &Value| {
+        (found["place"]["file"].as_str().expect("text").to_owned(), found["place"]["line"].as_u64().expect("a line"))
+    };
     code.iter().map(place).collect()
 }
 
@@ -46,7 +48,10 @@ fn the_line_that_puts_a_credential_into_a_url_is_named_in_every_language() {
 fn a_header_makes_it_redundant_a_waiver_is_counted_and_examples_are_reported_on_demand() {
     let scene = Scene::new();
     scene.write("music.py", "headers = {'x-goog-api-key': api_key}\nuri = f'{base}/ws?key={api_key}'\n");
-    scene.write("waived.py", "uri = f'{base}/ws?key={api_key}'  # keymoat: allow(url-credential) it takes nothing else\n");
+    scene.write(
+        "waived.py",
+        "uri = f'{base}/ws?key={api_key}'  # keymoat: allow(url-credential) it takes nothing else\n",
+    );
     scene.write("README.md", "Call `https://api.example/v1?api_key=YOUR_API_KEY`.\n");
     let report = scene.report(&[]);
     assert_eq!(places(&report), [("in/music.py".to_owned(), 2)]);
@@ -66,7 +71,10 @@ fn a_credential_in_code_is_found_and_an_expression_is_not() {
     );
     scene.write("run.env", format!("NAME=x\nACCESS_TOKEN={TOKEN}\n"));
     let report = scene.report(&[]);
-    let found: Vec<_> = credentials(&report).iter().map(|found| (found["places"][0]["file"].clone(), found["places"][0]["line"].clone())).collect();
+    let found: Vec<_> = credentials(&report)
+        .iter()
+        .map(|found| (found["places"][0]["file"].clone(), found["places"][0]["line"].clone()))
+        .collect();
     assert_eq!(found, [(json!("in/run.env"), json!(2)), (json!("in/settings.py"), json!(3))], "{report:#}");
     assert!(report["credentials"][1]["cleaning"].as_str().expect("text").contains("history"));
 }

@@ -56,10 +56,14 @@ fn chromes_history_is_read_while_the_browser_holds_it_and_from_its_log() {
             let main = std::fs::read(&path).expect("there");
             assert!(memchr(&main, KEY).is_none(), "the row is in the log only");
         }
-        browser.execute_batch("BEGIN EXCLUSIVE; INSERT INTO urls VALUES (9, 'https://example.com/', 'x', 0);").expect("locked");
+        browser
+            .execute_batch("BEGIN EXCLUSIVE; INSERT INTO urls VALUES (9, 'https://example.com/', 'x', 0);")
+            .expect("locked");
         let report = scene.report(&[]);
         assert_eq!(credentials(&report).len(), 3, "{journal} {report:#}");
-        let of = |table: &str| credentials(&report).iter().find(|found| found["places"][0]["table"] == table).expect(table).clone();
+        let of = |table: &str| {
+            credentials(&report).iter().find(|found| found["places"][0]["table"] == table).expect(table).clone()
+        };
         let url = of("urls");
         assert_eq!(url["places"], json!([{ "file": "in/History", "table": "urls", "row": 2, "table_column": "url" }]));
         assert_eq!(url["first_seen"], "2026-01-09T13:55:36.000Z");
@@ -83,9 +87,13 @@ fn a_transaction_that_did_not_end_hides_nothing() {
     let browser = chrome(&path, "DELETE");
     leak(&browser);
     // More than the cache holds: half of the change is in the file, and the old pages are in the journal.
-    browser.execute_batch("PRAGMA cache_size = 2; BEGIN; UPDATE urls SET url = 'https://example.com/';").expect("begun");
+    browser
+        .execute_batch("PRAGMA cache_size = 2; BEGIN; UPDATE urls SET url = 'https://example.com/';")
+        .expect("begun");
     for id in 100..2000 {
-        browser.execute("INSERT INTO urls VALUES (?1, 'https://example.com/', ?2, 0)", (id, "t".repeat(200))).expect("inserted");
+        browser
+            .execute("INSERT INTO urls VALUES (?1, 'https://example.com/', ?2, 0)", (id, "t".repeat(200)))
+            .expect("inserted");
     }
     assert!(scene.path("in/History-journal").exists());
     let report = scene.report(&[]);
@@ -111,7 +119,10 @@ fn firefoxs_history_is_read_with_its_annotations() {
     let report = scene.report(&[]);
     assert_eq!(credentials(&report).len(), 2, "{report:#}");
     let [anno, place] = [&report["credentials"][0], &report["credentials"][1]];
-    assert_eq!((&anno["places"][0]["table"], &anno["first_seen"]), (&json!("moz_annos"), &json!("2026-01-10T13:55:36.000Z")));
+    assert_eq!(
+        (&anno["places"][0]["table"], &anno["first_seen"]),
+        (&json!("moz_annos"), &json!("2026-01-10T13:55:36.000Z"))
+    );
     assert_eq!((&place["places"][0]["row"], &place["first_seen"]), (&json!(7), &json!("2026-01-10T12:55:36.000Z")));
 }
 

@@ -49,7 +49,9 @@ fn every_log_format_gives_place_time_and_carrier() {
 #[test]
 fn one_credential_in_rotated_and_compressed_logs_is_one_finding_with_its_times() {
     let scene = Scene::new();
-    let line = |day: u32, form: &str| format!("1.2.3.4 - - [{day:02}/Jan/2026:13:55:36 +0000] \"GET /?{form} HTTP/1.1\" 200 2\n");
+    let line = |day: u32, form: &str| {
+        format!("1.2.3.4 - - [{day:02}/Jan/2026:13:55:36 +0000] \"GET /?{form} HTTP/1.1\" 200 2\n")
+    };
     let gzip = |text: String| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(text.as_bytes()).expect("memory");
@@ -65,8 +67,14 @@ fn one_credential_in_rotated_and_compressed_logs_is_one_finding_with_its_times()
     assert_eq!((&found["count"], &found["fingerprint_of"]), (&json!(4), &json!("value")));
     assert_eq!(found["first_seen"], "2026-01-15T13:55:36.000Z");
     assert_eq!(found["last_seen"], "2026-01-20T13:55:36.000Z");
-    let places: Vec<_> = found["places"].as_array().expect("a list").iter().map(|place| (place["file"].clone(), place["line"].clone())).collect();
-    let expected = [("in/access.log", 1), ("in/access.log.1", 1), ("in/access.log.2.gz", 2), ("in/access.log.3.zst", 2)];
+    let places: Vec<_> = found["places"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|place| (place["file"].clone(), place["line"].clone()))
+        .collect();
+    let expected =
+        [("in/access.log", 1), ("in/access.log.1", 1), ("in/access.log.2.gz", 2), ("in/access.log.3.zst", 2)];
     assert_eq!(places, expected.map(|(file, line)| (json!(file), json!(line))));
 }
 
@@ -114,7 +122,9 @@ fn a_har_file_in_one_huge_line_loses_nothing() {
         let scene = Scene::new();
         scene.write(name, text.replace("_startedDateTime", "startedDateTime"));
         let report = scene.report(&[]);
-        let by_vendor = |vendor: &Value| credentials(&report).iter().find(|found| &found["vendor"] == vendor).expect("found").clone();
+        let by_vendor = |vendor: &Value| {
+            credentials(&report).iter().find(|found| &found["vendor"] == vendor).expect("found").clone()
+        };
         let google = by_vendor(&json!("Google"));
         assert_eq!(google["count"], 5, "{name}");
         assert_eq!(google["places"][1]["pointer"], "/log/entries/107/request/headers/1/value", "{name}");
@@ -144,7 +154,8 @@ fn a_large_log_is_told_alike_by_one_thread_and_by_many() {
     assert_eq!(one.stdout, many.stdout);
     let report = one.json();
     let number = |needle: &str| log[..log.find(needle).expect("there")].matches('\n').count() + 1;
-    let found: Vec<_> = credentials(&report).iter().map(|found| found["places"][0]["line"].as_u64().expect("a line")).collect();
+    let found: Vec<_> =
+        credentials(&report).iter().map(|found| found["places"][0]["line"].as_u64().expect("a line")).collect();
     assert_eq!(found.len(), 16, "{report:#}");
     assert!(found.contains(&(number(&format!("{KEY}140077")) as u64)));
     let token = credentials(&report).iter().find(|found| found["count"] == 15).expect("the token");
@@ -157,7 +168,8 @@ fn what_cannot_be_read_is_told_and_exits_with_two() {
     let mut gz = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(format!("GET /?api_key={KEY}\n").as_bytes()).expect("memory");
-        let noise: Vec<u8> = (0..400_000_u32).map(|at| b'a' + (at.wrapping_mul(2_654_435_761) >> 27) as u8 % 26).collect();
+        let noise: Vec<u8> =
+            (0..400_000_u32).map(|at| b'a' + (at.wrapping_mul(2_654_435_761) >> 27) as u8 % 26).collect();
         encoder.write_all(&noise).expect("memory");
         encoder.finish().expect("memory")
     };
@@ -169,7 +181,12 @@ fn what_cannot_be_read_is_told_and_exits_with_two() {
     assert_eq!(scanned.code, Some(2), "{}", scanned.stderr);
     let report = scanned.json();
     assert_eq!(credentials(&report).len(), 2, "what could be read was: {report:#}");
-    let errors: Vec<_> = report["errors"].as_array().expect("a list").iter().map(|error| error["file"].as_str().expect("text")).collect();
+    let errors: Vec<_> = report["errors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|error| error["file"].as_str().expect("text"))
+        .collect();
     assert_eq!(errors, ["in/broken.gz", "in/no.db", "missing"], "{report:#}");
     assert_eq!(report["errors"][2]["reason"], "No such file or directory (os error 2)");
     assert_eq!(scene.scan(&["in", "--skip-unreadable"]).code, Some(1));
@@ -191,10 +208,14 @@ fn binary_empty_hidden_and_named_files_are_looked_into_and_links_are_not() {
     scene.write(&format!("index.html?key={GOOGLE}"), "<html></html>");
     std::os::unix::fs::symlink("/proc/self/environ", scene.path("in/link")).expect("linked");
     let report = scene.report(&[]);
-    let found: Vec<_> = credentials(&report).iter().map(|found| (found["kind"].as_str().expect("text"), &found["places"][0])).collect();
+    let found: Vec<_> =
+        credentials(&report).iter().map(|found| (found["kind"].as_str().expect("text"), &found["places"][0])).collect();
     assert_eq!(found.len(), 3, "{report:#}");
     assert_eq!(found[0].1["line"], 1);
-    assert_eq!((&found[1].1["offset"], &found[1].1["line"]), (&json!(cached.windows(8).position(|part| part == &TOKEN.as_bytes()[..8])), &Value::Null));
+    assert_eq!(
+        (&found[1].1["offset"], &found[1].1["line"]),
+        (&json!(cached.windows(8).position(|part| part == &TOKEN.as_bytes()[..8])), &Value::Null)
+    );
     assert_eq!(found[2].1["in_file_name"], true);
     assert_eq!(report["files"], 5);
 }

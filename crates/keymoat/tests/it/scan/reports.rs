@@ -10,8 +10,14 @@ use super::{GOOGLE, KEY, Scene, TOKEN, credentials, state};
 /// One of each: a long credential, a short one, a line of code, something unreadable.
 fn scene() -> Scene {
     let scene = Scene::new();
-    scene.write("access.log", format!("1.2.3.4 - - [10/Jan/2026:13:55:36 +0000] \"GET /?api_key={KEY}&key={GOOGLE} HTTP/1.1\" 200 2\n"));
-    scene.write("app.log", format!("2026-01-10T13:55:36Z password=hunter2-and-so\nretry password=other-pass4 access_token={TOKEN}\n"));
+    scene.write(
+        "access.log",
+        format!("1.2.3.4 - - [10/Jan/2026:13:55:36 +0000] \"GET /?api_key={KEY}&key={GOOGLE} HTTP/1.1\" 200 2\n"),
+    );
+    scene.write(
+        "app.log",
+        format!("2026-01-10T13:55:36Z password=hunter2-and-so\nretry password=other-pass4 access_token={TOKEN}\n"),
+    );
     scene.write("live.py", "uri = f'{base}/ws?key={api_key}'\n");
     scene.write(&format!("broken-api_key={KEY}.gz"), [0x1f, 0x8b, 8, 0, 1, 2, 3]);
     scene
@@ -38,7 +44,12 @@ fn no_form_of_the_report_shows_a_credential() {
 #[test]
 fn a_person_reads_place_fingerprint_times_and_what_to_do() {
     let scene = Scene::new();
-    scene.write("access.log", format!("[10/Jan/2026:13:55:36 +0000] GET /?key={GOOGLE}&x=1\n[11/Jan/2026:13:55:36 +0000] GET /?key={GOOGLE}\n"));
+    scene.write(
+        "access.log",
+        format!(
+            "[10/Jan/2026:13:55:36 +0000] GET /?key={GOOGLE}&x=1\n[11/Jan/2026:13:55:36 +0000] GET /?key={GOOGLE}\n"
+        ),
+    );
     fs::write(scene.path("key"), [7; 32]).expect("written");
     fs::set_permissions(scene.path("key"), fs::Permissions::from_mode(0o600)).expect("changed");
     let scanned = scene.scan(&["in", "--fingerprint-key", "key"]);
@@ -60,7 +71,12 @@ fn lines_of_json_say_what_they_are_and_end_with_the_sum() {
     let scanned = scene().scan(&["in", "--format", "jsonl"]);
     let lines: Vec<Value> = scanned.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().expect("text")).collect();
-    assert_eq!(types, ["credential", "credential", "credential", "credential", "code", "error", "summary"], "{}", scanned.stdout);
+    assert_eq!(
+        types,
+        ["credential", "credential", "credential", "credential", "code", "error", "summary"],
+        "{}",
+        scanned.stdout
+    );
     let sum = lines.last().expect("there is one");
     assert_eq!((&sum["credentials_found"], &sum["code_found"], &sum["unread"]), (&json!(4), &json!(1), &json!(1)));
 }
@@ -72,7 +88,8 @@ fn sarif_has_what_its_schema_requires() {
     let run = &log["runs"][0];
     let driver = &run["tool"]["driver"];
     assert_eq!(driver["name"], "keymoat");
-    let rules: Vec<_> = driver["rules"].as_array().expect("a list").iter().map(|rule| rule["id"].as_str().expect("an id")).collect();
+    let rules: Vec<_> =
+        driver["rules"].as_array().expect("a list").iter().map(|rule| rule["id"].as_str().expect("an id")).collect();
     let results = run["results"].as_array().expect("a list");
     assert_eq!(results.len(), 5);
     for result in results {
@@ -80,13 +97,21 @@ fn sarif_has_what_its_schema_requires() {
         assert!(["none", "note", "warning", "error"].contains(&result["level"].as_str().expect("a level")));
         assert!(!result["message"]["text"].as_str().expect("text").is_empty());
         let prints = result["partialFingerprints"].as_object().expect("an object");
-        assert!(prints.len() == 1 && prints.values().all(|print| print.as_str().is_some_and(|print| print.len() == 12)));
+        assert!(
+            prints.len() == 1 && prints.values().all(|print| print.as_str().is_some_and(|print| print.len() == 12))
+        );
         assert_eq!(result["locations"].as_array().expect("a list").len(), 1);
-        for location in result["locations"].as_array().into_iter().chain(result["relatedLocations"].as_array()).flatten() {
+        for location in
+            result["locations"].as_array().into_iter().chain(result["relatedLocations"].as_array()).flatten()
+        {
             let physical = &location["physicalLocation"];
             assert!(physical["artifactLocation"]["uri"].as_str().is_some_and(|uri| uri.starts_with("in/")));
             let region = &physical["region"];
-            assert!(region.is_null() || region["startLine"].as_u64() >= Some(1) && region["startColumn"].as_u64() >= Some(1), "{region}");
+            assert!(
+                region.is_null()
+                    || region["startLine"].as_u64() >= Some(1) && region["startColumn"].as_u64() >= Some(1),
+                "{region}"
+            );
         }
     }
     let invocation = &run["invocations"][0];
@@ -143,14 +168,31 @@ fn the_fingerprint_key_is_made_once_and_kept_private() {
     assert_eq!(first["credentials"][0]["fingerprint"], second["credentials"][0]["fingerprint"]);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
     let scanned = scene.scan(&["in"]);
-    assert!(scanned.code == Some(2) && scanned.stderr.contains("chmod 600"), "{}", scanned.stderr);
+    assert!(scanned.code == Some(2) && scanned.stderr.contains("fingerprint.key"), "{}", scanned.stderr);
+}
+
+#[test]
+fn rules_of_ones_own_are_used_and_named() {
+    let scene = Scene::new();
+    scene.write("access.log", "badge BDG-123456 at the door\napi_key=sk-test-0000000000000000000\n");
+    let custom = "[redact]\nrules = { badge = \"BDG-([0-9]{6})\" }\nallow = [\"sk-test-0000000000000000000\"]\n";
+    fs::write(scene.path("own.toml"), custom).expect("written");
+    let report = scene.report(&["--config", "own.toml"]);
+    assert_eq!((credentials(&report).len(), &report["credentials"][0]["kind"]), (1, &json!("badge")), "{report:#}");
 }
 
 #[test]
 fn a_clean_folder_exits_with_nought() {
     let scene = Scene::new();
-    scene.write("access.log", "1.2.3.4 - - [10/Jan/2026:13:55:36 +0000] \"GET /?page=1&sort_key=price HTTP/1.1\" 200 2\n");
+    scene.write(
+        "access.log",
+        "1.2.3.4 - - [10/Jan/2026:13:55:36 +0000] \"GET /?page=1&sort_key=price HTTP/1.1\" 200 2\n",
+    );
     let scanned = scene.scan(&["in"]);
     assert_eq!((scanned.code, scanned.stderr.as_str()), (Some(0), ""), "{}", scanned.stdout);
-    assert!(scanned.stdout.starts_with("1 file, 86 bytes: 0 credentials, 0 lines of code (fingerprint key "), "{}", scanned.stdout);
+    assert!(
+        scanned.stdout.starts_with("1 file, 86 bytes: 0 credentials, 0 lines of code (fingerprint key "),
+        "{}",
+        scanned.stdout
+    );
 }
