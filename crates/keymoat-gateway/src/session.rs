@@ -33,7 +33,15 @@ pub struct Sessions {
 struct Registry {
     sessions_max: AtomicUsize,
     next_id: AtomicU64,
-    live: Mutex<HashMap<u64, (SessionInfo, SessionControl)>>,
+    live: Mutex<HashMap<u64, Live>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    info: SessionInfo,
+    control: SessionControl,
+    /// It was granted to its token.
+    is_granted: bool,
 }
 
 impl Sessions {
@@ -59,7 +67,7 @@ impl Sessions {
         }
         let id = self.registry.next_id.fetch_add(1, Ordering::Relaxed);
         let control = SessionControl::default();
-        live.insert(id, (info, control.clone()));
+        live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(live);
         Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None })
     }
@@ -89,8 +97,8 @@ impl Sessions {
             .registry
             .lock()
             .iter()
-            .filter(|&(&id, (info, _))| matches(id, info))
-            .map(|(_, (_, control))| control.clone())
+            .filter(|&(&id, live)| matches(id, &live.info))
+            .map(|(_, live)| live.control.clone())
             .collect();
         // The lock is free again: waking a task may take long.
         for control in &asked {
@@ -105,7 +113,7 @@ fn full() -> Refusal {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (SessionInfo, SessionControl)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,6 +138,25 @@ impl SessionGuard {
     #[must_use]
     pub const fn control(&self) -> &SessionControl {
         &self.control
+    }
+
+    /// Notes that the session was granted to its token, of which `at_once_max` may live at once: the oldest ones beyond
+    /// that are asked to end with `refusal`. A resumption costs no use, so without this one handle could open any
+    /// number of sessions. Those that were never noted so do not count.
+    pub fn take_the_place_of_older(&self, at_once_max: usize, refusal: &Refusal) {
+        let mut live = self.registry.lock();
+        let Some(own) = live.get_mut(&self.id) else { return };
+        own.is_granted = true;
+        let Some(token_id) = own.info.token_id.clone() else { return };
+        let is_one = |live: &Live| live.is_granted && live.info.token_id.as_ref() == Some(&token_id);
+        let of_token = live.iter().filter(|(id, live)| **id != self.id && is_one(live) && !live.control.is_asked());
+        let mut others: Vec<(u64, SessionControl)> = of_token.map(|(id, live)| (*id, live.control.clone())).collect();
+        drop(live);
+        others.sort_unstable_by_key(|(id, _)| *id);
+        let beyond = (others.len() + 1).saturating_sub(at_once_max);
+        for (_, control) in others.iter().take(beyond) {
+            control.end(refusal.clone());
+        }
     }
 
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
@@ -259,6 +286,22 @@ mod tests {
         assert_eq!(asked, 1);
         assert!(of_a.control().is_asked());
         assert!(!of_b.control().is_asked());
+    }
+
+    #[test]
+    fn a_token_s_sessions_make_room_for_its_newest_one() {
+        let sessions = Sessions::new(10);
+        let of = |token_id: &str| sessions.insert(SessionInfo { token_id: Some(token_id.into()), ..info("a") });
+        let other = of("tok_other").expect("room");
+        other.take_the_place_of_older(2, &revoked());
+        let waiting = of("tok_a").expect("room");
+        let granted: Vec<SessionGuard> = (0..4).map(|_| of("tok_a").expect("room")).collect();
+        for session in &granted {
+            session.take_the_place_of_older(2, &revoked());
+        }
+        let asked: Vec<bool> = granted.iter().map(|session| session.control().is_asked()).collect();
+        assert_eq!(asked, [true, true, false, false]);
+        assert!(!waiting.control().is_asked() && !other.control().is_asked());
     }
 
     #[test]
