@@ -65,9 +65,11 @@ pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Di
 
 /// Holds a token to as many sessions at once as it has uses, here: a resumption costs none.
 pub(crate) fn session_granted(session: &SessionGuard, token: &Token) {
-    if let Uses::AtMost(uses) = token.uses {
-        session.take_the_place_of_older(usize::try_from(uses).unwrap_or(usize::MAX), &told::resumed_elsewhere());
-    }
+    let at_once_max = match token.uses {
+        Uses::Unlimited => usize::MAX,
+        Uses::AtMost(uses) => usize::try_from(uses).unwrap_or(usize::MAX),
+    };
+    session.take_the_place_of_older(at_once_max, &told::resumed_elsewhere());
 }
 
 /// By what a resumption handle is known: it means something to the upstream that gave it out, and to no other.
