@@ -6,10 +6,11 @@ use std::time::Duration;
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
-use keymoat_core::token::told;
+use keymoat_core::token::{Uses, told};
 use keymoat_core::{Constraint, Digest, Secret, Token};
 use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::admission::Unclaimed;
 use crate::clock;
@@ -62,11 +63,24 @@ pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Di
     }
 }
 
-/// By what a resumption handle is known.
-pub(crate) fn handle_digest(shared: &Shared, handle: &Secret) -> Digest {
+/// Holds a token to as many sessions at once as it has uses, here: a resumption costs none.
+pub(crate) fn session_granted(session: &SessionGuard, token: &Token) {
+    let at_once_max = match token.uses {
+        Uses::Unlimited => usize::MAX,
+        Uses::AtMost(uses) => usize::try_from(uses).unwrap_or(usize::MAX),
+    };
+    session.take_the_place_of_older(at_once_max, &told::resumed_elsewhere());
+}
+
+/// By what a resumption handle is known: it means something to the upstream that gave it out, and to no other.
+pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) -> Digest {
     let snapshot = shared.snapshots.load();
+    let mut known = Zeroizing::new(Vec::with_capacity(upstream.len() + 1 + handle.len()));
+    known.extend_from_slice(upstream.as_bytes());
+    known.push(0);
     // The digest is all that is kept.
-    snapshot.pepper.digest(handle.expose())
+    known.extend_from_slice(handle.expose());
+    snapshot.pepper.digest(&known)
 }
 
 /// Consumes a use for a plain request.

@@ -105,8 +105,11 @@ fn live_session(
         return Ok(None);
     }
     let mut session = claim::session(worker, route, access)?;
-    if let Some((moment, refusal)) = access.token().and_then(|token| claim::bounds(token).deadline) {
-        session.end_at(moment, refusal);
+    if let Some(token) = access.token() {
+        claim::session_granted(&session, token);
+        if let Some((moment, refusal)) = claim::bounds(token).deadline {
+            session.end_at(moment, refusal);
+        }
     }
     Ok(Some(session))
 }
