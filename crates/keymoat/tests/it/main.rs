@@ -5,6 +5,7 @@ mod check;
 mod config_show;
 mod configurations;
 mod crashes;
+mod demo;
 mod drop_in;
 mod emulate;
 mod harness;

@@ -12,7 +12,7 @@ use super::{TokenStand, json_of};
 use crate::stand::{ALL_CARRIERS, close_of, frame, read_frame, upstream};
 
 /// A stand with a route of OpenAI's.
-pub(super) fn stand() -> TokenStand {
+fn stand() -> TokenStand {
     TokenStand::with(Limits::default(), |settings| {
         let behind = settings.upstreams[0].origin.port;
         let address = format!("127.0.0.1:{behind}").parse().expect("an address");
