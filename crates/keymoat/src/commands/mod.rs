@@ -8,6 +8,7 @@ mod emulate;
 mod key;
 mod ready;
 mod redact;
+mod scan;
 mod serve;
 mod store;
 mod store_choice;
@@ -53,6 +54,7 @@ enum Command {
     Store(store::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
+    Scan(scan::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {
