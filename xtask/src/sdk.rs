@@ -12,6 +12,7 @@ use crate::machine;
 use crate::packages::Store;
 use crate::process::{self, Ended};
 use crate::report::{self, Check, Findings};
+use crate::scan::{self, Expected};
 use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
@@ -34,6 +35,13 @@ pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
         let requirements = scripts.join(format!("requirements-{release}.txt"));
         let environment = if package == "openai" { format!("openai-{release}") } else { release.to_owned() };
         let python = packages(place).venv(&environment, &requirements)?;
+        if package == "google-genai" {
+            // 2.9.0 was the first that sends the key of Live Music in the header only.
+            let expected = if release == PYTHON_RELEASES[0] { Expected::Nothing } else { Expected::MusicNamed };
+            let code = scan::live_music(&python)?;
+            let name = format!("{package} {release}");
+            findings.checks.push(scan::check(place, &binary, &name, &code, expected)?);
+        }
         let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
         command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
@@ -51,6 +59,10 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
         for (name, node) in NODES {
             let installed = if package == "openai" { format!("openai-{name}") } else { name.to_owned() };
             let folder = packages(place).npm(&installed, &scripts.join(name).join("package.json"))?;
+            if package == "@google/genai" {
+                let (code, name) = (scan::genai_on_node(&folder), format!("{package} on {name}"));
+                findings.checks.push(scan::check(place, &binary, &name, &code, Expected::MusicNamed)?);
+            }
             let script = all_beside(&folder, &scripts, "sdk.mjs")?;
             let node = node.map_or("node".into(), |path| folder.join(path));
             let gateway = Gateway::configured(&binary, place.folder)?;

@@ -116,7 +116,14 @@ impl Eye {
     pub(super) fn look_at_name(&mut self, path: &Path, subject: &Subject, tally: &mut Tally) {
         let Some(name) = path.file_name().map(std::ffi::OsStr::as_encoded_bytes) else { return };
         self.find(name);
-        let found = std::mem::take(&mut self.found);
+        let mut found = std::mem::take(&mut self.found);
+        if let Some(last) = found.last_mut().filter(|last| last.span.end == name.len()) {
+            let value = name.get(last.span.clone()).unwrap_or_default();
+            // `….html` behind a value is no part of it.
+            let dot = value.len().saturating_sub(6);
+            let extension = value.get(dot..).and_then(|tail| tail.iter().rposition(|byte| *byte == b'.'));
+            last.span.end = extension.map_or(last.span.end, |at| last.span.start + dot + at);
+        }
         for finding in &found {
             let place = || At::FileName;
             self.take_down(tally, name, finding, &found, subject, [None; 2], place);
@@ -233,7 +240,7 @@ impl Eye {
             return (Id(print), true);
         }
         let name = finding.name.clone().and_then(|name| text.get(name)).unwrap_or_default();
-        let kind = finding.kind.word().unwrap_or_default();
+        let kind = self.finder.rules().word(finding.kind);
         let place = [subject.file.as_bytes(), kind.as_bytes(), finding.carrier.word().as_bytes(), name];
         (Id(self.fingerprinter.of_place(&place)), false)
     }
@@ -268,6 +275,7 @@ impl Eye {
             id,
             by_value,
             kind: finding.kind,
+            rule: matches!(finding.kind, Kind::User(_)).then(|| self.finder.rules().word(finding.kind).into()),
             carrier: finding.carrier,
             name: name.map(|name| shown(name, &mut self.redactor).into()),
             confidence: finding.confidence,

@@ -71,10 +71,11 @@ impl Tracker {
             return;
         }
         self.is_escaped = !self.is_escaped && byte == b'\\';
-        if let (true, Some(Level::Object(name))) = (self.at_name && self.too_deep == 0, self.stack.last_mut()) {
-            if name.len() < NAME {
-                name.push(byte);
-            }
+        let is_name = self.at_name && self.too_deep == 0;
+        if let Some(Level::Object(name)) = self.stack.last_mut().filter(|_| is_name)
+            && name.len() < NAME
+        {
+            name.push(byte);
         }
     }
 

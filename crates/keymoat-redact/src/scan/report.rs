@@ -63,6 +63,8 @@ pub struct Credential {
     pub by_value: bool,
     /// What it is.
     pub kind: Kind,
+    /// The name of the user's rule that found it.
+    pub rule: Option<Arc<str>>,
     /// Where it stood the first time.
     pub carrier: Carrier,
     /// The name that it stood under.
@@ -86,6 +88,12 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// What it is, in a word: that of the mark.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        self.kind.word().or(self.rule.as_deref()).unwrap_or("rule")
+    }
+
     /// How it is made worthless.
     #[must_use]
     pub const fn rotation(&self) -> &'static str {
@@ -123,7 +131,7 @@ impl Credential {
         self.confidence = self.confidence.max(other.confidence);
         self.vendor = self.vendor.or(other.vendor);
         if other.places.first() < self.places.first() {
-            (self.kind, self.carrier, self.name) = (other.kind, other.carrier, other.name);
+            (self.kind, self.rule, self.carrier, self.name) = (other.kind, other.rule, other.carrier, other.name);
             self.line = other.line;
         }
         self.places.extend(other.places);

@@ -37,6 +37,8 @@ pub const STANDARD_INPUT: &str = "-";
 /// How to scan.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What is found.
+    pub rules: Arc<Rules>,
     /// Names what is found.
     pub fingerprinter: Fingerprinter,
     /// How many threads work.
@@ -63,10 +65,9 @@ pub struct Progress {
 pub fn scan(paths: &[PathBuf], settings: &Settings, progress: &Progress) -> Report {
     let code = if settings.examples { code::Finder::new().with_placeholders() } else { code::Finder::new() };
     let code = Arc::new(code);
-    let rules = Arc::new(Rules::default());
     let shared = Shared { settings, progress, found: Mutex::default() };
     let eye = || {
-        let finder = Finder::new(Arc::clone(&rules), KnownSecrets::default());
+        let finder = Finder::new(Arc::clone(&settings.rules), KnownSecrets::default());
         Eye::new(finder, Arc::clone(&code), settings.fingerprinter.clone())
     };
     let (jobs, queue) = sync_channel(WAITING);
@@ -272,7 +273,7 @@ impl Shared<'_> {
         let end = if part + 1 == parted.parts { u64::MAX } else { start + PART };
         let mut file = File::open(&parted.path)?;
         file.seek(SeekFrom::Start(part_start(start)))?;
-        let mut windows = Windows::of_part(file, start..end)?;
+        let mut windows = Windows::of_part(file, start..end);
         while let Some(window) = windows.next()? {
             if part == 0 && window.offset == 0 && window.owned.start == 0 {
                 tally.may_be_json = !parted.subject.is_binary && content::may_be_json(window.text);
@@ -346,7 +347,9 @@ fn walk(paths: &[PathBuf], shared: &Shared<'_>, jobs: &SyncSender<Job>, eye: &mu
                 }
                 Err(error) => {
                     let at = failed_path(&error).unwrap_or(path).to_owned();
-                    let told = error.io_error().map_or_else(|| "it cannot be read".to_owned(), reason);
+                    // The text of this error names the path as it is; that of another look does not.
+                    let again = std::fs::metadata(&at).err().or_else(|| std::fs::read_dir(&at).err());
+                    let told = again.map_or_else(|| "it cannot be read".to_owned(), |error| reason(&error));
                     shared.fail(eye.path(&at), told);
                 }
             }

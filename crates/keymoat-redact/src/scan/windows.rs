@@ -50,6 +50,8 @@ pub(super) struct Windows<R> {
     /// The nominal end of the part.
     end: Option<u64>,
     is_done: bool,
+    /// What ended the stream early; told when what came before is shown.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Windows<R> {
@@ -57,31 +59,28 @@ impl<R: Read> Windows<R> {
     pub(super) fn of_stream(reader: R) -> Self {
         let capacity = STEP + 2 * EDGE + LOOK;
         let buffer = vec![0; capacity];
-        Self { reader, buffer, base: 0, filled: 0, from: 0, read_all: false, end: None, is_done: false }
+        Self { reader, buffer, base: 0, filled: 0, from: 0, read_all: false, end: None, is_done: false, failed: None }
     }
 
     /// Of the part of a file between two nominal places. `reader` stands at [`part_start`] of the first.
-    ///
-    /// # Errors
-    /// What reading says.
-    pub(super) fn of_part(reader: R, part: Range<u64>) -> io::Result<Self> {
+    pub(super) fn of_part(reader: R, part: Range<u64>) -> Self {
         let base = part_start(part.start);
         let mut windows = Self { base, end: Some(part.end), ..Self::of_stream(reader) };
-        windows.fill()?;
+        windows.fill();
         windows.from = windows.cut_near(part.start);
-        Ok(windows)
+        windows
     }
 
     /// The next one.
     ///
     /// # Errors
-    /// What reading says. Windows given before are good.
+    /// What reading says, when everything that could be read was shown.
     pub(super) fn next(&mut self) -> io::Result<Option<Window<'_>>> {
         if self.is_done {
-            return Ok(None);
+            return self.failed.take().map_or(Ok(None), Err);
         }
         self.make_room();
-        self.fill()?;
+        self.fill();
         let cut = self.cut();
         let start = self.seen_from();
         let end = self.seen_to(cut);
@@ -89,7 +88,7 @@ impl<R: Read> Windows<R> {
         self.from = cut;
         self.is_done |= self.read_all && cut == self.filled;
         if owned.is_empty() && self.is_done {
-            return Ok(None);
+            return self.failed.take().map_or(Ok(None), Err);
         }
         let text = self.buffer.get(start..end).unwrap_or_default();
         let is_last = self.read_all && cut == self.filled;
@@ -105,17 +104,19 @@ impl<R: Read> Windows<R> {
         self.from -= keep;
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self) {
         while !self.read_all {
-            let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) else { return Ok(()) };
+            let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) else { return };
             match self.reader.read(room) {
                 Ok(0) => self.read_all = true,
                 Ok(read) => self.filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.read_all = true;
+                    self.failed = Some(error);
+                }
             }
         }
-        Ok(())
     }
 
     /// Where this window's own part ends.
@@ -256,14 +257,27 @@ mod tests {
                 while start < text.len() {
                     let end = (start + part).min(text.len());
                     let from = usize::try_from(part_start(start as u64)).expect("small");
-                    let windows =
-                        Windows::of_part(Cursor::new(&text[from..]), start as u64..end as u64).expect("memory");
+                    let windows = Windows::of_part(Cursor::new(&text[from..]), start as u64..end as u64);
                     whole.extend(gathered(windows, &text).0);
                     start = end;
                 }
                 assert!(whole == text, "{of} {part}: {} of {}", whole.len(), text.len());
             }
         }
+    }
+
+    #[test]
+    fn what_was_read_before_an_error_is_shown_first() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let mut windows = Windows::of_stream(Slow(b"first\nsecond").chain(Broken));
+        assert_eq!(windows.next().expect("good").expect("there").text, b"first\nsecond");
+        assert!(windows.next().is_err());
+        assert!(windows.next().expect("told once").is_none());
     }
 
     #[test]

@@ -216,8 +216,7 @@ fn shown(name: &[u8]) -> String {
 fn block_around(text: &[u8], found: Range<usize>) -> Range<usize> {
     let line_start = text.get(..found.start).and_then(|before| memchr::memrchr(b'\n', before)).map_or(0, |at| at + 1);
     let indent = text.get(line_start..found.start).unwrap_or_default();
-    if indent.iter().all(|byte| matches!(byte, b' ' | b'-')) && !text.get(found.start).is_some_and(|byte| *byte == b'"')
-    {
+    if indent.iter().all(|byte| matches!(byte, b' ' | b'-')) && text.get(found.start).is_none_or(|byte| *byte != b'"') {
         return lines_of_depth(text, line_start, indent.len());
     }
     let start = text.get(..found.start).and_then(|before| memchr::memrchr(b'{', before)).unwrap_or(line_start);

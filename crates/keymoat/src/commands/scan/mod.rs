@@ -8,18 +8,20 @@ mod text;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use keymoat_redact::Rules;
 use keymoat_redact::scan::{Progress, Report, Settings, scan};
 use serde::Serialize;
 
 use super::Found;
+use crate::config::{self, DEFAULT_FILE};
 use crate::{fingerprint_key, process};
 
 /// How often the progress is drawn.
@@ -53,6 +55,9 @@ pub(crate) struct Arguments {
     /// Writes the fingerprints of all that was found into this file, as known from now on.
     #[arg(long, value_name = "FILE")]
     write_baseline: Option<PathBuf>,
+    /// The configuration whose `[redact]` section is used [default: keymoat.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The key of fingerprints: a file of at least 32 random bytes [default: made once in the user's data folder].
     #[arg(long, value_name = "FILE")]
     fingerprint_key: Option<PathBuf>,
@@ -123,6 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let key_id = fingerprinter.key_id();
     let known = arguments.baseline.as_deref().map(|file| baseline::read(file, key_id)).transpose()?;
     let settings = Settings {
+        rules: rules(arguments)?,
         fingerprinter,
         threads: arguments.threads.unwrap_or_else(processors),
         examples: arguments.docs,
@@ -152,6 +158,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     print(arguments.format, &report, &summary)?;
     ending(arguments, &summary)
+}
+
+/// The rules in force, with those that the user adds.
+fn rules(arguments: &Arguments) -> anyhow::Result<Arc<Rules>> {
+    let default = Path::new(DEFAULT_FILE);
+    let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
+    let custom = config::redact_of_file(file, &config::environment())?;
+    Ok(Arc::new(Rules::new(&custom).context("[redact]")?))
 }
 
 fn ending(arguments: &Arguments, summary: &Summary) -> anyhow::Result<()> {

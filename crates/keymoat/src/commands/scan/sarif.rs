@@ -80,7 +80,7 @@ fn rules() -> Vec<Value> {
 }
 
 fn credential(credential: &Credential) -> Value {
-    let kind = credential.kind.word().unwrap_or("rule").replace('_', " ");
+    let kind = credential.word().replace('_', " ");
     let vendor = credential.vendor.map(|vendor| format!(" of {}", vendor.name())).unwrap_or_default();
     let text = format!(
         "{kind}{vendor} in {}, found {} times: {}; {}",

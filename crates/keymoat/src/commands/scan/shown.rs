@@ -54,7 +54,7 @@ pub(super) enum Line<'a> {
 pub(super) struct Shown<'a> {
     fingerprint: String,
     fingerprint_of: &'static str,
-    kind: &'static str,
+    kind: &'a str,
     carrier: &'static str,
     name: Option<&'a str>,
     confidence: &'static str,
@@ -75,7 +75,7 @@ impl<'a> Shown<'a> {
         Self {
             fingerprint: credential.id.to_string(),
             fingerprint_of: if credential.by_value { "value" } else { "place" },
-            kind: credential.kind.word().unwrap_or("rule"),
+            kind: credential.word(),
             carrier: credential.carrier.word(),
             name: credential.name.as_deref(),
             confidence: confidence(credential.confidence),

@@ -31,7 +31,7 @@ pub(super) fn write(report: &Report, summary: &Summary, out: &mut impl Write) ->
 fn write_credential(credential: &Credential, out: &mut impl Write) -> io::Result<()> {
     let mut places = credential.places.iter();
     let first = places.next().map(place).unwrap_or_default();
-    let kind = credential.kind.word().unwrap_or("rule").replace('_', " ");
+    let kind = credential.word().replace('_', " ");
     let vendor = credential.vendor.map(|vendor| format!(" of {}", vendor.name())).unwrap_or_default();
     let carrier = credential.carrier.word();
     let checksum = match credential.checksum {

@@ -1,5 +1,6 @@
 //! Source code, OpenAPI descriptions and documents.
 
+use keymoat_redact::scan::code::Rule;
 use serde_json::{Value, json};
 
 use super::{KEY, Scene, TOKEN, credentials, only};
@@ -39,7 +40,7 @@ fn the_line_that_puts_a_credential_into_a_url_is_named_in_every_language() {
     let python = &report["code"][0];
     assert_eq!(python["rule"], "url-credential-interpolation");
     assert_eq!((&python["parameter"], &python["redundant"]), (&json!("key"), &json!(false)));
-    assert_eq!(python["place"]["column"], 17);
+    assert_eq!(python["place"]["column"], 18);
     assert!(python["remedy"].as_str().expect("text").contains("header"));
 }
 
@@ -86,4 +87,11 @@ fn a_private_key_is_one_finding() {
     let report = scene.report(&[]);
     let found = only(&report);
     assert_eq!((&found["kind"], &found["carrier"], &found["count"]), (&json!("private_key"), &json!("pem"), &json!(1)));
+}
+
+#[test]
+fn the_book_lists_every_rule() {
+    let page = include_str!("../../../../../docs/src/scan.md");
+    let rows = Rule::ALL.map(|rule| format!("| `{}` | {} |\n", rule.id(), rule.meaning()));
+    assert!(page.contains(&format!("|---|---|\n{}\n", rows.concat())), "{}", rows.concat());
 }

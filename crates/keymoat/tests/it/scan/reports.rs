@@ -168,7 +168,17 @@ fn the_fingerprint_key_is_made_once_and_kept_private() {
     assert_eq!(first["credentials"][0]["fingerprint"], second["credentials"][0]["fingerprint"]);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
     let scanned = scene.scan(&["in"]);
-    assert!(scanned.code == Some(2) && scanned.stderr.contains("chmod 600"), "{}", scanned.stderr);
+    assert!(scanned.code == Some(2) && scanned.stderr.contains("fingerprint.key"), "{}", scanned.stderr);
+}
+
+#[test]
+fn rules_of_ones_own_are_used_and_named() {
+    let scene = Scene::new();
+    scene.write("access.log", "badge BDG-123456 at the door\napi_key=sk-test-0000000000000000000\n");
+    let custom = "[redact]\nrules = { badge = \"BDG-([0-9]{6})\" }\nallow = [\"sk-test-0000000000000000000\"]\n";
+    fs::write(scene.path("own.toml"), custom).expect("written");
+    let report = scene.report(&["--config", "own.toml"]);
+    assert_eq!((credentials(&report).len(), &report["credentials"][0]["kind"]), (1, &json!("badge")), "{report:#}");
 }
 
 #[test]
@@ -181,7 +191,7 @@ fn a_clean_folder_exits_with_nought() {
     let scanned = scene.scan(&["in"]);
     assert_eq!((scanned.code, scanned.stderr.as_str()), (Some(0), ""), "{}", scanned.stdout);
     assert!(
-        scanned.stdout.starts_with("1 file, 87 bytes: 0 credentials, 0 lines of code (fingerprint key "),
+        scanned.stdout.starts_with("1 file, 86 bytes: 0 credentials, 0 lines of code (fingerprint key "),
         "{}",
         scanned.stdout
     );
