@@ -63,7 +63,7 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
                 let (code, name) = (scan::genai_on_node(&folder), format!("{package} on {name}"));
                 findings.checks.push(scan::check(place, &binary, &name, &code, Expected::MusicNamed)?);
             }
-            let script = all_beside(&folder, &scripts)?;
+            let script = all_beside(&folder, &scripts, "sdk.mjs")?;
             let node = node.map_or("node".into(), |path| folder.join(path));
             let gateway = Gateway::configured(&binary, place.folder)?;
             let mut command = Command::new(node);
@@ -79,8 +79,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
-    beside(&folder, &scripts.join("genai.mjs"))?;
-    let script = beside(&folder, &scripts.join("page.mjs"))?;
+    let script = all_beside(&folder, &scripts, "page.mjs")?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
     for (gateway, name) in [
@@ -166,15 +165,15 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copies every script of `scripts` into `folder`, and gives the place of `sdk.mjs`, which uses the others.
-fn all_beside(folder: &Path, scripts: &Path) -> Result<std::path::PathBuf> {
+/// Copies every script of `scripts` into `folder`, and gives the place of `main`, which uses the others.
+fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::PathBuf> {
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
         let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "mjs") {
             beside(folder, &path)?;
         }
     }
-    Ok(folder.join("sdk.mjs"))
+    Ok(folder.join(main))
 }
 
 /// Copies `script` into `folder`, because Node looks for packages beside a script.

@@ -214,7 +214,7 @@ impl Name {
                 break;
             }
             let fits = is_name_byte(byte) || matches!(byte, b' ' | b'[' | b']' | b':' | b'/' | b'$' | b'@');
-            if !fits && !(byte == b'\\' && backslashes > 0) {
+            if !(fits || byte == b'\\' && backslashes > 0) {
                 return None;
             }
             hyphen |= byte == b'-';
@@ -323,6 +323,10 @@ impl Name {
 
     /// What it means, alone or with the word before it; the name is widened in the second case.
     pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
+        let own = text.get(self.start..self.end).unwrap_or_default();
+        if own.len() > 10 && memchr::memmem::find(own, b"REDACTED:").is_some() {
+            return None;
+        }
         if self.before == b':' && text.get(..self.start).is_some_and(|text| text.ends_with(b"REDACTED:")) {
             return None;
         }

@@ -195,7 +195,9 @@ impl LineScan<'_> {
     /// `-u user:password`
     fn at_user_option(&mut self, level: usize, at: usize, value: usize) -> usize {
         let text = self.text(level);
-        if !matches!(before(text, at), 0 | b' ' | b'"' | b'\'' | b'\t' | b'[') {
+        // `--user` has a core of its own; `-u` has one only behind these.
+        let is_long = byte(text, at + 1) == b'-';
+        if !is_long && !matches!(before(text, at), b' ' | b'"') {
             return at + 1;
         }
         let start = end::blank(text, value);

@@ -199,6 +199,9 @@ impl LineScan<'_> {
             !self.is_code(value)
         };
         if !fits {
+            if !query && memchr::memchr2(b'?', b'#', value).is_none() {
+                self.words_until = end;
+            }
             return at;
         }
         self.report(level, value_at..end, site, End::Delimiter);
@@ -338,6 +341,9 @@ impl LineScan<'_> {
         if SOURCES.iter().any(|source| value.starts_with(source.as_bytes())) {
             return true;
         }
+        if value.len() > 128 || value.iter().filter(|byte| byte.is_ascii_digit()).count() > 2 {
+            return false;
+        }
         if !value.iter().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')
         }) {
@@ -348,8 +354,7 @@ impl LineScan<'_> {
             .find(|part| !part.is_empty())
             .unwrap_or_default();
         let name = last.split(|byte| *byte == b'(').next().unwrap_or_default();
-        let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
-        digits <= 2 && (self.is_name(name) || last.ends_with(b"()") || last.ends_with(b"("))
+        self.is_name(name) || last.ends_with(b"()") || last.ends_with(b"(")
     }
 }
 

@@ -91,6 +91,41 @@ fn whole(text: &[u8]) -> Vec<u8> {
     in_chunks(text, usize::MAX)
 }
 
+/// Texts of whole statements: a name, what stands between, a value, what follows.
+fn statements() -> impl Strategy<Value = Vec<u8>> {
+    let pick = |list: &'static [&'static str]| proptest::sample::select(list);
+    let statement = (
+        pick(&["", "?", "&", "{\"", "'", "- ", "<", "GET /e?x=1%26", "--", "curl -H \""]),
+        pick(&[
+            "api_key",
+            "token",
+            "password",
+            "Authorization",
+            "Cookie",
+            "x-api-key",
+            "key",
+            "client%5Fsecret",
+            "name",
+            "page",
+        ]),
+        pick(&["=", ": ", "\":\"", "': '", " = ", ">", "%3D", " ", ": Bearer ", ": a=b; sid="]),
+        pick(&[
+            "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue",
+            "sk-proj-9fK2mVx7Qw4Lr8TnXb3Yc6",
+            "hunter2",
+            "$KEY",
+            "svc:Zk7Qw2Lr9@h",
+            "1234567",
+            "see docs",
+            "",
+        ]),
+        pick(&["", "&x=1", "\"", "'", "</a>", " HTTP/1.1\"", "%26y%3D2", "\n", "\r\n", ", ", " "]),
+    );
+    proptest::collection::vec(statement, 1..6).prop_map(|list| {
+        list.into_iter().map(|(a, b, c, d, e)| [a, b, c, d, e].concat()).collect::<String>().into_bytes()
+    })
+}
+
 fn in_chunks(text: &[u8], size: usize) -> Vec<u8> {
     let mut redactor = redactor();
     let mut out = Vec::new();
@@ -113,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn redacting_again_changes_nothing(text in text()) {
+    fn redacting_again_changes_nothing(text in statements()) {
         let once = whole(&text);
         let twice = whole(&once);
         prop_assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&once), "of {:?}", String::from_utf8_lossy(&text));

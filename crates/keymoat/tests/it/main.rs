@@ -4,6 +4,7 @@ mod canary;
 mod check;
 mod config_show;
 mod configurations;
+mod crashes;
 mod drop_in;
 mod emulate;
 mod harness;
