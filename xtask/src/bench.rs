@@ -6,6 +6,7 @@
 mod count;
 mod load;
 mod peer;
+pub(crate) mod scan;
 mod upstream;
 mod wire;
 

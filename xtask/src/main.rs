@@ -64,6 +64,12 @@ enum Measure {
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
     },
+    /// The scanner: bytes per second of processor time, plain and beside gzip and zstd.
+    Scan {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +92,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Scan { binary } } => bench::scan::run(&root, binary.as_deref()),
     }
 }
 

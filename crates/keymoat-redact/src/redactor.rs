@@ -164,7 +164,18 @@ impl Redactor {
         let rules = Arc::clone(&self.rules);
         let scratch = std::mem::take(&mut self.scratch);
         let stats = std::mem::take(&mut self.stats);
-        let mut one = Self { rules, options: self.options.clone(), scratch, stats, ..Self::default() };
+        // Not the default, whose rules would be compiled for each text.
+        let mut one = Self {
+            rules,
+            options: self.options.clone(),
+            scratch,
+            stats,
+            held: Vec::new(),
+            held_from: 0,
+            in_long_line: false,
+            dropping: None,
+            carry: Carry::None,
+        };
         let masked = one.stats.masked + one.stats.lines_dropped;
         let mut shown = Vec::with_capacity(text.len());
         // Writing to memory does not fail.

@@ -139,7 +139,7 @@ struct Found {
 
 impl Found {
     fn report(self, progress: &Progress) -> Report {
-        let mut credentials: Vec<_> = self.tally.credentials.into_values().map(|credential| *credential).collect();
+        let mut credentials: Vec<_> = self.tally.credentials.into_values().collect();
         credentials.sort_by(|a, b| a.places.cmp(&b.places).then(a.id.cmp(&b.id)));
         let mut code = self.tally.code;
         code.sort_by(|a, b| a.place.cmp(&b.place));

@@ -32,7 +32,7 @@ const PATH: &AsciiSet = &CONTROLS
 
 /// The log.
 pub(super) fn log(report: &Report, summary: &Summary) -> Value {
-    let credentials = report.credentials.iter().map(credential);
+    let credentials = report.credentials.iter().map(|found| credential(found));
     let results: Vec<Value> = credentials.chain(report.code.iter().map(code)).collect();
     let notes: Vec<Value> = report
         .unread

@@ -18,7 +18,7 @@ pub(super) struct Whole<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
     #[serde(serialize_with = "credentials")]
-    credentials: &'a [Credential],
+    credentials: &'a [Box<Credential>],
     code: Vec<Code<'a>>,
     errors: Vec<Failed<'a>>,
 }
@@ -35,8 +35,8 @@ impl<'a> Whole<'a> {
     }
 }
 
-fn credentials<S: Serializer>(credentials: &[Credential], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(credentials.iter().map(Shown::of))
+fn credentials<S: Serializer>(credentials: &[Box<Credential>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(credentials.iter().map(|credential| Shown::of(credential)))
 }
 
 /// One line of the report in lines.
