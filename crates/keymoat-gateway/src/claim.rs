@@ -83,16 +83,28 @@ pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) ->
     snapshot.pepper.digest(&known)
 }
 
-/// Consumes a use for a plain request.
+/// Consumes a use for a plain request, which is a session from its beginning to the end of its answer: what ends the
+/// token reaches it.
 ///
 /// # Errors
-/// The same, and `forbidden` for a token that is locked to live sessions.
-pub(crate) async fn token_use_over_http(shared: &Shared, unclaimed: &Unclaimed) -> Result<(), Refusal> {
+/// Those of [`session`] and [`token_use`], and `forbidden` for a token that is locked to live sessions.
+pub(crate) async fn session_over_http(
+    worker: &Worker,
+    route: &Route,
+    access: &Access,
+    unclaimed: &Unclaimed,
+) -> Result<SessionGuard, Refusal> {
     if unclaimed.token.constraint != Constraint::None {
         let text = "this token is locked to live sessions: mint one without a lock for requests";
         return Err(Refusal::new(Code::Forbidden, text));
     }
-    token_use(shared, unclaimed.digest, None).await
+    let mut session = session(worker, route, access)?;
+    if let Some((moment, refusal)) = bounds(&unclaimed.token).deadline {
+        session.end_at(moment, refusal);
+    }
+    token_use(&worker.shared, unclaimed.digest, None).await?;
+    session_granted(&session, &unclaimed.token);
+    Ok(session)
 }
 
 /// Why a token is good for nothing new, for whoever holds all of it.

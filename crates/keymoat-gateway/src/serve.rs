@@ -2,6 +2,7 @@
 //!
 //! Each stage takes the last one's value and returns its own; only the ledger, which carries the record, goes along.
 
+use std::future::pending;
 use std::rc::Rc;
 
 use http::{Method, Request, Response, StatusCode, request};
@@ -226,15 +227,32 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
         Ok(request) => request,
         Err(refusal) => return passage.refuse(&refusal),
     };
-    if let Some(unclaimed) = unclaimed
-        && let Err(refusal) = claim::token_use_over_http(&passage.worker.shared, &unclaimed).await
-    {
-        return passage.refuse(&refusal);
-    }
-    let failure = match link.send(request, &uploaded).await {
+    let session = match unclaimed {
+        None => None,
+        Some(unclaimed) => match claim::session_over_http(passage.worker, passage.route, &access, &unclaimed).await {
+            Ok(session) => Some(session),
+            Err(refusal) => return passage.refuse(&refusal),
+        },
+    };
+    let asked_to_end = async {
+        match &session {
+            Some(session) => session.control().asked().await,
+            None => pending().await,
+        }
+    };
+    let sent = tokio::select! {
+        biased;
+        refusal = asked_to_end => {
+            passage.ledger.record.bytes_in = uploaded.bytes();
+            return answer::closing(passage.refuse(&refusal));
+        }
+        sent = link.send(request, &uploaded) => sent,
+    };
+    let failure = match sent {
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
-            return relay::http(passage, response, lent, uploaded, &access, link.target.mask().clone());
+            let mask = link.target.mask().clone();
+            return relay::http(passage, response, lent, uploaded, &access, session, mask);
         }
         Err(failure) => failure,
     };

@@ -25,21 +25,25 @@ use crate::session::SessionGuard;
 use crate::upstream::Lent;
 use crate::worker::Worker;
 
-/// Passes the upstream's answer on. The record is written when the body has ended, or the client has gone.
+/// Passes the upstream's answer on; `session` is that of the request, if it is one already. The record is written when the body has ended, or the client has gone.
 pub(crate) fn http(
     passage: Passage<'_>,
     response: Response<Incoming>,
     lent: Option<Lent>,
     uploaded: Rc<Uploaded>,
     access: &Access,
+    session: Option<SessionGuard>,
     mask: Arc<Mask>,
 ) -> Response<ToClient> {
     let Passage { worker, plan, route, mut ledger, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
-    let session = match live_session(worker, &incoming, &parts.headers, route, access) {
-        Ok(session) => session,
-        Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
+    let session = match session {
+        Some(session) => Some(session),
+        None => match live_session(worker, &incoming, &parts.headers, route, access) {
+            Ok(session) => session,
+            Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
+        },
     };
     hygiene::clean(&mut parts.headers);
     let masked = masked(mask, &mut parts, &incoming);
@@ -90,8 +94,7 @@ fn withheld(mut parts: response::Parts, mut ledger: Ledger, uploaded: &Uploaded)
     Response::from_parts(parts, ToClient::own(document.to_string()))
 }
 
-/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it. So is all that
-/// a token is answered, whose time may end before the answer does.
+/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
 fn live_session(
     worker: &Worker,
     incoming: &Incoming,
@@ -101,17 +104,10 @@ fn live_session(
 ) -> Result<Option<SessionGuard>, Refusal> {
     let event_stream =
         headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    if incoming.is_end_stream() || !event_stream && access.token().is_none() {
+    if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    let mut session = claim::session(worker, route, access)?;
-    if let Some(token) = access.token() {
-        claim::session_granted(&session, token);
-        if let Some((moment, refusal)) = claim::bounds(token).deadline {
-            session.end_at(moment, refusal);
-        }
-    }
-    Ok(Some(session))
+    claim::session(worker, route, access).map(Some)
 }
 
 /// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);

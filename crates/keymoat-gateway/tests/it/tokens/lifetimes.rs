@@ -12,7 +12,9 @@ use keymoat_gateway::settings::Limits;
 
 use super::{LIVE, SETUP, TokenStand, is_set_up, now};
 use crate::scripted::{Scripted, Then};
-use crate::stand::{close_of, frame, generic, read_all, read_all_or_reset, read_frame, read_head, upstream};
+use crate::stand::{
+    close_of, frame, generic, read_all, read_all_or_reset, read_frame, read_head, upstream, wait_until,
+};
 
 #[test]
 fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_end() {
@@ -113,6 +115,32 @@ fn whatever_a_token_is_answered_ends_with_its_time_or_its_revocation() {
         let of_token = |record: &&keymoat_core::record::Record| record.token_id.as_ref() == Some(&held.token.id);
         let records = stand.stand.records(1);
         assert_eq!(records.iter().find(of_token).expect("it has a record").code, Some(code), "{path}");
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_its_answer_ends_with_its_token() {
+    let scripted = Scripted::start(|stream, _| {
+        let _ = read_all_or_reset(stream);
+        Then::Close
+    });
+    let stand = in_front_of(&scripted);
+    for is_revoked in [false, true] {
+        let lives = if is_revoked { 60_000 } else { 600 };
+        let held = stand.minted(|token| token.live_until = now().plus_millis(lives));
+        let mut stream = stand.stand.connect();
+        let request =
+            format!("POST /x/a HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: 9000\r\n\r\nbegun", held.text);
+        let before = scripted.heads().len();
+        stream.write_all(request.as_bytes()).expect("sent");
+        wait_until(|| scripted.heads().len() > before);
+        if is_revoked {
+            stand.store.revoke_token(&held.token.id, now()).expect("revoked");
+        }
+        let answer = read_all_or_reset(&mut stream);
+        let code = if is_revoked { "credential_revoked" } else { "token_expired" };
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains(code), "{answer}");
+        wait_until(|| stand.stand.running.as_ref().expect("running").live_sessions() == 0);
     }
 }
 
