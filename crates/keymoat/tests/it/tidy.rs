@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,6 +69,9 @@ const EXPOSING: [&str; 34] = [
 ];
 
 const LINES_MAX: usize = 600;
+
+/// Inputs and faults of tokens (49 to 57) and of what locks them (58 to 73), by the numbers that their tests bear.
+const ROWS_OF_TOKENS: RangeInclusive<u32> = 49..=73;
 
 #[test]
 fn crates_know_only_those_below_them() {
@@ -198,6 +202,25 @@ fn gather(root: &Path, folder: &Path, sources: &mut Vec<(String, String)>) {
             sources.push((name, fs::read_to_string(&path).expect("text")));
         }
     }
+}
+
+#[test]
+fn every_row_about_tokens_is_borne_by_a_test() {
+    let mut borne = BTreeSet::new();
+    for (_, text) in sources() {
+        let names = text.split("fn ").skip(1).filter_map(|rest| rest.split_once("()")).map(|(name, _)| name);
+        names.for_each(|name| borne.extend(rows_in(name)));
+    }
+    let missing: Vec<u32> = ROWS_OF_TOKENS.filter(|row| !borne.contains(row)).collect();
+    assert!(missing.is_empty(), "no test bears {missing:?}");
+}
+
+/// The rows that a test's name says: `d55_f77_…` at its front, `…_65_66` at its end.
+fn rows_in(name: &str) -> BTreeSet<u32> {
+    let words: Vec<&str> = name.split('_').collect();
+    let front = words.iter().map_while(|word| word.strip_prefix(['d', 'e', 'f'])?.parse().ok());
+    let end = words.iter().rev().map_while(|word| word.parse().ok());
+    front.chain(end).collect()
 }
 
 /// What `cargo metadata` tells, as far as it is built into what is shipped: no dependencies of tests, none of builds.

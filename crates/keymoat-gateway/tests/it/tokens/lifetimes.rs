@@ -17,7 +17,7 @@ use crate::stand::{
 };
 
 #[test]
-fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_end() {
+fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_end_50() {
     let stand = TokenStand::start();
     let held = stand.minted(|token| token.start_by = now().plus_millis(1500));
     let (mut live, answer) = stand.live(&held.text, SETUP);

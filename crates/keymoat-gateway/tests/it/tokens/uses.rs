@@ -54,7 +54,7 @@ fn each_session_and_each_request_costs_a_use() {
 }
 
 #[test]
-fn what_is_refused_costs_nothing() {
+fn what_is_refused_costs_nothing_58_63() {
     let limits = Limits { first_message: Duration::from_secs(1), ..Limits::default() };
     let stand = TokenStand::with(limits, |_| {});
     let held = stand.minted(|token| token.uses = Uses::AtMost(1));
@@ -91,6 +91,41 @@ fn a_first_message_of_more_than_256_kib_is_refused_64() {
     let (code, reason) = close_of(&read_frame(&mut stream));
     assert_eq!(code, 1009, "{reason}");
     assert_eq!(stand.uses_left(&held.token), Some(1));
+}
+
+#[test]
+fn a_first_message_in_single_bytes_with_pings_between_is_read_like_any_in_text_and_binary_65_66() {
+    let stand = TokenStand::start();
+    let held = stand.minted(|token| token.uses = Uses::AtMost(2));
+    let twice = br#"{"setup":{"model":"models/a"},"\u0073etup":{"model":"models/b"}}"#;
+    for opcode in [1, 2] {
+        for (first, opens) in [(twice.as_slice(), false), (SETUP, true)] {
+            let (_, mut stream) = stand.stand.open_websocket(LIVE, &format!("Authorization: Token {}\r\n", held.text));
+            let mut sent = Vec::new();
+            for (number, byte) in first.iter().enumerate() {
+                let mut piece = frame(if number == 0 { opcode } else { 0 }, &[*byte]);
+                if number + 1 < first.len() {
+                    piece[0] &= 0x7f;
+                    piece.extend(frame(9, b"p"));
+                }
+                sent.extend(piece);
+            }
+            stream.write_all(&sent).expect("sent");
+            let answer = loop {
+                let answer = read_frame(&mut stream);
+                if answer.0 != 10 {
+                    break answer;
+                }
+            };
+            if opens {
+                assert!(is_set_up(&answer), "{answer:?}");
+            } else {
+                let (code, reason) = close_of(&answer);
+                assert!(matches!(code, 1007 | 1008), "{code} {reason}");
+            }
+        }
+    }
+    assert_eq!((stand.uses_left(&held.token), stand.stand.recorder.requests().len()), (Some(0), 2));
 }
 
 #[test]
