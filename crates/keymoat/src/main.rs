@@ -5,12 +5,14 @@
 mod commands;
 mod config;
 mod demo;
+mod handed;
 mod keys;
 mod output;
 mod process;
 mod reload;
 mod sealed;
 mod story;
+mod upgrade;
 mod wiring;
 
 use std::process::ExitCode;
