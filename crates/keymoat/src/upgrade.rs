@@ -76,9 +76,8 @@ impl Program {
         command.arg0(&self.name).args(&self.arguments);
         command.env(COUNT_VARIABLE, names.len().to_string()).env(NAMES_VARIABLE, names.join(":"));
         command.env_remove(PROCESS_VARIABLE);
-        let mappings = (FIRST_DESCRIPTOR..)
-            .zip(descriptors)
-            .map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
+        let mappings =
+            (FIRST_DESCRIPTOR..).zip(descriptors).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
         Ok(command)
     }
