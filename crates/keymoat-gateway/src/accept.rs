@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -38,11 +38,25 @@ const TURNED_AWAY_READS_MAX: usize = 32;
 const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
     \"status\":503,\"code\":\"unavailable\",\"detail\":\"too much is going on here, try again\"}";
 
-/// One listening address, before its threads take their sockets.
+/// One listening address with its sockets, before the threads take theirs.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     pub(crate) sockets: Vec<std::net::TcpListener>,
+}
+
+impl Bound {
+    /// The sockets of each of `threads` threads. INVARIANT: each thread has one, and each socket has a thread, because the
+    /// kernel queues connections in all of them. Where there are fewer sockets than threads, several accept from one.
+    pub(crate) fn spread(&self, threads: usize) -> io::Result<Vec<Vec<std::net::TcpListener>>> {
+        let mut spread: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        for (socket, number) in self.sockets.iter().cycle().zip(0..threads.max(self.sockets.len())) {
+            if let Some(thread) = spread.get_mut(number % threads) {
+                thread.push(socket.try_clone()?);
+            }
+        }
+        Ok(spread)
+    }
 }
 
 /// Opens one socket per thread on the same address, so that the kernel spreads the connections (SO_REUSEPORT).
@@ -56,6 +70,27 @@ pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Bound> {
     let mut sockets = vec![first];
     for _ in 1..threads {
         sockets.push(listen(address)?);
+    }
+    Ok(Bound { address, sockets })
+}
+
+/// Takes sockets that another process has opened, all of them on one address.
+///
+/// # Errors
+/// A socket that does not listen, or not on `asked`; its port 0 stands for any. What is configured was checked, such as
+/// that plain text stays on loopback, so nothing else is served.
+pub(crate) fn adopt(asked: SocketAddr, sockets: Vec<std::net::TcpListener>) -> io::Result<Bound> {
+    let mut address = asked;
+    for socket in &sockets {
+        let found = socket.local_addr()?;
+        if !SockRef::from(socket).is_listener()? {
+            return Err(io::Error::other(format!("the socket on {found} does not listen")));
+        }
+        if found.ip() != address.ip() || (address.port() != 0 && found.port() != address.port()) {
+            return Err(io::Error::other(format!("the socket listens on {found}")));
+        }
+        socket.set_nonblocking(true)?;
+        address = found;
     }
     Ok(Bound { address, sockets })
 }
@@ -75,15 +110,17 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the drain begins; then takes what is already queued and closes the socket.
+/// Accepts until the drain begins; then takes what is already queued and closes the socket. What is queued in a socket
+/// that was handed over is left to the other process.
 ///
 /// `number` is the listener's place in the settings: its TLS settings are looked up anew for each connection.
 pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize) {
-    loop {
+    worker.serving().await;
+    while !worker.is_handed_over() {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
-            () = worker.draining() => return,
+            () = worker.leaving() => return,
         };
         match accepted {
             Ok((stream, address)) => admit(&worker, stream, address.ip(), number),
@@ -207,5 +244,41 @@ mod tests {
         let ports: std::collections::HashSet<_> =
             bound.sockets.iter().map(|socket| socket.local_addr().expect("bound").port()).collect();
         assert_eq!((bound.sockets.len(), ports.len()), (3, 1));
+    }
+
+    #[test]
+    fn every_thread_has_a_socket_and_every_socket_a_thread() {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        for (sockets, threads) in [(1, 4), (2, 3), (3, 3), (4, 1), (5, 2)] {
+            let bound = bind(any, sockets).expect("loopback");
+            let spread = bound.spread(threads).expect("there are descriptors");
+            assert_eq!(spread.len(), threads);
+            assert!(spread.iter().all(|sockets| !sockets.is_empty()), "{sockets} sockets, {threads} threads");
+            // A socket's cookie is its own, however many descriptors lead to it.
+            let cookies: std::collections::HashSet<_> =
+                spread.iter().flatten().map(|socket| SockRef::from(socket).cookie().expect("Linux")).collect();
+            assert_eq!(cookies.len(), sockets, "{sockets} sockets, {threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_adopted_on_the_address_that_was_asked_for_only() {
+        let own = || std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let socket = own();
+        let address = socket.local_addr().expect("bound");
+        let any_port = SocketAddr::new(address.ip(), 0);
+        for asked in [address, any_port] {
+            let adopted = adopt(asked, vec![socket.try_clone().expect("a descriptor")]).expect("it fits");
+            assert_eq!(adopted.address, address);
+        }
+        let elsewhere = SocketAddr::new([0, 0, 0, 0].into(), address.port());
+        for asked in [elsewhere, SocketAddr::new(address.ip(), address.port() ^ 1)] {
+            let error = adopt(asked, vec![socket.try_clone().expect("a descriptor")]).expect_err("it does not fit");
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+        assert!(adopt(any_port, vec![own(), own()]).is_err(), "two ports are no one address");
+        let silent = self::socket(any_port).expect("a socket");
+        silent.bind(&any_port.into()).expect("loopback");
+        assert!(adopt(any_port, vec![silent.into()]).is_err(), "nobody listens");
     }
 }

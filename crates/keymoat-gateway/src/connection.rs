@@ -107,6 +107,8 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         builder.max_headers(limits.head_fields_max);
     }
     let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+    // Not as soon as another process accepts: hyper would close a connection whose first request is still on its way.
+    // Such a connection ends with its next answer, or when nothing is asked for `keep_alive`.
     let leave = |connection: Pin<&mut _>| http1::UpgradeableConnection::graceful_shutdown(connection);
     to_its_end(&worker, connection, worker.draining(), leave, outflow.ended()).await;
 }
@@ -134,7 +136,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
     let connection = http2_builder(&limits, streams.clone()).serve_connection(TokioIo::new(stream), service);
     let enough = async {
         tokio::select! {
-            () = worker.draining() => {}
+            () = worker.leaving() => {}
             () = no_more_requests(&requests, &limits) => {}
             () = tight.notified() => {}
         }

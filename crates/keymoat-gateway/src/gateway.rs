@@ -38,6 +38,9 @@ pub struct Gateway;
 /// A gateway could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A socket that was handed over is of no use for the address that is configured.
+    #[error("cannot take the socket that was handed over for {0}: {1}")]
+    Handed(SocketAddr, #[source] io::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -53,6 +56,8 @@ pub enum StartError {
 /// [`Running::join`].
 pub struct Running {
     asked: Vec<SocketAddr>,
+    /// Further descriptors of the listening sockets, until they are closed: for the process that comes after this one.
+    sockets: Mutex<Vec<Vec<std::net::TcpListener>>>,
     addresses: Vec<SocketAddr>,
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -61,15 +66,32 @@ pub struct Running {
 }
 
 impl Gateway {
-    /// Opens the listeners and starts one thread with one runtime per `settings.threads`.
-    ///
-    /// `snapshots` is read for every decision; whoever owns the store replaces it. `records` gets one record per
-    /// request or session, on the serving threads.
+    /// Opens the listeners, starts one thread with one runtime per `settings.threads`, and serves.
     ///
     /// # Errors
-    /// [`StartError`] when an address is taken, an upstream cannot work, or a route leads nowhere.
+    /// As of [`Gateway::prepare`].
     pub fn start(
         settings: Settings,
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        records: Records,
+    ) -> Result<Running, StartError> {
+        let running = Self::prepare(settings, Vec::new(), snapshots, records)?;
+        running.serve();
+        Ok(running)
+    }
+
+    /// Opens the listeners and starts the threads; connections wait until [`Running::serve`].
+    ///
+    /// `handed` are sockets that another process has opened, in the order of `settings.listeners`. An address that has
+    /// none there is opened here, with one socket per thread. `snapshots` is read for every decision; whoever owns the store
+    /// replaces it. `records` gets one record per request or session, on the serving threads.
+    ///
+    /// # Errors
+    /// [`StartError`] when an address is taken or a socket is of no use for it, an upstream cannot work, or a route leads
+    /// nowhere.
+    pub fn prepare(
+        settings: Settings,
+        handed: Vec<Vec<std::net::TcpListener>>,
         snapshots: Arc<ArcSwap<Snapshot>>,
         records: Records,
     ) -> Result<Running, StartError> {
@@ -92,29 +114,41 @@ impl Gateway {
             desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
+        let mut handed = handed.into_iter();
         for listener in &settings.listeners {
-            let listen_error = |error| StartError::Listen(listener.address, error);
-            bound.push(accept::bind(listener.address, threads).map_err(listen_error)?);
+            let address = listener.address;
+            bound.push(match handed.next().filter(|sockets| !sockets.is_empty()) {
+                Some(sockets) => accept::adopt(address, sockets).map_err(|error| StartError::Handed(address, error))?,
+                None => accept::bind(address, threads).map_err(|error| StartError::Listen(address, error))?,
+            });
+        }
+        let mut taken: Vec<Vec<(usize, std::net::TcpListener)>> = (0..threads).map(|_| Vec::new()).collect();
+        for (number, bound) in bound.iter().enumerate() {
+            let spread = bound.spread(threads).map_err(StartError::Thread)?;
+            for (thread, sockets) in taken.iter_mut().zip(spread) {
+                thread.extend(sockets.into_iter().map(|socket| (number, socket)));
+            }
         }
         let asked = settings.listeners.iter().map(|listener| listener.address).collect();
         let addresses = bound.iter().map(|bound| bound.address).collect();
-        let phase = watch::Sender::new(Phase::Serving);
-        let handles = (0..threads)
-            .map(|number| {
-                let sockets = bound.iter_mut().filter_map(|bound| bound.sockets.pop());
-                spawn(number, shared.clone(), phase.subscribe(), sockets.collect())
-            })
+        let sockets = Mutex::new(bound.into_iter().map(|bound| bound.sockets).collect());
+        let phase = watch::Sender::new(Phase::Preparing);
+        let handles = taken
+            .into_iter()
+            .enumerate()
+            .map(|(number, sockets)| spawn(number, shared.clone(), phase.clone(), sockets))
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
-        Ok(Running { asked, addresses, serving_threads: threads, threads: Mutex::new(handles), phase, shared })
+        let threads_running = Mutex::new(handles);
+        Ok(Running { asked, sockets, addresses, serving_threads: threads, threads: threads_running, phase, shared })
     }
 }
 
 fn spawn(
     number: usize,
     shared: Arc<Shared>,
-    phase: watch::Receiver<Phase>,
-    sockets: Vec<std::net::TcpListener>,
+    phase: watch::Sender<Phase>,
+    sockets: Vec<(usize, std::net::TcpListener)>,
 ) -> io::Result<JoinHandle<()>> {
     let (tell, made) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
@@ -132,12 +166,17 @@ fn spawn(
     Ok(thread)
 }
 
-async fn serve(number: usize, shared: Arc<Shared>, phase: watch::Receiver<Phase>, sockets: Vec<std::net::TcpListener>) {
+async fn serve(
+    number: usize,
+    shared: Arc<Shared>,
+    phase: watch::Sender<Phase>,
+    sockets: Vec<(usize, std::net::TcpListener)>,
+) {
     if number == 0 {
         tokio::task::spawn_local(memory::watch(shared.clone()));
     }
-    let worker = Rc::new(Worker::new(shared, phase));
-    for (number, socket) in sockets.into_iter().enumerate() {
+    let worker = Rc::new(Worker::new(shared, phase.subscribe()));
+    for (number, socket) in sockets {
         match TcpListener::from_std(socket) {
             Ok(listener) => {
                 tokio::task::spawn_local(accept::run(worker.clone(), listener, number));
@@ -145,7 +184,7 @@ async fn serve(number: usize, shared: Arc<Shared>, phase: watch::Receiver<Phase>
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
     }
-    worker.draining().await;
+    worker.leaving().await;
     let shared = &worker.shared;
     let deadline = Instant::now() + shared.plan.load().limits.drain;
     while shared.permits.open() > 0 && Instant::now() < deadline {
@@ -154,6 +193,8 @@ async fn serve(number: usize, shared: Arc<Shared>, phase: watch::Receiver<Phase>
             () = tokio::time::sleep(DRAIN_LOOK) => {}
         }
     }
+    // After a hand-over, too, nothing is begun any more, and connections that wait for a request are closed.
+    advance(&phase, Phase::Draining);
     let refusal = Refusal::new(Code::Draining, "this server is restarting, connect again");
     shared.sessions.end_where(|_, _| true, &refusal);
     let deadline = Instant::now() + LAST_WORDS;
@@ -162,7 +203,30 @@ async fn serve(number: usize, shared: Arc<Shared>, phase: watch::Receiver<Phase>
     }
 }
 
+fn advance(phase: &watch::Sender<Phase>, to: Phase) {
+    phase.send_if_modified(|now| {
+        let later = to > *now;
+        *now = to.max(*now);
+        later
+    });
+}
+
 impl Running {
+    /// Accepts whoever has connected since [`Gateway::prepare`], and whoever comes.
+    pub fn serve(&self) {
+        self.advance(Phase::Serving);
+    }
+
+    /// Further descriptors of all listening sockets, in the order of `Settings::listeners`, for a process that is to
+    /// accept from them. It has to accept from each of them: the kernel queues connections in all.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn sockets(&self) -> io::Result<Vec<Vec<std::net::TcpListener>>> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().map(|sockets| sockets.iter().map(std::net::TcpListener::try_clone).collect()).collect()
+    }
+
     /// Where it listens, in the order of `Settings::listeners`, with the ports that were free.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -215,6 +279,13 @@ impl Running {
         self.shared.sessions.count()
     }
 
+    /// Leaves the listening sockets to another process that has them, with whoever waits there. Connections that are open
+    /// are served as ever, but each answer over HTTP/1 is its connection's last, and an HTTP/2 client is told to open
+    /// another. After [`crate::settings::Limits::drain`], WebSockets are closed with 1012.
+    pub fn hand_over(&self) {
+        self.advance(Phase::HandedOver);
+    }
+
     /// Begins the shutdown: no new connections; requests and sessions may end by themselves until
     /// [`crate::settings::Limits::drain`] has passed, then sessions are closed with 1012.
     pub fn drain(&self) {
@@ -256,11 +327,11 @@ impl Running {
     }
 
     fn advance(&self, phase: Phase) {
-        self.phase.send_if_modified(|now| {
-            let later = phase > *now;
-            *now = phase.max(*now);
-            later
-        });
+        if phase > Phase::Serving {
+            // A socket is closed with its last descriptor.
+            self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        advance(&self.phase, phase);
     }
 }
 

@@ -53,7 +53,8 @@ pub(crate) async fn serve_http1(
     let span = span(&ledger);
     let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
     let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if !switches && (passed == Passed::Upgrade || worker.pressure() >= Pressure::Lean) {
+    let lean = worker.pressure() >= Pressure::Lean || worker.is_handed_over();
+    if !switches && (passed == Passed::Upgrade || lean) {
         return answer::closing(answer);
     }
     answer

@@ -25,10 +25,14 @@ use crate::upstream::Link;
 /// How far the shutdown has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// No shutdown.
+    /// The sockets listen, but nobody is accepted yet.
     #[default]
+    Preparing,
+    /// No shutdown.
     Serving,
-    /// No new connections; what is open may end by itself.
+    /// Another process accepts from the same sockets. What is open here is served as ever, and may end by itself.
+    HandedOver,
+    /// No new connections and no new requests; what runs may end by itself.
     Draining,
     /// Everything ends.
     Stopping,
@@ -119,9 +123,24 @@ impl Worker {
         self.shared.memory.pressure()
     }
 
+    /// Whether another process accepts from the same sockets: no connection is kept for its next request then.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        *self.phase.borrow() == Phase::HandedOver
+    }
+
     /// Whether the shutdown has begun.
     pub(crate) fn is_draining(&self) -> bool {
         *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Waits until connections may be accepted.
+    pub(crate) async fn serving(&self) {
+        self.reached(Phase::Serving).await;
+    }
+
+    /// Waits until no more connections are accepted: another process does, or the shutdown begins.
+    pub(crate) async fn leaving(&self) {
+        self.reached(Phase::HandedOver).await;
     }
 
     /// Waits until the shutdown begins.

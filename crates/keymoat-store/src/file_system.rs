@@ -1,4 +1,5 @@
-//! The lock that makes opening a store one process's business, and the refusal of network file systems.
+//! The lock that makes opening a store one process's business and lets writers take turns, and the refusal of network
+//! file systems.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,6 +18,11 @@ const OPEN_WAIT: Duration = Duration::from_secs(10);
 /// The pause between two attempts.
 const OPEN_RETRY: Duration = Duration::from_millis(10);
 
+/// How long a writer waits for its turn.
+const TURN_WAIT: Duration = Duration::from_millis(100);
+/// The pause between two attempts.
+const TURN_RETRY: Duration = Duration::from_millis(1);
+
 /// Held while a store is created, migrated and opened; released on drop.
 pub(crate) struct OpenLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
 
@@ -24,13 +30,29 @@ pub(crate) struct OpenLock(#[expect(dead_code, reason = "the lock lives as long 
 pub(crate) fn lock(dir: &Path) -> Result<OpenLock, StoreError> {
     let failed = |source| PrivateFileError::Io { action: "lock the folder", path: dir.to_owned(), source };
     let folder = File::open(dir).map_err(failed)?;
-    let give_up = Instant::now() + OPEN_WAIT;
+    match wait_for(&folder, OPEN_WAIT, OPEN_RETRY) {
+        Ok(()) => Ok(OpenLock(folder)),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Err(StoreError::OpenBusy { dir: dir.to_owned() }),
+        Err(refused) => Err(failed(refused.into()).into()),
+    }
+}
+
+/// Waits for the turn to begin a transaction that writes; it is given back on drop, once the transaction has begun.
+///
+/// SQLite's lock has no queue: a process that writes over and over would keep another one out until that gives up. Whoever
+/// waits for it holds the turn meanwhile, so that nobody else begins before. `None` where that takes too long: order in
+/// the database is kept by SQLite's lock alone.
+pub(crate) fn turn(dir: &Path) -> Option<OpenLock> {
+    let folder = File::open(dir).ok()?;
+    wait_for(&folder, TURN_WAIT, TURN_RETRY).ok().map(|()| OpenLock(folder))
+}
+
+fn wait_for(folder: &File, wait: Duration, retry: Duration) -> Result<(), Errno> {
+    let give_up = Instant::now() + wait;
     loop {
-        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(OpenLock(folder)),
-            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < give_up => std::thread::sleep(OPEN_RETRY),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => return Err(StoreError::OpenBusy { dir: dir.to_owned() }),
-            Err(refused) => return Err(failed(refused.into()).into()),
+        match flock(folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < give_up => std::thread::sleep(retry),
+            outcome => return outcome,
         }
     }
 }

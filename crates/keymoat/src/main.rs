@@ -6,12 +6,14 @@ mod commands;
 mod config;
 mod demo;
 mod fingerprint_key;
+mod handed;
 mod keys;
 mod output;
 mod process;
 mod reload;
 mod sealed;
 mod story;
+mod upgrade;
 mod wiring;
 
 use std::process::ExitCode;

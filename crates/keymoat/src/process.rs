@@ -5,7 +5,7 @@ use std::io;
 use keymoat_core::Secret;
 use keymoat_core::format::{Kind, generate};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 /// What a signal asks for.
@@ -15,6 +15,8 @@ pub(crate) enum Asked {
     End,
     /// Read the configuration anew.
     Reload,
+    /// Let a new process take this one's place.
+    Upgrade,
 }
 
 /// Keeps the process's memory to itself. Called before the first secret is read.
@@ -37,9 +39,12 @@ pub(crate) fn keep_memory_private() -> Vec<String> {
 /// # Errors
 /// The system refuses a handler.
 pub(crate) fn signals() -> io::Result<impl Iterator<Item = Asked>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    Ok(std::iter::from_fn(move || signals.forever().next())
-        .map(|signal| if signal == SIGHUP { Asked::Reload } else { Asked::End }))
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2])?;
+    Ok(std::iter::from_fn(move || signals.forever().next()).map(|signal| match signal {
+        SIGHUP => Asked::Reload,
+        SIGUSR2 => Asked::Upgrade,
+        _ => Asked::End,
+    }))
 }
 
 /// Resolves at the first signal that asks for the end, for a command that runs on a tokio runtime.

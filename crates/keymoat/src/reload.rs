@@ -1,5 +1,5 @@
 //! Takes over a changed configuration while everything runs on: at SIGHUP, when a file that it was read from
-//! changes, and when another secret is sealed for an upstream.
+//! changes, and when another secret is sealed for an upstream. At SIGUSR2 a new process takes over everything.
 //!
 //! All or nothing: whatever is wrong with the new one, the one in force stays whole, and the log says what to mend.
 
@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
+use crate::upgrade::{self, Program, Upgraded};
 use crate::wiring;
 
 /// How often the files of the configuration are looked at.
@@ -23,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What a reload needs, and what it compares with.
 pub(crate) struct Reloader {
+    /// What is started anew at an upgrade.
+    pub(crate) program: Program,
     /// What is read.
     pub(crate) chosen: Chosen,
     /// What is changed.
@@ -41,6 +44,15 @@ pub(crate) struct Reloader {
     pub(crate) output: Output,
 }
 
+/// Why nothing is reloaded any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The end was asked for.
+    End,
+    /// A new process has taken over.
+    HandedOver,
+}
+
 /// What the process was started with and holds until its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -53,19 +65,40 @@ pub(crate) struct Held {
 }
 
 impl Reloader {
-    /// Reloads whenever there is a reason, until the end is asked for.
-    pub(crate) fn run(mut self, asked: &Receiver<Asked>) {
+    /// Reloads whenever there is a reason, until the end is asked for or a new process has taken over.
+    pub(crate) fn run(mut self, asked: &Receiver<Asked>) -> Over {
         loop {
             match asked.recv_timeout(LOOK) {
-                Ok(Asked::Reload) => {
-                    self.watched = self.watched.looked_at();
-                    self.reload();
-                }
+                Ok(Asked::Reload) => self.reload_asked(),
+                Ok(Asked::Upgrade) => match self.upgrade(asked) {
+                    Upgraded::HandedOver => return Over::HandedOver,
+                    Upgraded::End => return Over::End,
+                    Upgraded::Stays { why, reload } => {
+                        tracing::error!("{why:#}");
+                        tracing::warn!("there was no upgrade: this process goes on serving");
+                        if reload {
+                            self.reload_asked();
+                        }
+                    }
+                },
                 Err(RecvTimeoutError::Timeout) if self.watched.has_changed() => self.reload(),
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => return Over::End,
             }
         }
+    }
+
+    fn upgrade(&self, asked: &Receiver<Asked>) -> Upgraded {
+        if !self.chosen.is_lasting() {
+            let why = anyhow::anyhow!("the secret came by standard input, which a new process cannot read again");
+            return Upgraded::Stays { why, reload: false };
+        }
+        upgrade::attempt(&self.program, &self.running, asked)
+    }
+
+    fn reload_asked(&mut self) {
+        self.watched = self.watched.looked_at();
+        self.reload();
     }
 
     fn reload(&mut self) {

@@ -10,6 +10,7 @@ mod group_b_websocket;
 mod group_c_credentials;
 mod group_g_upstreams;
 mod group_h_overload;
+mod hand_over;
 mod http2_limits;
 mod limits;
 mod negotiation;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 /// The real key of every upstream here.
 pub(crate) const REAL_KEY: &str = "REAL-upstream-key-0123456789abcdef";
 /// How long an answer may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What runs for one test.
 pub(crate) struct Stand {

@@ -9,6 +9,7 @@ use super::token_store::{Before, revoke};
 use super::{Sqlite, claims, mint, tokens};
 use crate::Store;
 use crate::error::StoreError;
+use crate::file_system;
 use crate::token::{Claim, MintOrder, Minting, Verdict};
 
 /// So many old rows go in one transaction: about a millisecond.
@@ -54,6 +55,7 @@ impl<'a> Group<'a> {
     pub(crate) fn begin(store: &'a Store, connection: &'a mut Connection) -> Result<Self, StoreError> {
         let sqlite = sqlite(store);
         sqlite.refuse_replaced()?;
+        let _turn = sqlite.path.parent().and_then(file_system::turn);
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Self { pepper: &sqlite.pepper, change })
     }

@@ -60,6 +60,27 @@ async fn d49_also_over_three_gateways_on_one_store() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_writes_over_and_over_leaves_another_one_its_turn() {
+    let stand = Stand::new();
+    let (_, digest) = stand.minted(Uses::Unlimited);
+    let start = || TokenDesk::start_with(Arc::new(stand.again()), PATIENCE).unwrap();
+    let (busy, other) = (start(), start());
+    let mut all = JoinSet::new();
+    for _ in 0..8 {
+        let desk = busy.clone();
+        all.spawn(async move {
+            loop {
+                let _ = desk.claim(claim(digest)).await;
+            }
+        });
+    }
+    for number in 0..300 {
+        assert_eq!(other.claim(claim(digest)).await, Ok(GRANTED), "claim {number}");
+    }
+    all.shutdown().await;
+}
+
+#[tokio::test]
 async fn d50_a_token_ends_at_its_moment_by_the_time_that_is_given() {
     let stand = Stand::new();
     let (_, digest) = stand.minted(Uses::Unlimited);

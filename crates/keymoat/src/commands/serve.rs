@@ -13,11 +13,13 @@ use super::print;
 use super::ready::Ready;
 use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
+use crate::handed::Handed;
 use crate::keys::Keys;
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
-use crate::reload::{Held, Reloader, end_sessions};
+use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
+use crate::upgrade::Program;
 use crate::wiring;
 
 /// Who asks whether the gateway is ready is told no when the view of the store is older than this.
@@ -33,6 +35,9 @@ const STORE_LOOK: Duration = Duration::from_millis(250);
 ///
 /// SIGHUP, or a change of the configuration, of a secret or of a certificate, takes the new one over without ending a
 /// session; one that is wrong is told of and not taken.
+///
+/// SIGUSR2 starts the program anew with the sockets that listen: the new process takes over when it is ready, and this one
+/// lets its sessions come to their end. Nobody is refused. If it does not become ready, nothing changes.
 ///
 /// Ctrl-C or SIGTERM lets requests and sessions come to their end; a second one ends at once.
 #[derive(Debug, clap::Args)]
@@ -53,11 +58,18 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// How this process came to be.
+struct Start {
+    program: Program,
+    handed: Handed,
+}
+
 /// Runs until a signal asks for the end.
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let start = Start { program: Program::of_this_process()?, handed: Handed::take()? };
     let mut warnings = process::keep_memory_private();
     let preset = arguments.preset.as_deref().zip(arguments.secret_file.as_deref());
     let chosen = Chosen::new(arguments.config.as_deref(), preset, arguments.flags.listen);
@@ -66,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let output = Output::start(arguments.flags.log_format.or(config.log.format))?;
     diagnostics::install(&output, arguments.flags.log_level.or(config.log.level).unwrap_or(Level::INFO));
     warn(&mut warnings);
-    let served = serve(arguments, chosen, config, &output);
+    let served = serve(arguments, chosen, config, start, &output);
     output.flush();
     served
 }
@@ -78,7 +90,14 @@ fn warn(warnings: &mut Vec<String>) {
     }
 }
 
-fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Output) -> anyhow::Result<()> {
+fn serve(
+    arguments: &Arguments,
+    chosen: Chosen,
+    mut config: Config,
+    start: Start,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let Start { program, mut handed } = start;
     let now = time::now();
     let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
@@ -109,8 +128,8 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let records = output.clone();
     // Signals are caught before anything is promised, so that none is lost in between.
     let signals = process::signals()?;
-    let running =
-        Gateway::start(settings, Arc::clone(keys.snapshots()), Arc::new(move |record| records.record(record)));
+    let record = Arc::new(move |record: &_| records.record(record));
+    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
     let (ask, asked) = mpsc::channel();
@@ -122,9 +141,20 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
+    running.serve();
+    handed.tell_ready();
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
-    let reloader =
-        Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched, output: output.clone() };
+    let reloader = Reloader {
+        program,
+        chosen,
+        running: Arc::clone(&running),
+        keys,
+        store,
+        taken,
+        held,
+        watched,
+        output: output.clone(),
+    };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;
@@ -142,6 +172,10 @@ fn advised(error: StartError) -> anyhow::Error {
         StartError::Listen(address, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "{address} is taken, perhaps by another keymoat: stop it, or choose other ports with `--listen 127.0.0.1:PORT` \
              (or `--listen 127.0.0.1:0` for free ones)"
+        ),
+        StartError::Handed(..) => anyhow::anyhow!(
+            "{error}: write the same address into [listen] and where the socket comes from; an upgrade keeps the addresses, \
+             a restart changes them"
         ),
         _ => error.into(),
     }
@@ -170,24 +204,36 @@ fn watch_store(
     Ok(feed)
 }
 
-/// Reloads until the first signal that asks for the end, begins the drain, and leaves a thread behind that a second one
-/// ends everything by.
+/// Reloads until the first signal that asks for the end, or until a new process has taken over; begins the drain, and
+/// leaves a thread behind that a second signal ends everything by.
 fn until_asked_to_end(
     asked: Receiver<Asked>,
     reloader: Reloader,
     running: &Arc<Running>,
     output: &Output,
 ) -> anyhow::Result<()> {
-    reloader.run(&asked);
-    tracing::info!(sessions = running.live_sessions(), "draining: a second signal ends at once");
-    running.drain();
+    let over = reloader.run(&asked);
+    match over {
+        Over::HandedOver => running.hand_over(),
+        Over::End => drain(running),
+    }
     let (running, output) = (Arc::clone(running), output.clone());
     std::thread::Builder::new().name("second-signal".into()).spawn(move || {
-        if asked.iter().any(|asked| asked == Asked::End) {
+        let mut ends = asked.iter().filter(|asked| *asked == Asked::End);
+        if over == Over::HandedOver {
+            // The new process may have been asked by the same signal, to the whole group.
+            ends.next().inspect(|_| drain(&running));
+        }
+        if ends.next().is_some() {
             tracing::warn!("ending at once");
             running.stop_now();
             output.flush();
         }
     })?;
     Ok(())
+}
+
+fn drain(running: &Running) {
+    tracing::info!(sessions = running.live_sessions(), "draining: a second signal ends at once");
+    running.drain();
 }

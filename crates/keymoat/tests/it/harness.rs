@@ -166,11 +166,17 @@ impl Keymoat {
 
     /// Waits for its end and the end of its output.
     pub(crate) fn wait(&mut self) -> ExitStatus {
+        let status = self.wait_for_exit();
+        // Both threads drop their sender when the output has ended.
+        while self.ended.recv_timeout(PATIENCE).is_ok() {}
+        status
+    }
+
+    /// Waits for its end. Another process may go on writing to its output.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
-                // Both threads drop their sender when the output has ended.
-                while self.ended.recv_timeout(PATIENCE).is_ok() {}
                 return status;
             }
             assert!(Instant::now() < deadline, "keymoat does not end:\n{}", self.output());

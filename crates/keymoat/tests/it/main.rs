@@ -23,6 +23,7 @@ mod settings_page;
 mod tidy;
 mod tls;
 mod tokens;
+mod upgrade;
 mod upstream_test;
 mod upstreams;
 mod withheld;
