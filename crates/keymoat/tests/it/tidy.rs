@@ -7,14 +7,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Every edge between our own crates that may be there: `core ← store ← gateway ← keymoat`, and the emulator beside it.
+/// Every edge between our own crates that may be there: `core ← store ← gateway ← keymoat`, the emulator and the client beside it.
 /// `xtask` knows none of them.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("keymoat-core", &[]),
     ("keymoat-redact", &[]),
     ("keymoat-store", &["keymoat-core", "keymoat-redact"]),
     ("keymoat-gateway", &["keymoat-core", "keymoat-redact", "keymoat-store"]),
     ("keymoat-emulator", &["keymoat-core", "keymoat-redact"]),
+    ("keymoat-client", &["keymoat-core", "keymoat-redact"]),
     ("keymoat", &["keymoat-core", "keymoat-redact", "keymoat-store", "keymoat-gateway", "keymoat-emulator"]),
     ("xtask", &[]),
 ];
