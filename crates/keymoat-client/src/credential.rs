@@ -9,6 +9,8 @@ use keymoat_core::mask::Mask;
 use keymoat_core::{Secret, subprotocol};
 use keymoat_redact::Redactor;
 
+use crate::endpoint::readings;
+
 /// The longest credential, in bytes; Keymoat takes no longer one.
 const BYTES_MAX: usize = 16 << 10;
 
@@ -173,7 +175,7 @@ impl Credential {
 
     /// Whether a text holds it, as it is or encoded.
     pub(crate) fn is_in(&self, text: &str) -> bool {
-        self.mask.masked(text.as_bytes()).is_some()
+        readings(text).iter().any(|reading| self.mask.masked(reading).is_some())
     }
 
     /// A text of the server as it may be shown: this credential and everything that looks like one masked, on one line.

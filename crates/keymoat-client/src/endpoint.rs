@@ -235,16 +235,20 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn refuse_credentials(text: &str, harmless: &[String]) -> Result<(), EndpointError> {
-    let mut reading = text.as_bytes().to_vec();
-    for _ in 0..LAYERS {
-        refuse_in_reading(&reading, harmless)?;
-        let decoded: Vec<u8> = percent_decode(&reading).collect();
-        if decoded == reading {
+    readings(text).iter().try_for_each(|reading| refuse_in_reading(reading, harmless))
+}
+
+/// A text as it stands, and with its layers of percent-encoding taken off one after another.
+pub(crate) fn readings(text: &str) -> Vec<Vec<u8>> {
+    let mut readings = vec![text.as_bytes().to_vec()];
+    while let Some(last) = readings.last().filter(|_| readings.len() <= LAYERS) {
+        let decoded: Vec<u8> = percent_decode(last).collect();
+        if decoded == *last {
             break;
         }
-        reading = decoded;
+        readings.push(decoded);
     }
-    Ok(())
+    readings
 }
 
 /// Refuses what can be read at one layer of encoding.
