@@ -212,10 +212,8 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, query) = self
-            .target
-            .split_once('?')
-            .map_or((self.target.as_str(), ""), |_| (self.target.split('?').next().unwrap_or_default(), "?…"));
+        let split = self.target.split_once('?');
+        let (path, query) = split.map_or((self.target.as_str(), ""), |(path, _)| (path, "?…"));
         write!(f, "{}{path}{query}", self.origin())
     }
 }

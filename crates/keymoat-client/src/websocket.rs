@@ -354,3 +354,6 @@ fn cut(reason: &str) -> &str {
     let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
     reason.get(..end.unwrap_or_default()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,10 +125,10 @@ fn read_content(mut content: Map<String, Value>, events: &mut VecDeque<Event>) {
     if let Some(said) = content.remove("outputTranscription") {
         events.push_back(Event::OutputTranscription(text(&said)));
     }
-    if let Some(Value::Object(mut turn)) = content.remove("modelTurn") {
-        if let Some(Value::Array(parts)) = turn.remove("parts") {
-            events.extend(parts.into_iter().map(part));
-        }
+    if let Some(Value::Object(mut turn)) = content.remove("modelTurn")
+        && let Some(Value::Array(parts)) = turn.remove("parts")
+    {
+        events.extend(parts.into_iter().map(part));
     }
     let (generated, complete) = (is_set("generationComplete", &mut content), is_set("turnComplete", &mut content));
     events

@@ -8,4 +8,5 @@ mod plain;
 mod resumption;
 mod scripted;
 mod support;
+mod tls;
 mod tokens;
