@@ -128,7 +128,7 @@ impl Endpoint {
         if self.target.contains('?') {
             return Err(EndpointError::Invalid("the base URL has a query"));
         }
-        if path.contains("://") {
+        if path.split('?').next().unwrap_or_default().contains("://") {
             return Err(EndpointError::Invalid("a path was expected behind the base URL"));
         }
         let (base, path) = (self.target.trim_end_matches('/'), path.trim_start_matches('/'));
@@ -390,6 +390,7 @@ mod tests {
         assert_eq!(base.at("/v1/x?a=b").expect("a path").target(), "/gw/v1/x?a=b");
         assert_eq!(base.at("").expect("itself").target(), "/gw/");
         assert!(base.at("https://elsewhere.example/").is_err());
+        assert!(base.at("/x?page=https://elsewhere.example/").is_ok());
         assert!(parse("https://h.example/?a=b").expect("a query").at("x").is_err());
         // `@` and `//` in a path lead nowhere else.
         assert_eq!(

@@ -118,8 +118,7 @@ impl Session {
     /// As [`Session::send_text`].
     pub async fn send_turns(&mut self, turns: Value, is_complete: bool) -> Result<(), Error> {
         self.send(json!({"clientContent": {"turns": turns, "turnComplete": is_complete}})).await?;
-        self.in_turn |= is_complete;
-        self.is_fresh = false;
+        (self.in_turn, self.is_fresh) = (self.in_turn || is_complete, false);
         Ok(())
     }
 
@@ -147,8 +146,7 @@ impl Session {
     /// As [`Session::send_text`].
     pub async fn end_audio(&mut self) -> Result<(), Error> {
         self.send(json!({"realtimeInput": {"audioStreamEnd": true}})).await?;
-        self.in_turn = true;
-        self.is_fresh = false;
+        (self.in_turn, self.is_fresh) = (true, false);
         Ok(())
     }
 
@@ -158,6 +156,7 @@ impl Session {
     /// As [`Session::send_text`].
     pub async fn send_video(&mut self, mime_type: &str, picture: &[u8]) -> Result<(), Error> {
         let data = BASE64_STANDARD.encode(picture);
+        self.is_fresh = false;
         self.send(json!({"realtimeInput": {"video": {"data": data, "mimeType": mime_type}}})).await
     }
 
@@ -169,8 +168,7 @@ impl Session {
         let member = |response: FunctionResponse| json!({"id": response.id, "name": response.name, "response": response.response});
         let responses: Vec<Value> = responses.into_iter().map(member).collect();
         self.send(json!({"toolResponse": {"functionResponses": responses}})).await?;
-        self.in_turn = true;
-        self.is_fresh = false;
+        (self.in_turn, self.is_fresh) = (true, false);
         Ok(())
     }
 
