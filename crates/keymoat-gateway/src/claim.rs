@@ -35,7 +35,9 @@ pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result
     if token_id.is_some_and(|token_id| snapshot.is_token_revoked(token_id)) {
         return Err(told::revoked());
     }
-    if key_id.is_some_and(|key_id| snapshot.is_revoked(key_id)) {
+    // A key that was taken out of the configuration is in no view any more, neither revoked nor good.
+    let is_lost = |key_id| snapshot.is_revoked(key_id) || snapshot.key_by_id(key_id).is_none();
+    if key_id.is_some_and(|key_id| is_lost(key_id)) {
         return Err(match token_id {
             Some(_) => told::key_revoked(),
             None => Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"),

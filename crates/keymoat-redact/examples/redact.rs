@@ -6,7 +6,8 @@ fn main() -> std::io::Result<()> {
     let mut redactor = keymoat_redact::Redactor::default();
     let mut input = std::io::stdin().lock();
     let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
-    let mut buffer = vec![0; 256 << 10];
+    let size = std::env::var("B").ok().and_then(|b| b.parse().ok()).unwrap_or(64_usize);
+    let mut buffer = vec![0; size << 10];
     loop {
         let read = input.read(&mut buffer)?;
         if read == 0 {

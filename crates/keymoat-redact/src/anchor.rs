@@ -3,8 +3,6 @@
 //! A separator after a name, an encoded byte, an `@`, a rare prefix. Most text has none that matter, and is never looked
 //! at more closely. Whatever a closer look would find has an anchor that [`Anchors::next`] gives.
 
-use aho_corasick::packed::{Config, MatchKind, Searcher};
-
 use crate::names::{before, byte, is_quote};
 
 /// The bytes that are looked at together.
@@ -110,73 +108,6 @@ fn pack(flags: &[u8; BLOCK]) -> u64 {
         mask |= bits << (index * 8);
     }
     mask
-}
-
-/// The strings that are rare and tell by themselves: prefixes, scheme words, markers.
-const RARE: [&str; 32] = [
-    "eyJ",
-    "earer ",
-    "EARER ",
-    "asic ",
-    "-u ",
-    "key.",
-    "earer.",
-    "ecret.",
-    "km_",
-    "kmt_",
-    "kma_",
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "ghr_",
-    "github_pat_",
-    "npm_",
-    "AIza",
-    "AKIA",
-    "ASIA",
-    "sk-",
-    "k_live_",
-    "k_test_",
-    "whsec_",
-    "xox",
-    "xapp-",
-    "ek_",
-    "rt_",
-    "hf_",
-    "glpat-",
-    "ya29.",
-];
-
-/// Finds [`RARE`] strings.
-#[derive(Clone, Debug)]
-pub(crate) struct Rare {
-    searcher: Option<Searcher>,
-    patterns: Vec<Vec<u8>>,
-}
-
-impl Rare {
-    /// The table's own, and the user's.
-    pub(crate) fn new() -> Self {
-        let patterns: Vec<Vec<u8>> = RARE.iter().map(|text| text.as_bytes().to_vec()).collect();
-        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&patterns).build();
-        Self { searcher, patterns }
-    }
-
-    /// Where the next one starts, from `from` on.
-    pub(crate) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
-        match &self.searcher {
-            Some(searcher) => searcher.find_in(text, (from..text.len()).into()).map(|found| found.start()),
-            // A platform without vectors.
-            None => self.next_one_by_one(text, from),
-        }
-    }
-
-    fn next_one_by_one(&self, text: &[u8], from: usize) -> Option<usize> {
-        let rest = text.get(from..)?;
-        let places = self.patterns.iter().filter_map(|pattern| memchr::memmem::find(rest, pattern));
-        places.min().map(|at| from + at)
-    }
 }
 
 /// The last three letters that a name can have which means something, as bits.
@@ -303,13 +234,5 @@ mod tests {
         let mut anchors = Anchors::new(b"10:30:45 a:b \",x, --y", 0);
         let found: Vec<usize> = std::iter::from_fn(|| anchors.next()).collect();
         assert_eq!(found, [10, 14, 19]);
-    }
-
-    #[test]
-    fn every_prefix_of_the_table_has_a_rare_string() {
-        for rule in crate::table::PREFIXES {
-            assert_eq!(Rare::new().next(rule.prefix.as_bytes(), 0).map(|at| at < 2), Some(true), "{}", rule.prefix);
-        }
-        assert!(Rare::new().searcher.is_some() || cfg!(not(target_arch = "x86_64")));
     }
 }

@@ -35,8 +35,11 @@ mod names;
 pub mod page;
 mod redactor;
 mod rules;
+#[cfg(feature = "scan")]
+pub mod scan;
 mod shape;
 mod stats;
+mod streams;
 mod suspect;
 pub mod table;
 mod view;

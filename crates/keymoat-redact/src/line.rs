@@ -10,6 +10,7 @@ mod value;
 
 use std::ops::Range;
 
+use self::value::is_query;
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::carry::Carry;
 use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
@@ -17,6 +18,8 @@ use crate::known::Known;
 use crate::names::{Name, byte};
 use crate::rules::Rules;
 use crate::shape::is_masked;
+use crate::suspect::is_pair_name;
+use crate::table::Scope;
 use crate::view::{LEVELS, View};
 
 /// Memory that is used again from line to line.
@@ -131,6 +134,9 @@ impl<'a> LineScan<'a> {
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
         }
+        if truncated {
+            scan.open_authority();
+        }
         scan.known(count);
         scan.rules_of_users(line);
         let carry = scan.carry;
@@ -186,6 +192,16 @@ impl<'a> LineScan<'a> {
         }
         let Some(mut name) = Name::before(text, at) else { return at + 1 };
         let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
+        if meaning.scope == Scope::Query && !is_query(&name) && is_pair_name(&name.letters) {
+            let resume = self.at_pair(level, at, &name);
+            if resume > at + 1 {
+                return resume;
+            }
+        }
+        if byte(text, at) == b':' && name.before == b'/' {
+            // `//x-access-token:…@host` is a user: the `@` tells more.
+            return at + 1;
+        }
         let Some((value_level, value_at)) = self.level_of_value(level, at, &name) else { return at + 1 };
         let resume = self.value_of(value_level, value_at, level, &name, meaning);
         if value_level == level { resume } else { at + 1 }

@@ -157,6 +157,15 @@ pub(crate) fn before(text: &[u8], at: usize) -> u8 {
     at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(0)
 }
 
+/// Whether an escape ends at `at`: `\\n`, or `%20`. What follows it starts afresh.
+pub(crate) fn is_behind_escape(text: &[u8], at: usize) -> bool {
+    matches!(before(text, at), b'n' | b'r' | b't') && before(text, at - 1) == b'\\'
+        || at >= 3
+            && byte(text, at - 3) == b'%'
+            && byte(text, at - 2).is_ascii_hexdigit()
+            && byte(text, at - 1).is_ascii_hexdigit()
+}
+
 #[inline]
 pub(crate) const fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')

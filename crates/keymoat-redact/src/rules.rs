@@ -6,9 +6,10 @@ use std::ops::Range;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 
-use crate::anchor::{PAIR_NAMES, Rare, Tails};
+use crate::anchor::{PAIR_NAMES, Tails};
 use crate::finding::Kind;
 use crate::names::{Letters, Meaning, Names};
+use crate::streams::{RARE, Strings, cores};
 use crate::table::{HEADERS, LABELS, NAMES, Scope};
 
 /// How large a user's patterns may become when compiled, in bytes.
@@ -77,7 +78,10 @@ pub enum RuleError {
 pub struct Rules {
     pub(crate) names: Names,
     pub(crate) tails: Tails,
-    pub(crate) rare: Rare,
+    pub(crate) rare: Strings,
+    pub(crate) cores: [Strings; 2],
+    /// Whether names were added, whose cores nobody knows.
+    pub(crate) own_names: bool,
     labels: HashSet<Vec<u8>>,
     allow: HashSet<Vec<u8>>,
     users: Option<Regex>,
@@ -91,7 +95,9 @@ impl Default for Rules {
         Self {
             names: Names::of_table(),
             tails: Tails::of(table_tails().map(str::as_bytes)),
-            rare: Rare::new(),
+            rare: Strings::new(&RARE),
+            cores: cores(),
+            own_names: false,
             labels: LABELS.iter().map(|label| label.as_bytes().to_vec()).collect(),
             allow: HashSet::new(),
             users: None,
@@ -128,6 +134,7 @@ impl Rules {
         let mut all: Vec<&[u8]> = table_tails().map(str::as_bytes).collect();
         all.extend(tails.iter().map(Vec::as_slice));
         rules.tails = Tails::of(all.into_iter());
+        rules.own_names = !custom.names.is_empty();
         rules.labels.extend(custom.protocols.iter().map(|protocol| protocol.as_bytes().to_vec()));
         rules.allow.extend(custom.allow.iter().map(|value| value.as_bytes().to_vec()));
         rules.users = patterns(&custom.patterns)?;

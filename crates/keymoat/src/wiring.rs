@@ -8,6 +8,7 @@ use anyhow::Context;
 use keymoat_core::{Digest, Key, Pepper, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
+use keymoat_redact::Known;
 
 use crate::config::{Config, ConfiguredKey, Tls};
 
@@ -23,6 +24,15 @@ pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMil
         (digest, Arc::new(Key { id, name, scopes, created_at: now, expires_at: None, revoked_at: None }))
     });
     digested.collect()
+}
+
+/// The secrets of a configuration that must stand in no line that is written: the real keys, and the clients' keys that
+/// it names. The store's keys are known as digests only.
+pub(crate) fn secrets(config: &Config) -> Option<Known> {
+    let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
+    let keys = config.keys.iter().map(|key| &key.secret);
+    // They are copied into the one place that every written line is compared with.
+    Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
 }
 
 /// What the gateway takes, and the authority to trust, if it is our own. Reads the certificate files.

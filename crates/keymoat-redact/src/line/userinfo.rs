@@ -52,7 +52,8 @@ impl LineScan<'_> {
         let resume = last + 1;
         let mut start = start;
         let authority = Authority::of(text, &mut start);
-        let user_end = text.get(start..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| start + colon);
+        let from = shape::mark_end(text, start).unwrap_or(start);
+        let user_end = text.get(from..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| from + colon);
         let site = Site {
             kind: Kind::Password,
             carrier: Carrier::Userinfo,
@@ -85,6 +86,30 @@ impl LineScan<'_> {
             self.report(level, colon + 1..last, &site, End::Delimiter);
         }
         resume
+    }
+
+    /// A password whose `@` cannot be seen yet, because the line is longer than what is looked at together.
+    pub(super) fn open_authority(&mut self) {
+        /// Shorter ones are looked at again with what follows.
+        const OPEN: usize = 4 << 10;
+        let text = self.text(0);
+        let run = text.iter().rev().take_while(|byte| !ends_authority(**byte)).count();
+        let start = text.len() - run;
+        if run < OPEN || before(text, start) != b'/' {
+            return;
+        }
+        let Some(colon) = text.get(start..).and_then(|run| memchr::memchr(b':', run)).filter(|colon| *colon < 256)
+        else {
+            return;
+        };
+        let site = Site {
+            kind: Kind::Password,
+            carrier: Carrier::Userinfo,
+            confidence: Confidence::Shape,
+            name: None,
+            depth: 0,
+        };
+        self.report(0, start + colon + 1..text.len(), &site, End::Delimiter);
     }
 
     fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {

@@ -100,6 +100,7 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
         emulators = Some(running);
     }
     let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
+    output.keep_out(wiring::secrets(&config));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
@@ -122,7 +123,8 @@ fn serve(arguments: &Arguments, chosen: Chosen, mut config: Config, output: &Out
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
-    let reloader = Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched };
+    let reloader =
+        Reloader { chosen, running: Arc::clone(&running), keys, store, taken, held, watched, output: output.clone() };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;

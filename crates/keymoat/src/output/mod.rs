@@ -1,7 +1,8 @@
 //! Everything that is written while serving goes through one thread with a bounded queue, onto standard error.
 //!
 //! A terminal that does not read must not stop the gateway: what does not fit into the queue is dropped, counted, and
-//! the count is written as soon as there is room again.
+//! the count is written as soon as there is room again. The last thing before a write is the redactor: whatever a line
+//! holds that looks like a credential, or is one of the secrets in use, is masked there, wherever it came from.
 
 pub(crate) mod diagnostics;
 pub(crate) mod panic;
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keymoat_core::{Record, UnixMillis};
+use keymoat_redact::{Known, KnownSecrets, Options, Redactor};
 
 use self::queue::Queue;
 use crate::config::LogFormat;
@@ -42,6 +44,7 @@ pub(crate) struct Output {
 struct Shared {
     queue: Arc<Queue<Item>>,
     dropped: Arc<AtomicU64>,
+    known: KnownSecrets,
 }
 
 #[derive(Debug)]
@@ -66,10 +69,20 @@ impl Output {
     }
 
     fn start_with(format: LogFormat, to: impl Write + Send + 'static) -> io::Result<Self> {
-        let shared = Shared { queue: Arc::new(Queue::new(QUEUE_LINES)), dropped: Arc::default() };
+        let known = KnownSecrets::default();
+        let shared = Shared { queue: Arc::new(Queue::new(QUEUE_LINES)), dropped: Arc::default(), known: known.clone() };
         let (queue, dropped) = (Arc::clone(&shared.queue), Arc::clone(&shared.dropped));
-        thread::Builder::new().name("output".into()).spawn(move || write_all(&queue, &dropped, format, to))?;
+        let redactor = Redactor::new(Arc::default(), Options { known, ..Options::default() });
+        thread::Builder::new()
+            .name("output".into())
+            .spawn(move || write_all(&queue, &dropped, format, to, redactor))?;
         Ok(Self { shared: Arc::new(shared), format })
+    }
+
+    /// Keeps these secrets out of every line that is written from now on, in whatever spelling; those of before are
+    /// forgotten.
+    pub(crate) fn keep_out(&self, known: Option<Known>) {
+        self.shared.known.replace(known);
     }
 
     /// The form of the lines.
@@ -110,8 +123,8 @@ impl Drop for Shared {
     }
 }
 
-fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write) {
-    let mut page = Page { to, text: Vec::new(), lines: 0, dropped };
+fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write, redactor: Redactor) {
+    let mut page = Page { to, text: Vec::new(), masked: Vec::new(), lines: 0, dropped, redactor };
     while let Some(items) = queue.take() {
         for item in items {
             match item {
@@ -132,7 +145,7 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
             page.write();
         }
         // An idle gateway does not keep what a busy one needed.
-        page.text = Vec::new();
+        (page.text, page.masked) = (Vec::new(), Vec::new());
     }
 }
 
@@ -140,8 +153,11 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
 struct Page<'a, W> {
     to: W,
     text: Vec<u8>,
+    /// The text as it is written.
+    masked: Vec<u8>,
     lines: u64,
     dropped: &'a AtomicU64,
+    redactor: Redactor,
 }
 
 impl<W: Write> Page<'_, W> {
@@ -155,11 +171,20 @@ impl<W: Write> Page<'_, W> {
 
     /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells.
     fn write(&mut self) {
-        if !self.text.is_empty() && self.to.write_all(&self.text).is_err() {
+        if !self.text.is_empty() && self.mask().and_then(|()| self.to.write_all(&self.masked)).is_err() {
             self.dropped.fetch_add(self.lines, Ordering::Relaxed);
         }
         self.text.clear();
         self.lines = 0;
+    }
+}
+
+impl<W: Write> Page<'_, W> {
+    /// Every line is whole, so nothing is held back for the next page.
+    fn mask(&mut self) -> io::Result<()> {
+        self.masked.clear();
+        self.redactor.write(&self.text, &mut self.masked)?;
+        self.redactor.finish(&mut self.masked)
     }
 }
 
@@ -204,6 +229,32 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_no_line_may_hold_is_masked_in_the_writer_and_the_rest_is_left_as_it_is() {
+        let page = Held::default();
+        let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
+        output.keep_out(Known::new([&b"a-secret-in-use"[..]]));
+        let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
+        record.key_id = Some("key_0123456789abcdefghij".into());
+        record.token_id = Some("tok_0123456789abcdefghij".into());
+        record.carrier = Some(keymoat_core::Carrier::Query("api_key".into()));
+        record.path = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent".to_owned();
+        record.cause =
+            Some("long-lived key in query parameter `api_key`: key `key_1` lacks the scope `mint`".to_owned());
+        let clean = record::line(&record, LogFormat::Json);
+        output.record(&record);
+        for leak in ["the answer was a-secret-in-use", "GET /x?api_key=Zk7Qw2Lr9TnXb4Vm&a=1", "%61-secret%2Din-use"] {
+            output.send(Item::Line(format!("{leak}\n").into_bytes()));
+        }
+        output.flush();
+        let text = String::from_utf8(page.0.lock().expect("free").clone()).expect("text");
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some(clean.trim_end()));
+        assert_eq!(lines.next(), Some("the answer was [REDACTED:known]"));
+        assert_eq!(lines.next(), Some("GET /x?api_key=[REDACTED:api_key]&a=1"));
+        assert!(!text.contains("in-use") && !text.contains("in%2Duse"), "{text}");
     }
 
     #[test]

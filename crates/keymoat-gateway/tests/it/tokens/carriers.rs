@@ -34,43 +34,69 @@ const CARRIERS: [(&str, Carrier); 10] = [
 /// Subprotocol entries that hold a token as it is, which no slash can be in.
 const RAW_ENTRIES: [&str; 2] = ["api-key.", "openai-insecure-api-key."];
 
+/// What is called: its path, what the client sends first, and what is in the answer.
+struct Road {
+    path: String,
+    first: &'static [u8],
+    answer: &'static str,
+}
+
+/// Gemini Live by every method and version, OpenAI Realtime, and a WebSocket of no dialect.
+fn roads() -> Vec<Road> {
+    let versions = ["v1", "v1beta", "v1alpha"].into_iter();
+    let live = versions.flat_map(|version| {
+        ["BidiGenerateContent", "BidiGenerateContentConstrained"].map(|method| Road {
+            path: format!("/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}"),
+            first: SETUP,
+            answer: "\"setupComplete\"",
+        })
+    });
+    let realtime =
+        Road { path: "/v1/realtime?model=gpt-realtime".to_owned(), first: b"{}", answer: "\"session.created\"" };
+    let generic = Road { path: "/demo/ws".to_owned(), first: b"hello", answer: "hello" };
+    live.chain([realtime, generic]).collect()
+}
+
 #[test]
 fn every_carrier_spelling_method_and_version_opens_a_session() {
-    let stand = TokenStand::start();
+    let stand = super::openai::stand();
     let token = stand.minted(|_| {}).text;
     let spellings = [token.clone(), format!("auth_tokens/{token}"), format!("ek_{token}")];
-    let paths = ["v1", "v1beta", "v1alpha"].into_iter().flat_map(|version| {
-        ["BidiGenerateContent", "BidiGenerateContentConstrained"]
-            .map(|method| format!("/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}"))
-    });
-    let paths: Vec<String> = paths.collect();
     let mut sessions = 0;
-    let mut open = |what: &str, path: &str, query: &str, headers: &str| {
+    let mut open = |what: &str, road: &Road, query: &str, headers: &str| {
+        let path = &road.path;
+        let query = if path.contains('?') { query.replace('?', "&") } else { query.to_owned() };
         let (head, mut stream) = stand.stand.open_websocket(&format!("{path}{query}"), headers);
         assert!(head.starts_with("HTTP/1.1 101 "), "{what} {path}: {head}");
         assert!(!head.contains(&token), "{what}: the token is echoed");
-        stream.write_all(&frame(1, SETUP)).expect("sent");
-        let answer = read_frame(&mut stream);
-        assert!(is_set_up(&answer), "{what} {path}: {answer:?}");
+        stream.write_all(&frame(1, road.first)).expect("sent");
+        let (opcode, answer) = read_frame(&mut stream);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(opcode != 8 && answer.contains(road.answer), "{what} {path}: {answer}");
         sessions += 1;
     };
-    for path in &paths {
+    for road in &roads() {
         for spelling in &spellings {
             for (name, carrier) in CARRIERS {
                 let (query, headers) = carrier(spelling);
-                open(&format!("{name} {spelling:.8}"), path, &query, &headers);
+                open(&format!("{name} {spelling:.8}"), road, &query, &headers);
             }
             for entry in RAW_ENTRIES.into_iter().filter(|_| !spelling.contains('/')) {
                 let headers = format!("Sec-WebSocket-Protocol: keymoat.v1, {entry}{spelling}\r\n");
-                open(&format!("{entry}{spelling:.8}"), path, "", &headers);
+                open(&format!("{entry}{spelling:.8}"), road, "", &headers);
             }
         }
     }
     let seen = stand.stand.recorder.requests();
     assert_eq!(seen.len(), sessions);
     for request in &seen {
-        assert_eq!((request.query.as_deref(), request.header("x-goog-api-key")), (None, Some(REAL_KEY)));
-        assert!(request.path.ends_with("GenerativeService.BidiGenerateContent"), "{}", request.path);
+        let own = if request.path == "/v1/realtime" { "model=gpt-realtime" } else { "" };
+        assert_eq!(request.query.as_deref().unwrap_or_default(), own, "{}", request.path);
+        let keys = ["x-goog-api-key", "authorization", "x-api-key"].map(|name| request.header(name));
+        let bearer = format!("Bearer {REAL_KEY}");
+        assert_eq!(keys.into_iter().flatten().filter(|key| *key == REAL_KEY || *key == bearer).count(), 1);
+        let live = request.path.ends_with("GenerativeService.BidiGenerateContent");
+        assert!(live || matches!(request.path.as_str(), "/v1/realtime" | "/demo/ws"), "{}", request.path);
     }
     assert!(stand.stand.recorder.places_of(&token).is_empty());
 }

@@ -55,7 +55,7 @@ fn each_session_and_each_request_costs_a_use() {
 
 #[test]
 fn what_is_refused_costs_nothing() {
-    let limits = Limits { first_message: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { first_message: Duration::from_secs(1), ..Limits::default() };
     let stand = TokenStand::with(limits, |_| {});
     let held = stand.minted(|token| token.uses = Uses::AtMost(1));
     let wrong: [&[u8]; 6] = [
