@@ -2,6 +2,7 @@
 
 mod canary;
 mod check;
+mod client;
 mod config_show;
 mod configurations;
 mod crashes;
