@@ -39,6 +39,8 @@ enum Spending {
 enum Told {
     Admitted,
     UsedUp,
+    /// The store did not answer in time, on a machine that has much to do: nobody is let in, and a use may be gone.
+    Unavailable,
     /// The connection broke before it was told anything.
     Nothing,
 }
@@ -64,8 +66,9 @@ async fn d55_f77_a_gateway_that_is_killed_in_a_rush_never_lets_in_more_than_a_to
         interrupted += u32::from(count(&rushed, Told::Nothing) > 0);
 
         keymoat = Keymoat::in_folder(Arc::clone(&folder), &[], &[]);
-        let rest = spend_the_rest(keymoat.address(), &token).await;
-        assert_eq!(consumed + rest, USES, "round {round}: what was consumed stays so, and no more than that is lost");
+        let (rest, unsure) = spend_the_rest(keymoat.address(), &token).await;
+        assert!(consumed + rest <= USES, "round {round}: {consumed} were consumed, and {rest} more let in");
+        assert!(consumed + rest + unsure >= USES, "round {round}: uses are lost that nobody consumed");
         burnt += consumed - admitted;
     }
     assert!(interrupted > ROUNDS / 5, "only {interrupted} of {ROUNDS} rounds were interrupted midway");
@@ -89,7 +92,9 @@ fn configured(upstream: &str) -> Arc<Folder> {
 }
 
 fn minted(keymoat: &Keymoat) -> (String, String) {
-    let answer = post(keymoat.address(), "/keymoat/v1/tokens", ("X-API-Key", KEY), &format!("{{\"uses\":{USES}}}"));
+    let order = format!("{{\"uses\":{USES}}}");
+    let mint = || post(keymoat.address(), "/keymoat/v1/tokens", ("X-API-Key", KEY), &order);
+    let answer = std::iter::repeat_with(mint).take(10).find(|answer| status(answer) != 503).expect("in time");
     assert_eq!(status(&answer), 200, "{answer}");
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head").1).expect("JSON");
     let text = |field: &str| body[field].as_str().expect("a text").to_owned();
@@ -117,7 +122,7 @@ async fn rush(keymoat: &mut Keymoat, token: &str, admitted_before_the_end: u32) 
     let mut note = |told| *counts.entry(told).or_default() += 1;
     let mut awaited = admitted_before_the_end;
     while awaited > 0 {
-        let was_told = told.recv().await.expect("so many are let in");
+        let Some(was_told) = told.recv().await else { break };
         awaited -= u32::from(was_told == Told::Admitted);
         note(was_told);
     }
@@ -134,18 +139,19 @@ async fn rush(keymoat: &mut Keymoat, token: &str, admitted_before_the_end: u32) 
     counts
 }
 
-/// Spends the token one client after the other, to its end.
-async fn spend_the_rest(address: &str, token: &str) -> u32 {
-    for rest in 0..=USES {
+/// Spends the token one client after the other, to its end: how many were let in, and how many may have cost a use.
+async fn spend_the_rest(address: &str, token: &str) -> (u32, u32) {
+    let (mut admitted, mut unsure) = (0, 0);
+    for spending in [Spending::Http, Spending::DialFirst, Spending::FirstMessage].into_iter().cycle().take(100) {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let spending = [Spending::Http, Spending::DialFirst, Spending::FirstMessage][rest as usize % 3];
         match spend(&mut stream, token, spending).await {
-            Told::Admitted => {}
-            Told::UsedUp => return rest,
+            Told::Admitted => admitted += 1,
+            Told::Unavailable => unsure += 1,
+            Told::UsedUp => return (admitted, unsure),
             Told::Nothing => panic!("{spending:?}: a gateway that runs says something"),
         }
     }
-    panic!("more than {USES} uses were left");
+    panic!("the token has no end");
 }
 
 async fn spend(stream: &mut TcpStream, token: &str, spending: Spending) -> Told {
@@ -176,7 +182,7 @@ async fn tried(stream: &mut TcpStream, token: &str, spending: Spending) -> Optio
             stream.read_to_string(&mut body).await.ok()?;
             return match status(&head) {
                 200 => Some(Told::Admitted),
-                _ => Some(used_up(&body)),
+                _ => Some(refused(&body)),
             };
         }
         Spending::DialFirst => b"hello",
@@ -190,7 +196,7 @@ async fn tried(stream: &mut TcpStream, token: &str, spending: Spending) -> Optio
     stream.read_exact(&mut payload).await.ok()?;
     let text = String::from_utf8_lossy(&payload);
     match opcode {
-        8 => Some(used_up(&text)),
+        8 => Some(refused(&text)),
         _ => {
             assert!(text.contains("hello") || text.contains("setupComplete"), "{text}");
             Some(Told::Admitted)
@@ -198,7 +204,10 @@ async fn tried(stream: &mut TcpStream, token: &str, spending: Spending) -> Optio
     }
 }
 
-fn used_up(told: &str) -> Told {
+fn refused(told: &str) -> Told {
+    if told.contains("unavailable") {
+        return Told::Unavailable;
+    }
     assert!(told.contains("token_used_up"), "{told}");
     Told::UsedUp
 }
