@@ -12,6 +12,7 @@ mod packages;
 mod process;
 mod ready;
 mod report;
+mod scan;
 mod sdk;
 mod suite;
 mod typescript;

@@ -12,6 +12,7 @@ use crate::machine;
 use crate::packages::Store;
 use crate::process::{self, Ended};
 use crate::report::{self, Check, Findings};
+use crate::scan::{self, Expected};
 use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
@@ -34,6 +35,13 @@ pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
         let requirements = scripts.join(format!("requirements-{release}.txt"));
         let environment = if package == "openai" { format!("openai-{release}") } else { release.to_owned() };
         let python = packages(place).venv(&environment, &requirements)?;
+        if package == "google-genai" {
+            // 2.9.0 was the first that sends the key of Live Music in the header only.
+            let expected = if release == PYTHON_RELEASES[0] { Expected::Nothing } else { Expected::MusicNamed };
+            let code = scan::live_music(&python)?;
+            let name = format!("{package} {release}");
+            findings.checks.push(scan::check(place, &binary, &name, &code, expected)?);
+        }
         let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
         command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
@@ -51,7 +59,11 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
         for (name, node) in NODES {
             let installed = if package == "openai" { format!("openai-{name}") } else { name.to_owned() };
             let folder = packages(place).npm(&installed, &scripts.join(name).join("package.json"))?;
-            let script = all_beside(&folder, &scripts)?;
+            if package == "@google/genai" {
+                let (code, name) = (scan::genai_on_node(&folder), format!("{package} on {name}"));
+                findings.checks.push(scan::check(place, &binary, &name, &code, Expected::MusicNamed)?);
+            }
+            let script = all_beside(&folder, &scripts, "sdk.mjs")?;
             let node = node.map_or("node".into(), |path| folder.join(path));
             let gateway = Gateway::configured(&binary, place.folder)?;
             let mut command = Command::new(node);
@@ -67,8 +79,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
-    beside(&folder, &scripts.join("genai.mjs"))?;
-    let script = beside(&folder, &scripts.join("page.mjs"))?;
+    let script = all_beside(&folder, &scripts, "page.mjs")?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
     for (gateway, name) in [
@@ -154,15 +165,15 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copies every script of `scripts` into `folder`, and gives the place of `sdk.mjs`, which uses the others.
-fn all_beside(folder: &Path, scripts: &Path) -> Result<std::path::PathBuf> {
+/// Copies every script of `scripts` into `folder`, and gives the place of `main`, which uses the others.
+fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::PathBuf> {
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
         let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "mjs") {
             beside(folder, &path)?;
         }
     }
-    Ok(folder.join("sdk.mjs"))
+    Ok(folder.join(main))
 }
 
 /// Copies `script` into `folder`, because Node looks for packages beside a script.

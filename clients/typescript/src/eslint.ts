@@ -213,7 +213,7 @@ function namesIn(node: Node | undefined): { node: Node; text: string }[] {
   });
 }
 
-const list = (nodes: unknown): Node[] => (Array.isArray(nodes) ? nodes.filter(Boolean) : []);
+const list = (nodes: unknown): Node[] => (Array.isArray(nodes) ? (nodes as Node[]).filter(Boolean) : []);
 const nameOf = (node: Node | undefined): string | undefined =>
   node?.type === 'Identifier' ? (node['name'] as string) : node?.type === 'Literal' ? textOf(node) : undefined;
 const textOf = (node: Node): string | undefined => (typeof node['value'] === 'string' ? node['value'] : undefined);

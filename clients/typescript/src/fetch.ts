@@ -31,7 +31,7 @@ export function createFetch(options: FetchOptions): typeof fetch {
 
   return async (input, init) => {
     const request = typeof input === 'object' && 'url' in input ? input : undefined;
-    const url = request?.url ?? String(input);
+    const url = request?.url ?? (typeof input === 'string' ? input : (input as URL).href);
     const isRelative = !/^([a-z][a-z0-9+.-]*:|[\\/]{2})/i.test(url);
     const origin = isRelative ? pageOrigin() : originOf(url);
     const headers = new Headers(init?.headers ?? request?.headers);

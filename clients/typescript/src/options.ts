@@ -22,6 +22,8 @@ export interface WebSocketConnectionOptions {
 
 /** How a WebSocket is opened. */
 export interface WebSocketBuildOptions extends EndpointOptions {
+  /** Which header, where the credential travels in one: as the gateway's route lists it. Default `authorization`, with `Bearer`. */
+  header?: HeaderOptions['header'];
   /** The credential. Default: the configured one. */
   token?: string | Token | TokenSource | undefined;
   /** Default `auto`. */
@@ -49,7 +51,7 @@ export function buildWebSocketOptions(
 export function connectionTo(
   url: string,
   credential: string | undefined,
-  { carrier = 'auto', protocols = [], dangerouslyAllowLongLivedKey }: Omit<WebSocketBuildOptions, 'token'>,
+  { carrier = 'auto', header, protocols = [], dangerouslyAllowLongLivedKey }: Omit<WebSocketBuildOptions, 'token'>,
 ): WebSocketConnectionOptions {
   const own = protocols.length > 0 ? { protocols: [...protocols] } : {};
   if (isAbsent(credential)) return { url, ...own };
@@ -58,7 +60,7 @@ export function connectionTo(
     throw new KeymoatError('carrier_unavailable', 'a browser sends no headers with a WebSocket');
   }
   if (carrier === 'header' || (carrier === 'auto' && hasThirdArgument())) {
-    return { url, ...own, headers: headersOf(credential) };
+    return { url, ...own, headers: headersOf(credential, header) };
   }
   return { url, protocols: [MARKER, ...protocols, credentialProtocol(credential)] };
 }

@@ -84,7 +84,6 @@ export function useEventStream<T = unknown>(
     };
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `identity` and `base` stand for what they were made of
   useEffect(() => {
     if (!enabled) return;
     const { current } = newest;

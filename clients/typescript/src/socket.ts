@@ -151,7 +151,8 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
     try {
       old.close(code, reason);
     } catch {
-      // It was not open yet, and knows no close before that.
+      // A code that a program may not send.
+      old.close();
     }
   };
   const retry = (retryAfter?: number) => {
@@ -162,7 +163,7 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
       fail(new KeymoatError('connection_failed', 'the last attempt has failed'));
       return become('closed');
     }
-    timer = setTimeout(() => connect('reconnect'), wait);
+    timer = setTimeout(() => void connect('reconnect'), wait);
     become('waiting');
   };
   const connect = async (reason: TokenReason) => {
@@ -222,8 +223,8 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
   const ended = ({ code, reason }: { code: number; reason: string }) => {
     drop();
     const { signal } = waiting;
-    let { action, retryAfter } = closeMeaning(code, reason);
-    action = options.onClose?.(code, reason) ?? action;
+    const meaning = closeMeaning(code, reason);
+    let action = options.onClose?.(code, reason) ?? meaning.action;
     // A second new token in a row would be turned down as well.
     if (action === 'refresh' && (hasRefreshed || !source)) action = 'unauthorized';
     emit('close', { type: 'close', code, reason, action });
@@ -232,7 +233,7 @@ export function createWebSocket(endpoint: string, options: ReconnectingSocketOpt
     if (action === 'refresh') {
       hasRefreshed = true;
       void connect('expired');
-    } else if (action === 'retry') retry(retryAfter);
+    } else if (action === 'retry') retry(meaning.retryAfter);
     else if (action === 'stop') become('closed');
     else {
       fail(new KeymoatError('unauthorized', `closed with ${code}`));

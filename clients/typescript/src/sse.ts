@@ -69,7 +69,7 @@ export function createEventStreamParser(sizeMax = 1 << 20, lastId = ''): EventSt
       }
       const lines = text.split(/\r\n|\r|\n/);
       hadReturn = text === '' ? hadReturn : text.endsWith('\r');
-      lines[0] = pending + lines[0];
+      lines[0] = pending + (lines[0] ?? '');
       pending = lines.pop() ?? '';
       for (const line of lines) field(line, found);
       if (pending.length + size > sizeMax) {

@@ -42,7 +42,7 @@ export interface TokenSource {
 
 /** How a source renews. */
 export interface RenewalOptions {
-  /** So many seconds before its end a token is not given out any more. Default 60. */
+  /** So many seconds before its end a token is not given out any more, but at most a quarter of its life. Default 60. */
   refreshBefore?: number;
 }
 
@@ -72,23 +72,22 @@ function literal(given: string | Token): TokenSource {
   const token = tokenOf(given);
   const isOver = () => token.expiresAt !== undefined && token.expiresAt * 1000 <= Date.now();
   return {
-    async fetch({ force, reason }: TokenRequest = {}) {
-      if (force || reason === 'expired' || reason === 'rejected' || isOver()) {
-        throw new KeymoatError('token_not_renewable', 'a literal token cannot be renewed');
-      }
-      return token;
-    },
+    fetch: ({ force, reason } = {}) =>
+      force || reason === 'expired' || reason === 'rejected' || isOver()
+        ? Promise.reject(new KeymoatError('token_not_renewable', 'a literal token cannot be renewed'))
+        : Promise.resolve(token),
     peek: () => (isOver() ? undefined : token),
   };
 }
 
 function custom(provider: TokenProvider, { refreshBefore = 60 }: RenewalOptions = {}): TokenSource {
   let kept: Token | undefined;
+  let freshUntil = 0;
   let minting: Promise<Token> | undefined;
   let attempt = 0;
 
   const peek = () => {
-    if (!kept || (kept.expiresAt ?? 0) * 1000 - refreshBefore * 1000 <= Date.now()) kept = undefined;
+    if (Date.now() >= freshUntil) kept = undefined;
     return kept;
   };
   const mint = async (reason: TokenReason) => {
@@ -98,6 +97,8 @@ function custom(provider: TokenProvider, { refreshBefore = 60 }: RenewalOptions 
       const given = await until(ending.signal, (async () => provider({ attempt, reason, signal: ending.signal }))());
       const token = tokenOf(given);
       attempt = 0;
+      const lifeMs = (token.expiresAt ?? 0) * 1000 - Date.now();
+      freshUntil = Date.now() + lifeMs - Math.min(refreshBefore * 1000, lifeMs / 4);
       kept = token.singleUse ? undefined : token;
       return token;
     } catch (error) {
@@ -150,11 +151,13 @@ function endpoint(
 /** Reads the shapes in which Keymoat and providers give tokens out. */
 function read(answer: unknown): Token {
   const { client_secret: inner, ...outer } = Object(answer);
-  const { value, token, access_token, name, expires_at, expireTime, expires_in, uses, single_use } = {
-    ...outer,
-    ...Object(inner),
-  };
-  const expiresAt = seconds(expires_at ?? expireTime) || Date.now() / 1000 + Number(expires_in);
+  const { value, token, access_token, name, start_by, expires_at, expires, expireTime, expires_in, uses, single_use } =
+    {
+      ...outer,
+      ...Object(inner),
+    };
+  // A token that no longer opens anything is of no use to a client, however long it keeps open what is.
+  const expiresAt = seconds(start_by ?? expires_at ?? expires ?? expireTime) || Date.now() / 1000 + Number(expires_in);
   return {
     // Whatever is no text is refused where the token is checked.
     value: value ?? token ?? access_token ?? name,

@@ -182,7 +182,9 @@ test('leaving the loop and the signal both end the request', async () => {
   ending.abort();
   await waiting.done;
   expect(waiting.fetch).toHaveBeenCalledTimes(1);
-  await (await reading([], { signal: ending.signal })).done;
+  await (
+    await reading([], { signal: ending.signal })
+  ).done;
 });
 
 test('credentials in the URL, plain text, and keys in a page are refused', async () => {

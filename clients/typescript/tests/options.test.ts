@@ -105,6 +105,8 @@ describe('buildWebSocketOptions', () => {
     vi.stubGlobal('navigator', { product: 'ReactNative' });
     const options = buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, protocols: ['app'] });
     expect(options).toEqual({ url: 'wss://gateway.example/ws', protocols: ['app'], headers });
+    const named = buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, header: 'x-api-key' });
+    expect(named.headers).toEqual({ 'X-API-Key': TOKEN });
     expect(
       buildWebSocketOptions('/ws', { baseUrl: BASE, token: TOKEN, carrier: 'subprotocol' }).headers,
     ).toBeUndefined();

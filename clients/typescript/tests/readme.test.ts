@@ -9,8 +9,9 @@ import { FakeSocket } from './support.js';
 
 const ROOT = join(import.meta.dirname, '..');
 const FOLDER = join(ROOT, 'node_modules/.snippets');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const SNIPPETS = [...README.matchAll(/^```(ts|tsx|js)\n(.*?)^```$/gms)].map(([, kind = '', code = ''], at) => ({
+const PAGES = ['README.md', '../../docs/src/typescript.md'].map((page) => readFileSync(join(ROOT, page), 'utf8'));
+const TEXT = PAGES.join('\n');
+const SNIPPETS = [...TEXT.matchAll(/^```(ts|tsx|js)\n(.*?)^```$/gms)].map(([, kind = '', code = ''], at) => ({
   at,
   kind,
   code,
@@ -52,9 +53,9 @@ beforeEach(() => {
 });
 const other = (name: string) => join(FOLDER, `${name.replace(/\W/g, '-')}.mjs`);
 
-test('the README has snippets, and says what they give', () => {
-  expect(SNIPPETS.length).toBeGreaterThan(8);
-  expect(README.match(/\/\/ => /g)?.length).toBeGreaterThan(8);
+test('the README and the book have snippets, and say what they give', () => {
+  expect(SNIPPETS.length).toBeGreaterThan(14);
+  expect(TEXT.match(/\/\/ => /g)?.length).toBeGreaterThan(8);
 });
 
 test.each(SNIPPETS)('runs: $first', async ({ at, kind, code }) => {

@@ -342,6 +342,14 @@ describe('stops', () => {
     expect(FakeSocket.made.length).toBe(length);
   });
 
+  test('also with a code that no program may send', async () => {
+    const { socket, heard } = await connect();
+    FakeSocket.last.open();
+    socket.close(1006);
+    expect(FakeSocket.last.closedWith).toEqual([undefined, undefined]);
+    expect([socket.state, heard]).toEqual(['closed', ['open', 'close 1006 stop']]);
+  });
+
   test('when a listener closes it on the way', async () => {
     const { socket } = await connect();
     socket.addEventListener('close', () => socket.close());

@@ -61,6 +61,8 @@ export class FakeSocket {
     this.sent.push(data);
   }
   close(code?: number, reason?: string) {
+    if (code !== undefined && code !== 1000 && (code < 3000 || code > 4999))
+      throw new SyntaxError('a code of the protocol');
     this.readyState = 3;
     this.closedWith = [code, reason];
   }

@@ -51,6 +51,15 @@ test('a token is renewed before it ends', async () => {
   expect((await source.fetch()).value).toBe('canary-2');
 });
 
+test('a short life is not spent on renewing', async () => {
+  const source = TokenSource.custom(minting(60));
+  await source.fetch();
+  vi.advanceTimersByTime(44_999);
+  expect((await source.fetch()).value).toBe('canary-1');
+  vi.advanceTimersByTime(1);
+  expect((await source.fetch()).value).toBe('canary-2');
+});
+
 test('how long before is for the caller to say', async () => {
   const source = TokenSource.custom(minting(600), { refreshBefore: 0 });
   await source.fetch();
@@ -145,6 +154,11 @@ test.each([
   [{ client_secret: { value: 'canary', expires_at: NOW + 60 }, id: 'x' }, NOW + 60],
   [{ name: 'auth_tokens/canary', expireTime: '2027-01-15T08:10:00Z' }, NOW + 600],
   [{ name: 'auth_tokens/canary' }, undefined],
+  // Keymoat's own: what counts is how long it opens new sessions.
+  [
+    { token: 'canary', id: 'tok_1', uses: 5, start_by: '2027-01-15T08:01:00Z', expires: '2027-01-15T09:00:00Z' },
+    NOW + 60,
+  ],
 ])('an endpoint may answer %j', async (body, expiresAt) => {
   const source = TokenSource.endpoint('https://app.example/token', { fetch: answering(body) });
   const token = await source.fetch();

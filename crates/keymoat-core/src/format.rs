@@ -122,8 +122,8 @@ impl NearMiss {
             Self::Length(_) => "the length does not match: was it copied whole?",
             Self::Alphabet(_) => "it has a character that no key has: was it copied whole?",
             Self::TokenSpelling => "write `auth_tokens/` in front of a token",
-            Self::Encoded => "it is still percent-encoded: encode it once in a URL and never in a header",
-            Self::KeyAsToken => "`auth_tokens/` and `ek_` stand in front of tokens: write a key without them",
+            Self::Encoded => "it is still percent-encoded: encode once in a URL, never in a header",
+            Self::KeyAsToken => "`auth_tokens/` and `ek_` are for tokens: write a key without them",
             Self::Admin => "this is an admin credential: it is taken by the admin listener only",
         }
     }

@@ -158,6 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_near_miss_fits_into_a_close_reason() {
+        use crate::format::{Kind, NearMiss};
+        for miss in [
+            NearMiss::Checksum(Kind::Token),
+            NearMiss::Length(Kind::Token),
+            NearMiss::Alphabet(Kind::Key),
+            NearMiss::TokenSpelling,
+            NearMiss::Encoded,
+            NearMiss::KeyAsToken,
+            NearMiss::Admin,
+        ] {
+            let reason = credential::not_accepted(miss).reason();
+            assert!(reason.ends_with(miss.hint()), "{reason}");
+        }
+    }
+
+    #[test]
     fn a_key_expires_at_its_moment() {
         assert!(found(None, 1000, "imported").is_ok());
         assert!(found(Some(1000), 999, "imported").is_ok());

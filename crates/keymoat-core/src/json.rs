@@ -141,8 +141,9 @@ impl Object {
         self.members.is_empty()
     }
 
-    /// Of members of which the caller knows that no name stands twice.
-    fn of_distinct(members: Vec<(String, Value)>) -> Self {
+    /// Of members of which the caller knows that no name stands twice. [`Self::set`] for each would look through all of
+    /// those before it.
+    pub(crate) const fn of_distinct(members: Vec<(String, Value)>) -> Self {
         Self { members }
     }
 }

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use base64::prelude::*;
-use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{HeaderMap, HeaderValue};
 
 use crate::credential::is_absent;
 use crate::disguise;
@@ -100,7 +100,8 @@ struct Entry {
 }
 
 impl Offer {
-    /// Reads all lines of the header (RFC 6455 section 11.3.4).
+    /// Reads all lines of the header (RFC 6455 section 11.3.4). A single line without a value offers nothing: older
+    /// releases of React Native write that on iOS for the empty list in `new WebSocket(url, [], options)`.
     ///
     /// # Errors
     /// `request_invalid` for empty, repeated or non-token entries, entries over 4 KiB, and more than 8 KiB together.
@@ -110,6 +111,10 @@ impl Offer {
             return Err(invalid("`Sec-WebSocket-Protocol` is longer than 8 KiB"));
         }
         let mut entries: Vec<&str> = Vec::new();
+        let is_blank = |line: &HeaderValue| line.as_bytes().trim_ascii().is_empty();
+        if lines.iter().count() == 1 && lines.iter().all(is_blank) {
+            return Ok(Self::default());
+        }
         for line in lines {
             let line = line.to_str().map_err(|_| invalid("`Sec-WebSocket-Protocol` has an entry that is no token"))?;
             for entry in line.split(',') {
@@ -273,7 +278,6 @@ fn invalid(detail: &'static str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -293,14 +297,16 @@ mod tests {
             let offer = read(lines).expect("well formed");
             assert_eq!(offer.labels().collect::<Vec<_>>(), ["a", "b", "c"], "{lines:?}");
         }
-        assert!(read(&[]).expect("well formed").is_empty());
+        for nothing in [&[][..], &[""], &[" "]] {
+            assert!(read(nothing).expect("well formed").is_empty(), "{nothing:?}");
+        }
     }
 
     #[test]
     fn what_is_no_list_of_distinct_tokens_is_refused() {
         for lines in [
-            &[""][..],
-            &[" "],
+            &["", ""][..],
+            &[","],
             &["a,,b"],
             &["a,"],
             &["a", ""],

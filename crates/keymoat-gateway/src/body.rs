@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
 use crate::masked::Masked;
+use crate::relay::websocket::too_many;
 use crate::session::{SessionControl, SessionGuard};
 use crate::upstream::Lent;
 
@@ -30,7 +31,7 @@ pub(crate) enum BodyError {
     /// The client took nothing for longer than the limit.
     #[error("the client took nothing of the body for {0:?}")]
     Stalled(Duration),
-    /// The session was ended from outside: revoked or draining.
+    /// The session was ended: revoked, draining, or beyond its bounds.
     #[error("the session was ended: {0}")]
     Ended(Refusal),
     /// It is not in the coding that it says it is in, or it holds more than anybody reads.
@@ -68,6 +69,8 @@ pub(crate) enum Cut {
     Paused,
     /// The connection failed, or the client ended it.
     Broken,
+    /// It is larger than a session of the client's token may be.
+    Beyond,
 }
 
 impl Uploaded {
@@ -92,15 +95,17 @@ pub(crate) struct Upload {
     incoming: Incoming,
     uploaded: Rc<Uploaded>,
     idle: Duration,
+    bytes_max: u64,
     silence: Silence,
 }
 
 impl Upload {
-    /// Also gives what becomes known of it.
-    pub(crate) fn new(incoming: Incoming, idle: Duration) -> (Self, Rc<Uploaded>) {
+    /// Also gives what becomes known of it. What is beyond `bytes_max` is not passed on.
+    pub(crate) fn new(incoming: Incoming, idle: Duration, bytes_max: Option<u64>) -> (Self, Rc<Uploaded>) {
         let uploaded =
             Rc::new(Uploaded { bytes: Cell::new(0), moved: Cell::new(Instant::now()), cut: Cell::new(None) });
-        (Self { incoming, uploaded: uploaded.clone(), idle, silence: Silence::default() }, uploaded)
+        let bytes_max = bytes_max.unwrap_or(u64::MAX);
+        (Self { incoming, uploaded: uploaded.clone(), idle, bytes_max, silence: Silence::default() }, uploaded)
     }
 }
 
@@ -125,7 +130,12 @@ impl Body for ToUpstream {
                 upload.silence = Silence::default();
                 upload.uploaded.moved.set(Instant::now());
                 if let Some(data) = frame.data_ref() {
-                    upload.uploaded.bytes.set(upload.uploaded.bytes() + data.len() as u64);
+                    let bytes = upload.uploaded.bytes() + data.len() as u64;
+                    if bytes > upload.bytes_max {
+                        upload.uploaded.cut.set(Some(Cut::Beyond));
+                        return Poll::Ready(Some(Err(BodyError::Ended(too_many("bytes")))));
+                    }
+                    upload.uploaded.bytes.set(bytes);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -173,6 +183,8 @@ pub(crate) struct Relayed {
     pub(crate) lent: Option<Lent>,
     pub(crate) session: Option<SessionGuard>,
     pub(crate) idle: Duration,
+    /// How many bytes may pass in both directions together.
+    pub(crate) bytes_max: Option<u64>,
     pub(crate) clock: BodyClock,
     pub(crate) masked: Masked,
 }
@@ -230,7 +242,11 @@ impl Relayed {
             };
             let Some(frame) = frame else { continue };
             if let Some(data) = frame.data_ref() {
-                self.ledger.record.bytes_out += data.len() as u64;
+                let bytes = self.ledger.record.bytes_out + data.len() as u64;
+                if self.bytes_max.is_some_and(|max| bytes.saturating_add(self.uploaded.bytes()) > max) {
+                    return Poll::Ready(Some(Err(BodyError::Ended(too_many("bytes")))));
+                }
+                self.ledger.record.bytes_out = bytes;
             }
             return Poll::Ready(Some(Ok(frame)));
         }

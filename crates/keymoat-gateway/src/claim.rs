@@ -6,10 +6,11 @@ use std::time::Duration;
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::Route;
-use keymoat_core::token::told;
+use keymoat_core::token::{Uses, told};
 use keymoat_core::{Constraint, Digest, Secret, Token};
 use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::admission::Unclaimed;
 use crate::clock;
@@ -35,7 +36,9 @@ pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result
     if token_id.is_some_and(|token_id| snapshot.is_token_revoked(token_id)) {
         return Err(told::revoked());
     }
-    if key_id.is_some_and(|key_id| snapshot.is_revoked(key_id)) {
+    // A key that was taken out of the configuration is in no view any more, neither revoked nor good.
+    let is_lost = |key_id| snapshot.is_revoked(key_id) || snapshot.key_by_id(key_id).is_none();
+    if key_id.is_some_and(|key_id| is_lost(key_id)) {
         return Err(match token_id {
             Some(_) => told::key_revoked(),
             None => Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"),
@@ -60,11 +63,24 @@ pub(crate) async fn token_use(shared: &Shared, token: Digest, resumes: Option<Di
     }
 }
 
-/// By what a resumption handle is known.
-pub(crate) fn handle_digest(shared: &Shared, handle: &Secret) -> Digest {
+/// Holds a token to as many sessions at once as it has uses, here: a resumption costs none.
+pub(crate) fn session_granted(session: &SessionGuard, token: &Token) {
+    let at_once_max = match token.uses {
+        Uses::Unlimited => usize::MAX,
+        Uses::AtMost(uses) => usize::try_from(uses).unwrap_or(usize::MAX),
+    };
+    session.take_the_place_of_older(at_once_max, &told::resumed_elsewhere());
+}
+
+/// By what a resumption handle is known: it means something to the upstream that gave it out, and to no other.
+pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) -> Digest {
     let snapshot = shared.snapshots.load();
+    let mut known = Zeroizing::new(Vec::with_capacity(upstream.len() + 1 + handle.len()));
+    known.extend_from_slice(upstream.as_bytes());
+    known.push(0);
     // The digest is all that is kept.
-    snapshot.pepper.digest(handle.expose())
+    known.extend_from_slice(handle.expose());
+    snapshot.pepper.digest(&known)
 }
 
 /// Consumes a use for a plain request.

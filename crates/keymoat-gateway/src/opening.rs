@@ -98,6 +98,7 @@ async fn claimed(
     let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
     held.bounds = Some(claim::bounds(&token));
     claim::token_use(&passage.worker.shared, digest, None).await?;
+    claim::session_granted(&session, &token);
     Ok((session, link, request, held))
 }
 

@@ -26,6 +26,7 @@ use crate::own::Own;
 use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
+use crate::relay::websocket::too_many;
 use crate::worker::Worker;
 use crate::{answer, claim, mint, opening, own, relay, upstream};
 
@@ -215,7 +216,8 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 /// A plain request: sent up, and answered with what comes back.
 async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Admitted) -> Response<ToClient> {
     let Admitted { access, path, unclaimed } = admitted;
-    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle);
+    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
+    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle, bytes_max);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
         let request = upstream::for_http(&link, head, &path, &passage, &access, upload)?;
@@ -247,6 +249,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             let refusal = Refusal::new(Code::RequestTimeout, "the body paused for too long: send it at once");
             answer::closing(passage.refuse(&refusal))
         }
+        Some(Cut::Beyond) => answer::closing(passage.refuse(&too_many("bytes"))),
         Some(Cut::Broken) => answer::closing(answer::cut_short(Some(passage.route), passage.ledger)),
     }
 }

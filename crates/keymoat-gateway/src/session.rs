@@ -10,6 +10,9 @@ use keymoat_core::{Code, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+/// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
+pub const WAITING_MAX: u32 = 256;
+
 /// What is known of a live session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
@@ -33,16 +36,31 @@ pub struct Sessions {
 struct Registry {
     sessions_max: AtomicUsize,
     next_id: AtomicU64,
-    live: Mutex<HashMap<u64, (SessionInfo, SessionControl)>>,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    live: HashMap<u64, Live>,
+    /// How many of each token were not granted yet.
+    waiting: HashMap<Arc<str>, u32>,
+}
+
+#[derive(Debug)]
+struct Live {
+    info: SessionInfo,
+    control: SessionControl,
+    /// It was granted to its token.
+    is_granted: bool,
 }
 
 impl Sessions {
     /// A registry that holds at most `sessions_max` at once.
     #[must_use]
     pub fn new(sessions_max: usize) -> Self {
-        let live = Mutex::new(HashMap::new());
+        let places = Mutex::default();
         let sessions_max = AtomicUsize::new(sessions_max);
-        Self { registry: Arc::new(Registry { sessions_max, next_id: AtomicU64::new(1), live }) }
+        Self { registry: Arc::new(Registry { sessions_max, next_id: AtomicU64::new(1), places }) }
     }
 
     /// Takes a session in; it is taken out again when the guard is dropped.
@@ -51,16 +69,25 @@ impl Sessions {
     /// afterwards, by the snapshot that is current then.
     ///
     /// # Errors
-    /// A [`Refusal`] with [`Code::Unavailable`] when the registry is full.
+    /// A [`Refusal`] with [`Code::Unavailable`] when the registry is full, or [`WAITING_MAX`] sessions of the token wait
+    /// to be granted.
     pub fn insert(&self, info: SessionInfo) -> Result<SessionGuard, Refusal> {
-        let mut live = self.registry.lock();
-        if live.len() >= self.registry.sessions_max.load(Ordering::Relaxed) {
+        let mut places = self.registry.lock();
+        if places.live.len() >= self.registry.sessions_max.load(Ordering::Relaxed) {
             return Err(full());
+        }
+        if let Some(token_id) = &info.token_id {
+            let waiting = places.waiting.entry(token_id.clone()).or_default();
+            if *waiting >= WAITING_MAX {
+                let text = "too many connections of this token wait for their session";
+                return Err(Refusal::new(Code::Unavailable, text).retry_after_secs(1));
+            }
+            *waiting += 1;
         }
         let id = self.registry.next_id.fetch_add(1, Ordering::Relaxed);
         let control = SessionControl::default();
-        live.insert(id, (info, control.clone()));
-        drop(live);
+        places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
+        drop(places);
         Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None })
     }
 
@@ -80,7 +107,7 @@ impl Sessions {
     /// How many are live.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.registry.lock().len()
+        self.registry.lock().live.len()
     }
 
     /// Asks every session of which `matches` says so to end with `refusal`, and tells how many were asked.
@@ -88,9 +115,10 @@ impl Sessions {
         let asked: Vec<SessionControl> = self
             .registry
             .lock()
+            .live
             .iter()
-            .filter(|&(&id, (info, _))| matches(id, info))
-            .map(|(_, (_, control))| control.clone())
+            .filter(|&(&id, live)| matches(id, &live.info))
+            .map(|(_, live)| live.control.clone())
             .collect();
         // The lock is free again: waking a task may take long.
         for control in &asked {
@@ -105,8 +133,19 @@ fn full() -> Refusal {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (SessionInfo, SessionControl)>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    /// Notes that a session of the token waits no longer.
+    fn one_less(&mut self, token_id: &Arc<str>) {
+        let Some(waiting) = self.waiting.get_mut(token_id) else { return };
+        *waiting = waiting.saturating_sub(1);
+        if *waiting == 0 {
+            self.waiting.remove(token_id);
+        }
     }
 }
 
@@ -132,6 +171,29 @@ impl SessionGuard {
         &self.control
     }
 
+    /// Notes that the session was granted to its token, of which `at_once_max` may live at once: the oldest ones beyond
+    /// that are asked to end with `refusal`. A resumption costs no use, so without this one handle could open any
+    /// number of sessions.
+    pub fn take_the_place_of_older(&self, at_once_max: usize, refusal: &Refusal) {
+        let mut places = self.registry.lock();
+        let Some(own) = places.live.get_mut(&self.id) else { return };
+        let was_granted = std::mem::replace(&mut own.is_granted, true);
+        let Some(token_id) = own.info.token_id.clone() else { return };
+        if !was_granted {
+            places.one_less(&token_id);
+        }
+        let is_one = |live: &Live| live.is_granted && live.info.token_id.as_ref() == Some(&token_id);
+        let of_token =
+            places.live.iter().filter(|(id, live)| **id != self.id && is_one(live) && !live.control.is_asked());
+        let mut others: Vec<(u64, SessionControl)> = of_token.map(|(id, live)| (*id, live.control.clone())).collect();
+        drop(places);
+        others.sort_unstable_by_key(|(id, _)| *id);
+        let beyond = (others.len() + 1).saturating_sub(at_once_max);
+        for (_, control) in others.iter().take(beyond) {
+            control.end(refusal.clone());
+        }
+    }
+
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
     pub fn end_at(&mut self, moment: Instant, refusal: Refusal) {
         let control = self.control.clone();
@@ -150,7 +212,12 @@ impl Drop for SessionGuard {
         if let Some(timer) = &self.timer {
             timer.abort();
         }
-        self.registry.lock().remove(&self.id);
+        let mut places = self.registry.lock();
+        if let Some(Live { info: SessionInfo { token_id: Some(token_id), .. }, is_granted: false, .. }) =
+            places.live.remove(&self.id)
+        {
+            places.one_less(&token_id);
+        }
     }
 }
 
@@ -259,6 +326,39 @@ mod tests {
         assert_eq!(asked, 1);
         assert!(of_a.control().is_asked());
         assert!(!of_b.control().is_asked());
+    }
+
+    #[test]
+    fn a_token_s_sessions_make_room_for_its_newest_one() {
+        let sessions = Sessions::new(10);
+        let of = |token_id: &str| sessions.insert(SessionInfo { token_id: Some(token_id.into()), ..info("a") });
+        let other = of("tok_other").expect("room");
+        other.take_the_place_of_older(2, &revoked());
+        let waiting = of("tok_a").expect("room");
+        let granted: Vec<SessionGuard> = (0..4).map(|_| of("tok_a").expect("room")).collect();
+        for session in &granted {
+            session.take_the_place_of_older(2, &revoked());
+        }
+        let asked: Vec<bool> = granted.iter().map(|session| session.control().is_asked()).collect();
+        assert_eq!(asked, [true, true, false, false]);
+        assert!(!waiting.control().is_asked() && !other.control().is_asked());
+    }
+
+    #[test]
+    fn sessions_that_wait_to_be_granted_are_few_for_each_token() {
+        let sessions = Sessions::new(100_000);
+        let of = |token_id: &str| sessions.insert(SessionInfo { token_id: Some(token_id.into()), ..info("a") });
+        let mut waiting: Vec<SessionGuard> = (0..WAITING_MAX).map(|_| of("tok_a").expect("room")).collect();
+        assert_eq!(of("tok_a").expect_err("too many").code, Code::Unavailable);
+        assert!(of("tok_b").is_ok() && sessions.insert(info("a")).is_ok(), "others have room");
+        waiting.pop();
+        let granted = of("tok_a").expect("one has gone");
+        granted.take_the_place_of_older(usize::MAX, &revoked());
+        granted.take_the_place_of_older(usize::MAX, &revoked());
+        let last = of("tok_a").expect("one was granted");
+        assert!(of("tok_a").is_err());
+        drop((granted, waiting, last));
+        assert!(sessions.registry.lock().waiting.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ fn main() -> std::io::Result<()> {
     let mut redactor = keymoat_redact::Redactor::default();
     let mut input = std::io::stdin().lock();
     let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; 128 << 10];
     loop {
         let read = input.read(&mut buffer)?;
         if read == 0 {

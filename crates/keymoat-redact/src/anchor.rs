@@ -171,6 +171,11 @@ impl Tails {
         else {
             return end >= 2;
         };
+        let ends_word =
+            |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'-' | b'.' | b' ') && byte < 0x80;
+        if ends_word(second) || ends_word(first) && (second | 0x20, third | 0x20) != (b'i', b'd') {
+            return false;
+        }
         let (word, bit) = place(first, second, third);
         // A separator inside of the last three letters is rare: a closer look is cheap.
         !first.is_ascii_alphabetic()

@@ -11,6 +11,7 @@ pub const FINGERPRINT_VALUE_BYTES_MIN: usize = 20;
 
 /// Keeps fingerprints apart from whatever else the key may be used for.
 const DOMAIN: &[u8] = b"keymoat redact fingerprint 1\0";
+const PLACE_DOMAIN: &[u8] = b"keymoat redact place 1\0";
 const KEY_ID_DOMAIN: &[u8] = b"keymoat redact key id 1\0";
 
 /// The key is shorter than [`FINGERPRINT_KEY_BYTES_MIN`].
@@ -41,10 +42,36 @@ impl Fingerprinter {
         (value.len() >= FINGERPRINT_VALUE_BYTES_MIN).then(|| self.first_bits(DOMAIN, &value))
     }
 
+    /// The first 48 bits of the same, for reports over many files: the first 32 of them are [`Self::of`].
+    #[must_use]
+    pub fn long_of(&self, value: &[u8]) -> Option<u64> {
+        let value = zeroize::Zeroizing::new(decoded_value(value));
+        (value.len() >= FINGERPRINT_VALUE_BYTES_MIN).then(|| self.first_48_bits(DOMAIN, &[&value]))
+    }
+
+    /// Names a place, for what has no fingerprint of its value. No part of it is a value.
+    #[must_use]
+    pub fn of_place(&self, parts: &[&[u8]]) -> u64 {
+        self.first_48_bits(PLACE_DOMAIN, parts)
+    }
+
     /// Names the key itself, for reports that are compared.
     #[must_use]
     pub fn key_id(&self) -> u32 {
         self.first_bits(KEY_ID_DOMAIN, &[])
+    }
+
+    fn first_48_bits(&self, domain: &[u8], parts: &[&[u8]]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(domain);
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                context.update(&[0]);
+            }
+            context.update(part);
+        }
+        let tag = context.sign();
+        tag.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first) >> 16)
     }
 
     fn first_bits(&self, domain: &[u8], value: &[u8]) -> u32 {
@@ -74,6 +101,9 @@ mod tests {
         assert_eq!(one.of(b"auth_tokens%2FZk7Qw2Lr9TnXb4Vm"), Some(print));
         assert_eq!(one.of(b"auth_tokens%252fZk7Qw2Lr9TnXb4Vm"), Some(print));
         assert_ne!(other.of(b"auth_tokens/Zk7Qw2Lr9TnXb4Vm"), Some(print));
+        assert_eq!(one.long_of(b"auth_tokens%2FZk7Qw2Lr9TnXb4Vm").map(|long| long >> 16), Some(u64::from(print)));
+        assert_eq!(one.long_of(b"hunter2"), None);
+        assert_ne!(one.of_place(&[b"a", b"b"]), one.of_place(&[b"ab"]));
         assert_eq!(one.of(b"hunter2"), None);
         assert_eq!(Fingerprinter::new(&[7; 31]).err(), Some(FingerprintKeyTooShort));
         assert_ne!(one.key_id(), other.key_id());

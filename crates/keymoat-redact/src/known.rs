@@ -34,8 +34,10 @@ enum Form {
     Whole,
     /// The beginning of the secret with this index.
     Head(usize),
-    /// The beginning of a list of bytes.
+    /// The beginning of a list of decimal numbers.
     List,
+    /// The beginning of a list of hexadecimal numbers.
+    HexList,
 }
 
 impl Known {
@@ -53,7 +55,9 @@ impl Known {
                 patterns.push((Zeroizing::new(head.to_vec()), Form::Head(index)));
             }
             let head = secret.get(..KNOWN_BYTES_MIN).unwrap_or_default();
-            patterns.extend(lists(head).map(|form| (Zeroizing::new(form), Form::List)));
+            for (index, form) in lists(head).enumerate() {
+                patterns.push((Zeroizing::new(form), if index < 3 { Form::List } else { Form::HexList }));
+            }
         }
         patterns.retain(|(pattern, _)| pattern.len() >= KNOWN_BYTES_MIN);
         if patterns.is_empty() {
@@ -92,10 +96,9 @@ impl Known {
                     let rest = self.secrets.get(*index).and_then(|secret| secret.get(one.len()..)).unwrap_or_default();
                     behind.iter().zip(rest).take_while(|(byte, expected)| byte == expected).count()
                 }
-                Some(Form::List) => {
-                    let list = |byte: &&u8| byte.is_ascii_hexdigit() || matches!(byte, b',' | b' ' | b'x');
-                    let run = behind.iter().take_while(list).count();
-                    behind.get(..run).unwrap_or_default().trim_ascii_end().len()
+                Some(Form::List) => run(behind, |byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ')),
+                Some(Form::HexList) => {
+                    run(behind, |byte| byte.is_ascii_hexdigit() || matches!(byte, b',' | b' ' | b'x' | b':'))
                 }
                 _ => 0,
             };
@@ -125,6 +128,13 @@ impl KnownSecrets {
     pub fn load(&self) -> Option<Arc<Known>> {
         self.0.load_full()
     }
+}
+
+/// How far a list goes on; it ends with a digit.
+fn run(behind: &[u8], is_list: impl Fn(&u8) -> bool) -> usize {
+    let run = behind.iter().take_while(|byte| is_list(byte)).count();
+    let run = behind.get(..run).unwrap_or_default();
+    run.iter().rposition(u8::is_ascii_hexdigit).map_or(0, |last| last + 1)
 }
 
 fn whole_forms(secret: &[u8]) -> impl Iterator<Item = Vec<u8>> {

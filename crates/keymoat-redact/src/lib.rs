@@ -35,6 +35,8 @@ mod names;
 pub mod page;
 mod redactor;
 mod rules;
+#[cfg(feature = "scan")]
+pub mod scan;
 mod shape;
 mod stats;
 mod streams;

@@ -5,18 +5,21 @@ mod end;
 mod header;
 mod pair;
 mod pem;
-mod userinfo;
+pub(crate) mod userinfo;
 mod value;
 
 use std::ops::Range;
 
+use self::value::is_query;
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::carry::Carry;
 use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
 use crate::known::Known;
-use crate::names::{Name, byte};
+use crate::names::{Name, byte, is_quote};
 use crate::rules::Rules;
 use crate::shape::is_masked;
+use crate::suspect::is_pair_name;
+use crate::table::Scope;
 use crate::view::{LEVELS, View};
 
 /// Memory that is used again from line to line.
@@ -72,6 +75,7 @@ pub(crate) struct LineScan<'a> {
     /// Where, in the layer that is looked at, things end that need not be looked at again.
     header_until: usize,
     colons_until: usize,
+    words_until: usize,
     jwt_until: usize,
     no_pem_end: bool,
 }
@@ -104,7 +108,7 @@ impl<'a> LineScan<'a> {
         for view in decoded {
             let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text)
                 .any(|at| known.is_some() || is_telling_escape(below.text, at))
-                || memchr::memmem::find(below.text, b"\\/").is_some()
+                || memchr::memchr_iter(b'\\', below.text).any(|at| byte(below.text, at + 1) == b'/')
                 || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
             if !telling || !view.decode(below.text, below.view) {
                 break;
@@ -124,12 +128,16 @@ impl<'a> LineScan<'a> {
             carry: Carry::None,
             header_until: 0,
             colons_until: 0,
+            words_until: 0,
             jwt_until: 0,
             no_pem_end: false,
         };
         let from = scan.go_on(carry);
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
+        }
+        if truncated {
+            scan.open_authority();
         }
         scan.known(count);
         scan.rules_of_users(line);
@@ -144,7 +152,8 @@ impl<'a> LineScan<'a> {
     }
 
     fn look_through(&mut self, level: usize, from: usize) {
-        (self.header_until, self.colons_until, self.jwt_until, self.no_pem_end) = (0, 0, 0, false);
+        (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
+        self.no_pem_end = false;
         let text = self.text(level);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();
@@ -181,11 +190,25 @@ impl<'a> LineScan<'a> {
     /// A name before a separator.
     fn at_separator(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
-        if byte(text, at) == b':' && at < self.colons_until || !self.rules.tails.may_end(text, at) {
+        let sign = byte(text, at);
+        if sign == b':' && at < self.colons_until
+            || sign == b'=' && at < self.words_until
+            || !self.rules.tails.may_end(text, at)
+        {
             return at + 1;
         }
         let Some(mut name) = Name::before(text, at) else { return at + 1 };
         let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
+        if meaning.scope == Scope::Query && !is_query(&name) && is_pair_name(&name.letters) {
+            let resume = self.at_pair(level, at, &name);
+            if resume > at + 1 || !(name.before == 0 || is_quote(name.before)) {
+                return resume;
+            }
+        }
+        if byte(text, at) == b':' && name.before == b'/' {
+            // `//x-access-token:…@host` is a user: the `@` tells more.
+            return at + 1;
+        }
         let Some((value_level, value_at)) = self.level_of_value(level, at, &name) else { return at + 1 };
         let resume = self.value_of(value_level, value_at, level, &name, meaning);
         if value_level == level { resume } else { at + 1 }

@@ -157,6 +157,15 @@ pub(crate) fn before(text: &[u8], at: usize) -> u8 {
     at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(0)
 }
 
+/// Whether an escape ends at `at`: `\\n`, or `%20`. What follows it starts afresh.
+pub(crate) fn is_behind_escape(text: &[u8], at: usize) -> bool {
+    matches!(before(text, at), b'n' | b'r' | b't') && before(text, at - 1) == b'\\'
+        || at >= 3
+            && byte(text, at - 3) == b'%'
+            && byte(text, at - 2).is_ascii_hexdigit()
+            && byte(text, at - 1).is_ascii_hexdigit()
+}
+
 #[inline]
 pub(crate) const fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
@@ -205,7 +214,7 @@ impl Name {
                 break;
             }
             let fits = is_name_byte(byte) || matches!(byte, b' ' | b'[' | b']' | b':' | b'/' | b'$' | b'@');
-            if !fits && !(byte == b'\\' && backslashes > 0) {
+            if !(fits || byte == b'\\' && backslashes > 0) {
                 return None;
             }
             hyphen |= byte == b'-';
@@ -314,6 +323,10 @@ impl Name {
 
     /// What it means, alone or with the word before it; the name is widened in the second case.
     pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
+        let own = text.get(self.start..self.end).unwrap_or_default();
+        if own.len() > 10 && memchr::memmem::find(own, b"REDACTED:").is_some() {
+            return None;
+        }
         if self.before == b':' && text.get(..self.start).is_some_and(|text| text.ends_with(b"REDACTED:")) {
             return None;
         }

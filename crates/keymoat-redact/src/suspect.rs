@@ -6,18 +6,18 @@ use std::ops::Range;
 
 use crate::anchor::{Anchors, PAIR_NAMES, is_telling_escape};
 use crate::known::Known;
-use crate::names::{Letters, Name, before, byte};
+use crate::names::{Letters, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
 
 /// How many streams there are.
-const STREAMS: usize = 9;
-const ESCAPES: usize = 3;
-const CONTROLS: usize = 4;
-const LETTERS: usize = 5;
-const NAMES: usize = 6;
-const USERS: usize = 7;
-const KNOWN: usize = 8;
+const STREAMS: usize = 8;
+const ESCAPES: usize = 2;
+const CONTROLS: usize = 3;
+const LETTERS: usize = 4;
+const NAMES: usize = 5;
+const USERS: usize = 6;
+const KNOWN: usize = 7;
 
 /// The next suspicious places of a text, in order: the nearest of several streams.
 pub(crate) struct Suspects<'a> {
@@ -122,8 +122,8 @@ impl<'a> Suspects<'a> {
         let is_core = (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'y')
             || (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'n');
         if !is_core {
-            return !(rest.starts_with(b"rt_") || rest.starts_with(b"ek_"))
-                || !before(text, at).is_ascii_alphanumeric();
+            let is_in_words = rest.starts_with(b"rt_") || rest.starts_with(b"ek_") || rest.starts_with(b"sk-");
+            return !is_in_words || !before(text, at).is_ascii_alphanumeric() || is_behind_escape(text, at);
         }
         let word =
             rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();

@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
-import { bundle, genai } from './genai.mjs';
+import * as google from './genai.mjs';
+import * as open from './openai.mjs';
 
 const { SUITE_PLAIN, SUITE_TLS, SUITE_KEY_FILE, SUITE_WRONG_KEY: WRONG_KEY, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
 const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
@@ -22,10 +23,9 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-const GENAI = await bundle();
+const SCRIPTS = { '/genai.mjs': await google.bundle(), '/openai.mjs': await open.bundle() };
 const server = createServer(({ url }, response) => {
-  const [type, content] = url === '/genai.mjs' ? ['text/javascript', GENAI] : ['text/html', PAGE];
-  response.setHeader('content-type', type).end(content);
+  response.setHeader('content-type', SCRIPTS[url] ? 'text/javascript' : 'text/html').end(SCRIPTS[url] ?? PAGE);
 });
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const browser = await chromium.launchPersistentContext(`${SUITE_FOLDER}/profile`, {
@@ -88,7 +88,8 @@ const checks = {
   'sees why a key in the URL is refused': () => refused(SUITE_PLAIN, [], `?api_key=${KEY}`, /^credential_in_query: \S/),
   'sees over TLS why a wrong key is refused': () =>
     refused(SUITE_TLS, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
-  ...genai(page),
+  ...google.genai(page),
+  ...open.openai(page),
 };
 
 let failed = 0;

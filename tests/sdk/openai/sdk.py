@@ -1,8 +1,4 @@
-"""Drives one unmodified release of openai through the gateway; only the base URL and SSL_CERT_FILE differ from direct use.
-
-Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment:
-SUITE_TLS and SUITE_PLAIN (the gateway; OpenAI's paths are at its root and below /openai), SUITE_KEY_FILE (the client's key), SUITE_WRONG_KEY.
-"""
+"""Drives one unmodified release of openai through the gateway; only the base URL and SSL_CERT_FILE differ from direct use."""
 
 import asyncio
 import base64
@@ -10,55 +6,18 @@ import math
 import os
 import struct
 import sys
-from pathlib import Path
 
-from openai import AsyncOpenAI, AuthenticationError, OpenAI
+from openai import AuthenticationError, OpenAI
 from websockets.exceptions import ConnectionClosed
 
-REALTIME_MODEL = "gpt-realtime"
-REST_MODEL = "gpt-5"
-# Well-formed, but no gateway ever issued it.
-WRONG_KEY = os.environ["SUITE_WRONG_KEY"]
-LIMIT_SECS = 20
-
-CHECKS = []
-
-
-def check(name):
-    """Registers a function as the check `name`."""
-
-    def register(function):
-        CHECKS.append((name, function))
-        return function
-
-    return register
-
-
-def client(kind=AsyncOpenAI, key=None, *, base="SUITE_TLS", below="", **more):
-    """A client as an application makes it."""
-    key = key or Path(os.environ["SUITE_KEY_FILE"]).read_text().strip()
-    return kind(api_key=key, base_url=os.environ[base].rstrip("/") + below + "/v1", max_retries=0, **more)
-
-
-def hello():
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+import tokens  # noqa: F401 - registers its checks
+from suite import REALTIME_MODEL, REST_MODEL, WRONG_KEY, check, client, hello, response, run
 
 
 def tone():
     """A fifth of a second of 440 Hz, 16-bit little-endian at 24 kHz, and then silence, both in base64."""
     loud = b"".join(struct.pack("<h", int(8000 * math.sin(2 * math.pi * 440 * n / 24000))) for n in range(4800))
     return base64.b64encode(loud).decode(), base64.b64encode(bytes(9600)).decode()
-
-
-async def response(connection):
-    """All events up to the end of the response."""
-    events = []
-    async for event in connection:
-        assert event.type != "error", f"an error event: {event.error}"
-        events.append(event)
-        if event.type == "response.done":
-            return events
-    raise AssertionError("the session ended before the response")
 
 
 async def text_session(client):
@@ -188,30 +147,4 @@ async def _():
         raise AssertionError("it was not refused")
 
 
-@check("OpenAI's own client secrets are not minted here")
-async def _():
-    secrets = getattr(client().realtime, "client_secrets")
-    try:
-        minted = await secrets.create(session={"type": "realtime", "model": REALTIME_MODEL})
-    except Exception as error:
-        assert "past this gateway" in str(error), f"`{error}`"
-    else:
-        # A gateway that mints answers with a token of its own.
-        assert minted.value.startswith("ek_kmt_"), "a secret of the upstream's came through"
-
-
-async def main():
-    failed = 0
-    for name, function in CHECKS:
-        try:
-            await asyncio.wait_for(function(), LIMIT_SECS)
-        except Exception as error:  # whatever the SDK raises is the finding
-            failed += 1
-            text = " ".join(str(error).split())
-            print(f"FAIL {name}: {type(error).__module__}.{type(error).__name__} {text}", flush=True)
-        else:
-            print(f"ok {name}", flush=True)
-    return 1 if failed else 0
-
-
-sys.exit(asyncio.run(main()))
+sys.exit(asyncio.run(run()))

@@ -39,7 +39,18 @@ const { outputFiles } = await build({
   metafile: true,
 });
 const script = outputFiles[0].text;
-const server = createServer(({ url }, response) => {
+/** Where the application's server mints: the key stays with it. */
+const MINTING = { '/api/token': '/keymoat/v1/tokens', '/api/gemini-token': '/v1alpha/auth_tokens' };
+const minted = [];
+const server = createServer(async ({ url, method }, response) => {
+  if (method === 'POST' && MINTING[url]) {
+    const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
+    const answer = await fetch(PLAIN + MINTING[url], { method, headers, body: '{}' });
+    const body = await answer.text();
+    minted.push(JSON.parse(body).token ?? JSON.parse(body).name);
+    response.writeHead(answer.status, { 'content-type': 'application/json' }).end(body);
+    return;
+  }
   response.setHeader('content-type', url === '/script.js' ? 'text/javascript' : 'text/html');
   response.end(url === '/script.js' ? script : PAGE);
 });
@@ -63,9 +74,9 @@ await report(
   'Chromium',
   {
     'opens what buildWebSocketOptions built': async () => {
-      const seen = await page.evaluate(({ base, key }) => {
-        keymoat.configure({ baseUrl: base, token: key });
-        const options = keymoat.buildWebSocketOptions('/ws/events', { dangerouslyAllowLongLivedKey: true });
+      const seen = await page.evaluate(async ({ base }) => {
+        keymoat.configure({ baseUrl: base, token: await keymoat.TokenSource.endpoint('/api/token').fetch() });
+        const options = keymoat.buildWebSocketOptions('/ws/events');
         const ws = new WebSocket(options.url, options.protocols);
         return new Promise((resolve) => {
           ws.onmessage = ({ data }) => {
@@ -79,13 +90,9 @@ await report(
       assert.deepEqual(seen, { protocol: 'keymoat.v1', keys: ['url', 'protocols'] });
     },
     'reads events by a WebSocket that comes back': async () => {
-      const seen = await page.evaluate(({ base, key }) => {
-        const socket = keymoat.createWebSocket('/ws/events', {
-          baseUrl: base,
-          token: () => key,
-          waitForAuth: true,
-          dangerouslyAllowLongLivedKey: true,
-        });
+      const seen = await page.evaluate(({ base }) => {
+        const token = keymoat.TokenSource.endpoint('/api/token');
+        const socket = keymoat.createWebSocket('/ws/events', { baseUrl: base, token, waitForAuth: true });
         const states = [];
         socket.addEventListener('statechange', ({ state }) => states.push(state));
         return new Promise((resolve) => {
@@ -98,6 +105,25 @@ await report(
         });
       }, given);
       assert.deepEqual(seen, ['open']);
+    },
+    'gets another token when one is used up': async () => {
+      const seen = await page.evaluate(async ({ base }) => {
+        const minting = keymoat.TokenSource.endpoint('/api/token');
+        const used = await minting.fetch();
+        const first = (socket) =>
+          new Promise((resolve) => {
+            socket.addEventListener('message', () => resolve(socket.close()));
+          });
+        await first(keymoat.createWebSocket('/ws/events', { baseUrl: base, token: used }));
+        let count = 0;
+        const token = keymoat.TokenSource.custom(() => (count++ ? minting.fetch() : used));
+        const socket = keymoat.createWebSocket('/ws/events', { baseUrl: base, token });
+        const closed = [];
+        socket.addEventListener('close', ({ code, reason }) => closed.push(`${code} ${reason.split(':')[0]}`));
+        await first(socket);
+        return closed;
+      }, given);
+      assert.deepEqual(seen, ['4002 token_used_up', '1000 ']);
     },
     'knows why a wrong key is refused': async () => {
       const seen = await page.evaluate(({ base, wrong }) => {
@@ -127,10 +153,11 @@ await report(
       assert.deepEqual(codes, ['long_lived_key_in_browser', 'credential_in_url', 'carrier_unavailable']);
     },
     'lets the unmodified @google/genai talk to Gemini Live': async () => {
-      const text = await page.evaluate(async ({ base, key }) => {
-        const restore = shim.carryTokensInSubprotocols({ baseUrl: base, dangerouslyAllowLongLivedKey: true });
+      const text = await page.evaluate(async ({ base }) => {
+        const restore = shim.carryTokensInSubprotocols({ baseUrl: base });
         try {
-          const ai = new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: base } });
+          const { value } = await keymoat.TokenSource.endpoint('/api/gemini-token').fetch();
+          const ai = new GoogleGenAI({ apiKey: value, httpOptions: { baseUrl: base, apiVersion: 'v1alpha' } });
           let text = '';
           let done;
           const ended = new Promise((resolve) => {
@@ -178,9 +205,10 @@ await report(
       assert.deepEqual(seen, [1007, 'credential_invalid']);
     },
     'dials no URL with a key, and prints none': async () => {
-      assert.ok(dialled.length >= 5, `${dialled.length} WebSockets were seen`);
+      assert.ok(dialled.length >= 7 && minted.length >= 5, `${dialled.length} WebSockets, ${minted.length} tokens`);
+      const secrets = [KEY, WRONG_KEY, ...minted].map((secret) => secret.slice(-40));
       for (const shown of [...dialled, ...printed]) {
-        assert.ok(!shown.includes(KEY.slice(3, 20)) && !shown.includes(WRONG_KEY.slice(3, 20)), 'a key was shown');
+        assert.ok(!secrets.some((secret) => shown.includes(secret)), 'a credential was shown');
         assert.ok(!/[?&](key|access_token)=/.test(shown), 'a parameter for keys was dialled');
       }
     },

@@ -1,6 +1,6 @@
 // Runs checks one after the other, each with a limit, and prints `ok NAME` or `FAIL NAME: DETAIL` for each.
 
-const LIMIT_MS = 15_000;
+const LIMIT_MS = 30_000;
 
 /** Runs `checks`, with `place` before every name, and ends the process. */
 export async function report(place, checks, end = () => {}) {

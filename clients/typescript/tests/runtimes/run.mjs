@@ -20,6 +20,7 @@ const RUNS = [
   [bin('.bin/bun'), 'server.mjs'],
   ['node', 'page.mjs'],
   ['node', 'metro.mjs'],
+  ['node', 'types.mjs'],
 ];
 const LIMIT_MS = 120_000;
 

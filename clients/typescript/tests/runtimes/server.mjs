@@ -82,6 +82,31 @@ await report(where, {
     assert.deepEqual([response.status, asked], [200, ['initial', 'rejected']]);
     assert.equal((await response.json()).length, 1);
   },
+  'mints tokens, and another one when the first is used up': async () => {
+    const init = { headers: { Authorization: `Bearer ${KEY}` }, body: '{"uses":1}' };
+    const minting = TokenSource.endpoint(`${plain}/keymoat/v1/tokens`, init);
+    const used = await minting.fetch();
+    assert.match(used.value, /^kmt_/);
+    assert.ok(used.singleUse && used.expiresAt > Date.now() / 1000, 'its uses and its end are known');
+    await reads({ token: used.value });
+    const asked = [];
+    const token = TokenSource.custom(async ({ reason }) => {
+      asked.push(reason);
+      return asked.length > 1 ? minting.fetch() : used;
+    });
+    const socket = createWebSocket('/ws/events', { baseUrl: plain, token, carrier: 'subprotocol', ...given });
+    const closed = [];
+    socket.addEventListener('close', ({ code, reason }) => closed.push(`${code} ${reason.split(':')[0]}`));
+    await new Promise((resolve) => socket.addEventListener('message', resolve));
+    socket.close();
+    assert.deepEqual(
+      [closed, asked],
+      [
+        ['4002 token_used_up', '1000 '],
+        ['initial', 'expired'],
+      ],
+    );
+  },
   'reads an event stream, and goes on where it was': async () => {
     const read = async (lastEventId) => {
       const ids = [];
@@ -117,8 +142,8 @@ await report(where, {
   },
   'says that a stream is not for a wrong key': async () => {
     const read = async () => {
-      for await (const _ of createEventStream('/demo/sse', { baseUrl: plain, token: WRONG_KEY }))
-        assert.fail('an event');
+      for await (const { data } of createEventStream('/demo/sse', { baseUrl: plain, token: WRONG_KEY }))
+        assert.fail(`an event: ${data}`);
     };
     await assert.rejects(read, { code: 'unauthorized' });
   },

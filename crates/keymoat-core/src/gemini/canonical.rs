@@ -29,12 +29,13 @@ pub(super) fn message(object: Object, place: &Place) -> Result<Object, TwoSpelli
 
 fn object_of(object: Object, names: Names, place: &Place) -> Result<Object, TwoSpellings> {
     let mut seen = HashSet::new();
-    let mut canonical = Object::new();
+    // INVARIANT: no name stands twice: the parser refuses that, and fields are compared folded.
+    let mut canonical = Vec::with_capacity(object.len());
     for (name, value) in object {
         match names {
             Names::OwnAboveMessages => {
                 let value = value_of(value, Names::Fields, &place.below(""))?;
-                canonical.set(name, value);
+                canonical.push((name, value));
             }
             Names::Fields => {
                 let camel = field::camel(&name);
@@ -46,11 +47,11 @@ fn object_of(object: Object, names: Names, place: &Place) -> Result<Object, TwoS
                     Below::Anything => value,
                     Below::Message(names) => value_of(value, names, &place)?,
                 };
-                canonical.set(camel, value);
+                canonical.push((camel, value));
             }
         }
     }
-    Ok(canonical)
+    Ok(Object::of_distinct(canonical))
 }
 
 fn value_of(value: Value, names: Names, place: &Place) -> Result<Value, TwoSpellings> {

@@ -61,6 +61,9 @@ const GENERATION: [&str; 26] = [
     "translationConfig",
 ];
 
+/// Fields of `generationConfig` by which Google may choose the model, whatever `model` says.
+pub(super) const CHOOSE_MODEL: [&str; 3] = ["routingConfig", "modelConfig", "modelSelectionConfig"];
+
 /// Further names that may stand in a message of ours to a client.
 const OTHERS: [&str; 24] = [
     "setup",

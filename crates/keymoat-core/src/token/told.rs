@@ -26,6 +26,12 @@ pub fn used_up() -> Refusal {
     Refusal::new(Code::TokenUsedUp, "the token has no uses left: mint a new one")
 }
 
+/// The session was resumed on another connection, and the token has no use for both.
+#[must_use]
+pub fn resumed_elsewhere() -> Refusal {
+    Refusal::new(Code::TokenUsedUp, "the token's newest session took the place of this one: it has no more uses")
+}
+
 /// The token was revoked.
 #[must_use]
 pub fn revoked() -> Refusal {

@@ -135,8 +135,10 @@ impl Waiting {
     async fn claim(&self, message: &Message) -> Result<FirstMessage, Refusal> {
         let first = self.lock.first(&message.payload, self.call)?;
         let shared = &self.worker.shared;
-        let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, handle));
+        let upstream = self.link.target.name();
+        let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, upstream, handle));
         claim::token_use(shared, self.unclaimed.digest, resumes).await?;
+        claim::session_granted(&self.session, &self.unclaimed.token);
         Ok(first)
     }
 
@@ -155,8 +157,9 @@ impl Waiting {
             }
         };
         self.ledger.record.upstream_millis = Some(self.ledger.elapsed_millis());
-        let watcher =
-            Watcher::Gemini(GeminiWatch::new(self.lock, self.worker.shared.clone(), self.unclaimed.token.id.clone()));
+        let (shared, token_id) = (self.worker.shared.clone(), self.unclaimed.token.id.clone());
+        let watch = GeminiWatch::new(self.lock, shared, token_id, self.link.target.name().clone());
+        let watcher = Watcher::Gemini(watch);
         let mode = match self.call {
             Call::Live => Mode::WatchBoth(Box::new(watcher)),
             Call::LiveMusic | Call::Rest => Mode::WatchClient(Box::new(watcher)),

@@ -3,6 +3,8 @@
 
 use keymoat_core::Constraint;
 use keymoat_core::head::Head;
+use keymoat_core::json::Value;
+use keymoat_core::openai::Lock;
 use keymoat_core::query::Query;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::websocket::Opcode;
@@ -29,6 +31,7 @@ pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Resu
     if !calls.exact.is_empty() || calls.resembling > 0 {
         return Err(Refusal::new(Code::Forbidden, "this token opens its own sessions only: leave out call_id"));
     }
+    check_intent(&lock, head)?;
     let asked = head.query.take("model");
     let asked = match asked.exact.as_slice() {
         [] if asked.resembling == 0 => None,
@@ -47,4 +50,20 @@ pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Resu
     let watcher = Box::new(Watcher::OpenAi(Box::new(lock)));
     let mode = if first.is_some() { Mode::WatchBoth(watcher) } else { Mode::WatchClient(watcher) };
     Ok(Held { mode, bounds: None, first })
+}
+
+/// A session that only writes down what is said has other models: it is opened where the lock is for such a one.
+fn check_intent(lock: &Lock, head: &mut Head) -> Result<(), Refusal> {
+    let intents = head.query.take("intent");
+    if intents.exact.is_empty() && intents.resembling == 0 {
+        return Ok(());
+    }
+    let transcribes = lock.session().member("type").and_then(Value::as_str) == Some("transcription");
+    if !transcribes {
+        return Err(Refusal::new(Code::Forbidden, "this token is for sessions that speak: leave out intent"));
+    }
+    let rest = head.query.as_str();
+    let mark = if rest.is_empty() { "" } else { "&" };
+    head.query = Query::parse(&format!("{rest}{mark}intent=transcription"));
+    Ok(())
 }

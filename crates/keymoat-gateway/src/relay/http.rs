@@ -50,7 +50,9 @@ pub(crate) fn http(
     parts.extensions.clear();
     let idle = plan.limits.body_idle;
     let Some(masked) = masked else { return withheld(parts, ledger, &uploaded) };
-    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, clock: BodyClock::default(), masked };
+    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
+    let clock = BodyClock::default();
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, bytes_max, clock, masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
 
@@ -88,7 +90,8 @@ fn withheld(mut parts: response::Parts, mut ledger: Ledger, uploaded: &Uploaded)
     Response::from_parts(parts, ToClient::own(document.to_string()))
 }
 
-/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
+/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it. So is all that
+/// a token is answered, whose time may end before the answer does.
 fn live_session(
     worker: &Worker,
     incoming: &Incoming,
@@ -98,12 +101,15 @@ fn live_session(
 ) -> Result<Option<SessionGuard>, Refusal> {
     let event_stream =
         headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    if !event_stream || incoming.is_end_stream() {
+    if incoming.is_end_stream() || !event_stream && access.token().is_none() {
         return Ok(None);
     }
     let mut session = claim::session(worker, route, access)?;
-    if let Some((moment, refusal)) = access.token().and_then(|token| claim::bounds(token).deadline) {
-        session.end_at(moment, refusal);
+    if let Some(token) = access.token() {
+        claim::session_granted(&session, token);
+        if let Some((moment, refusal)) = claim::bounds(token).deadline {
+            session.end_at(moment, refusal);
+        }
     }
     Ok(Some(session))
 }

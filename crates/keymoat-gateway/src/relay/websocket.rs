@@ -34,6 +34,7 @@ use crate::session::SessionControl;
 use crate::settings::Limits;
 
 pub use bounds::Bounds;
+pub(crate) use bounds::too_many;
 pub use first::{Message, NoMessage, first_message};
 pub use gemini::GeminiWatch;
 pub use refuse::{close_refused, close_refused_after};

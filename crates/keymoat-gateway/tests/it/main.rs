@@ -18,6 +18,7 @@ mod openai;
 mod origins;
 mod pipelining;
 mod raw_http2;
+mod react_native;
 mod relay;
 mod reload;
 mod retry_storm;

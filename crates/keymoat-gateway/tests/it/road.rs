@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use keymoat_core::record::{Outcome, Protocol};
 use keymoat_core::{Code, Scopes};
 
-use crate::stand::{REAL_KEY, Stand, close_of, frame, read_all, read_frame, read_head};
+use crate::scripted::{Scripted, Then, in_front_of};
+use crate::stand::{REAL_KEY, Stand, close_of, frame, read_all, read_frame, read_head, wait_until};
 
 #[test]
 fn a_key_in_a_header_reaches_the_upstream_as_the_real_key_alone() {
@@ -208,6 +209,30 @@ fn revoking_a_key_ends_its_event_streams() {
     assert!(!read_all(&mut stream).ends_with("0\r\n\r\n"), "nobody takes the stream for a finished one");
     let record = &stand.records(1)[0];
     assert_eq!((record.outcome, record.code), (Outcome::Refused, Some(Code::CredentialRevoked)));
+}
+
+#[test]
+fn nothing_begins_for_a_key_that_left_the_configuration_while_the_upstream_thought() {
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let scripted = Scripted::start(move |stream, _| {
+        let _ = told.lock().expect("no panic").recv();
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+        Then::KeepAlive
+    });
+    let stand = in_front_of(&scripted, keymoat_gateway::settings::Limits::default());
+    let mut stream = stand.connect();
+    let request = format!("GET /x/events HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", stand.key);
+    stream.write_all(request.as_bytes()).expect("sent");
+    wait_until(|| scripted.heads().len() == 1);
+    let pepper = stand.snapshots.load().pepper.clone();
+    stand.snapshots.store(Arc::new(keymoat_core::Snapshot::new(pepper, std::collections::HashMap::new())));
+    assert_eq!(stand.running.as_ref().expect("running").end_sessions_of_key("key_one"), 0, "it is none yet");
+    go_on.send(()).expect("the upstream waits");
+    let head = read_head(&mut stream);
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    assert_eq!(stand.records(1)[0].code, Some(Code::CredentialRevoked));
 }
 
 #[test]

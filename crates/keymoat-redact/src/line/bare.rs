@@ -7,7 +7,7 @@ use super::header::bare;
 use super::value::string_start;
 use super::{LineScan, Site};
 use crate::finding::{Carrier, Checksum, Confidence, End, Kind};
-use crate::names::{Letters, before, byte};
+use crate::names::{Letters, before, byte, is_behind_escape};
 use crate::shape;
 use crate::suspect::option_name;
 use crate::table::{Check, Letters as Alphabet, MARKERS, PREFIXES, PrefixRule, Scope};
@@ -33,7 +33,7 @@ impl LineScan<'_> {
 
     fn at_jwt(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
-        if at < self.jwt_until || is_token_byte(before(text, at)) && !is_escaped_break(text, at) {
+        if at < self.jwt_until || is_token_byte(before(text, at)) && !is_behind_escape(text, at) {
             return at + 1;
         }
         let rest = text.get(at..).unwrap_or_default();
@@ -134,16 +134,22 @@ impl LineScan<'_> {
     pub(super) fn at_dashes(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
         let start = at - 1;
+        let dashes =
+            text.get(..at + 1).unwrap_or_default().iter().rev().take(5).take_while(|byte| **byte == b'-').count();
+        if let Some(resume) = (dashes == 5).then(|| self.at_pem(level, at - 4)).flatten() {
+            return resume;
+        }
         if before(text, start) == b'-' {
             return at + 1;
-        }
-        if let Some(resume) = self.at_pem(level, start) {
-            return resume;
         }
         let rest = text.get(at + 1..).unwrap_or_default();
         let name = option_name(rest);
         let behind = at + 1 + name.len();
-        if name.is_empty() || byte(text, behind) != b' ' || before(text, start).is_ascii_alphanumeric() {
+        if name.is_empty()
+            || name.starts_with(b"-")
+            || byte(text, behind) != b' '
+            || before(text, start).is_ascii_alphanumeric()
+        {
             return at + 1;
         }
         if matches!(name, b"user" | b"proxy-user") {
@@ -189,7 +195,9 @@ impl LineScan<'_> {
     /// `-u user:password`
     fn at_user_option(&mut self, level: usize, at: usize, value: usize) -> usize {
         let text = self.text(level);
-        if !matches!(before(text, at), 0 | b' ' | b'"' | b'\'' | b'\t' | b'[') {
+        // `--user` has a core of its own; `-u` has one only behind these.
+        let is_long = byte(text, at + 1) == b'-';
+        if !is_long && !matches!(before(text, at), b' ' | b'"') {
             return at + 1;
         }
         let start = end::blank(text, value);
@@ -198,6 +206,9 @@ impl LineScan<'_> {
             None => (start, end::unquoted(text, start, Around::Word)),
         };
         let argument = text.get(start..end).unwrap_or_default();
+        if memchr::memmem::find(argument, b"[REDACTED:").is_some() {
+            return at + 1;
+        }
         let Some(colon) = memchr::memchr(b':', argument) else { return at + 1 };
         let password = argument.get(colon + 1..).unwrap_or_default();
         let is_id = password.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
@@ -221,14 +232,9 @@ const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// Whether the letter before `at` is that of `\n`, `\r` or `\t`.
-fn is_escaped_break(text: &[u8], at: usize) -> bool {
-    matches!(before(text, at), b'n' | b'r' | b't') && before(text, at - 1) == b'\\'
-}
-
 fn stands_free(text: &[u8], at: usize, rule: &PrefixRule) -> bool {
     let last = before(text, at);
-    if is_escaped_break(text, at) {
+    if is_behind_escape(text, at) {
         return true;
     }
     !last.is_ascii_alphanumeric() && (rule.prefix.len() > 3 || !matches!(last, b'_' | b'-'))

@@ -39,7 +39,10 @@ impl LineScan<'_> {
                     return part.end;
                 }
             }
-            Some(HeaderRule::Authorization) => self.authorization(level, part.clone(), site, ends),
+            Some(HeaderRule::Authorization) => {
+                self.authorization(level, part.clone(), site, ends);
+                self.header_until = part.end;
+            }
             Some(_) if open => self.report(level, part.clone(), site, End::Line),
             Some(_) => {
                 self.mask(level, part.clone(), site, meaning, ends, false);
@@ -263,7 +266,7 @@ impl LineScan<'_> {
         if end > start + 1 && is_quote(byte(text, start)) && before(text, end) == byte(text, start) {
             (start, end) = (start + 1, end - 1);
         }
-        let Some(value) = text.get(start..end) else { return };
+        let Some(value) = text.get(start..end).filter(|_| !shape::has_own_mark(name)) else { return };
         if shape::is_placeholder(value)
             || !(always || is_session(name) || self.is_name(name) || shape::is_secret(value))
         {

@@ -1,6 +1,6 @@
 //! A name and its value as two members: `{"name": "x-api-key", "value": "…"}`, parts of forms, XML elements.
 
-use super::end::{self, Around};
+use super::end;
 use super::header::is_session;
 use super::value::string_start;
 use super::{LineScan, Site};
@@ -22,11 +22,13 @@ impl LineScan<'_> {
             return at + 1;
         }
         let value = end::blank(text, at + 1);
-        let (start, stop, behind) = match end::quoted(text, string_start(text, value)) {
+        let seen = text.get(..text.len().min(value + REACH)).unwrap_or_default();
+        let (start, stop, behind) = match end::quoted(seen, string_start(seen, value)) {
             Some(quoted) if quoted.end - quoted.start <= 64 => (quoted.start, quoted.end, quoted.behind()),
             Some(_) => return at + 1,
             None => {
-                let end = end::unquoted(text, value, Around::Assignment);
+                let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(byte);
+                let end = value + seen.get(value..).unwrap_or_default().iter().take(64).take_while(is_name).count();
                 (value, end, end)
             }
         };

@@ -50,9 +50,12 @@ impl LineScan<'_> {
             end += 1;
         }
         let resume = last + 1;
-        let mut start = start;
+        if shape::has_own_mark(text.get(start..last).unwrap_or_default()) {
+            return resume;
+        }
         let authority = Authority::of(text, &mut start);
-        let user_end = text.get(start..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| start + colon);
+        let from = shape::mark_end(text, start).unwrap_or(start);
+        let user_end = text.get(from..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| from + colon);
         let site = Site {
             kind: Kind::Password,
             carrier: Carrier::Userinfo,
@@ -87,12 +90,34 @@ impl LineScan<'_> {
         resume
     }
 
+    /// A password whose `@` cannot be seen yet, because the line is longer than what is looked at together.
+    pub(super) fn open_authority(&mut self) {
+        let text = self.text(0);
+        let Some(start) = open_password(text) else { return };
+        let (kind, carrier, confidence) = (Kind::Password, Carrier::Userinfo, Confidence::Shape);
+        let site = Site { kind, carrier, confidence, name: None, depth: 0 };
+        self.report(0, start..text.len(), &site, End::Delimiter);
+    }
+
     fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {
         let user = self.text(level).get(start..end).unwrap_or_default();
         if shape::is_secret(user) && user.len() >= 20 {
             self.report(level, start..end, &Site { kind: Kind::Token, ..site.clone() }, End::Delimiter);
         }
     }
+}
+
+/// Where a password starts that goes on to the end of `text`, and whose `@` is further away than is looked again.
+pub(crate) fn open_password(text: &[u8]) -> Option<usize> {
+    /// Shorter ones are looked at again with what follows.
+    const OPEN: usize = 4 << 10;
+    let run = text.iter().rev().take_while(|byte| !ends_authority(**byte)).count();
+    let start = text.len() - run;
+    if run < OPEN || before(text, start) != b'/' {
+        return None;
+    }
+    let colon = memchr::memchr(b':', text.get(start..)?.get(..256)?)?;
+    Some(start + colon + 1)
 }
 
 /// How sure it is that an authority starts here.

@@ -67,9 +67,10 @@ impl LineScan<'_> {
         }
         if list
             && byte(text, at).is_ascii_digit()
-            && name.quote.is_some_and(|(quote, _)| quote == b'"') | (sign == b':')
+            && (sign == b':')
+            && let Some(behind) = self.numbers(level, at, &site)
         {
-            return self.numbers(level, at, &site).unwrap_or(separator + 1);
+            return behind;
         }
         if compared {
             return at;
@@ -94,11 +95,7 @@ impl LineScan<'_> {
         let text = self.text(level);
         let mut quoted = first;
         loop {
-            let ends = if quoted.closed || !self.truncated {
-                End::Quote(quoted.quote, u8::try_from(quoted.backslashes).unwrap_or(u8::MAX))
-            } else {
-                End::Line
-            };
+            let ends = End::Quote(quoted.quote, u8::try_from(quoted.backslashes).unwrap_or(u8::MAX));
             let part =
                 if quoted.closed { quoted.start..quoted.end } else { quoted.start..end::line(text, quoted.start) };
             let shaped = meaning.scope == Scope::Shaped && name.quote.is_none() && !is_query(name)
@@ -202,6 +199,9 @@ impl LineScan<'_> {
             !self.is_code(value)
         };
         if !fits {
+            if !query && memchr::memchr2(b'?', b'#', value).is_none() {
+                self.words_until = end;
+            }
             return at;
         }
         self.report(level, value_at..end, site, End::Delimiter);
@@ -224,16 +224,15 @@ impl LineScan<'_> {
         if name.quote.is_some() && meaning.header.is_none() {
             return self.bare_member(level, at, name, site);
         }
+        if is_block_scalar(text.get(at..).unwrap_or_default()) && !self.truncated {
+            self.carry = Carry::Block { kind: site.kind, indent: indent(text) };
+            return text.len();
+        }
         if meaning.header.is_some() || name.hyphen && !name.two_words && is_header_like(text, name) {
             return self.header_value(level, at, name, meaning, site);
         }
-        let rest = text.get(at..).unwrap_or_default();
         if let Some(end) = placeholder_end(text, at) {
             return end;
-        }
-        if is_block_scalar(rest) {
-            self.carry = Carry::Block { kind: site.kind, indent: indent(text) };
-            return text.len();
         }
         let end = end::unquoted(text, at, Around::Word);
         let value = text.get(at..end).unwrap_or_default();
@@ -342,6 +341,9 @@ impl LineScan<'_> {
         if SOURCES.iter().any(|source| value.starts_with(source.as_bytes())) {
             return true;
         }
+        if value.len() > 128 || value.iter().filter(|byte| byte.is_ascii_digit()).count() > 2 {
+            return false;
+        }
         if !value.iter().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')
         }) {
@@ -352,13 +354,12 @@ impl LineScan<'_> {
             .find(|part| !part.is_empty())
             .unwrap_or_default();
         let name = last.split(|byte| *byte == b'(').next().unwrap_or_default();
-        let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
-        digits <= 2 && (self.is_name(name) || last.ends_with(b"()") || last.ends_with(b"("))
+        self.is_name(name) || last.ends_with(b"()") || last.ends_with(b"(")
     }
 }
 
 /// Whether a name stands in a URL's query, fragment or matrix, or behind the first parameter of a form.
-fn is_query(name: &Name) -> bool {
+pub(super) fn is_query(name: &Name) -> bool {
     name.quote.is_none() && matches!(name.before, b'?' | b'&' | b';' | b'#')
 }
 

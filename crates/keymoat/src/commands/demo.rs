@@ -30,11 +30,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let warnings = process::keep_memory_private();
     warnings.iter().for_each(|warning| remark(&format!("keymoat: warning: {warning}")));
-    let slowly = !arguments.json && std::io::stdout().is_terminal();
+    let pause = if !arguments.json && std::io::stdout().is_terminal() { READING } else { Duration::ZERO };
     let mut faults = Vec::new();
     let mut scenes = Vec::new();
+    let asked_to_end = process::asked_to_end()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(story::play(
+    let playing = story::play(
         |next| {
             if !arguments.json {
                 // A reader that went away is noticed when the scene is told.
@@ -45,15 +46,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             faults.extend(scene.fault());
             if arguments.json {
                 scenes.push(serde_json::to_value(scene)?);
-                return Ok(());
+            } else {
+                print(&text(scene))?;
             }
-            print(&text(scene))?;
-            if slowly {
-                std::thread::sleep(READING);
-            }
-            Ok(())
+            Ok(pause)
         },
-    ))?;
+    );
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            // The stage goes with the story: the gateway's process and the folder.
+            Ok(()) = asked_to_end => anyhow::bail!("stopped before the end of the story, and nothing is left behind"),
+            played = playing => played,
+        }
+    })?;
     if arguments.json {
         print(&to_json(&serde_json::json!({"ok": faults.is_empty(), "scenes": scenes}))?)?;
     } else if faults.is_empty() {

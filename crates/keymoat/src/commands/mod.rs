@@ -7,6 +7,8 @@ mod demo;
 mod emulate;
 mod key;
 mod ready;
+mod redact;
+mod scan;
 mod serve;
 mod store;
 mod store_choice;
@@ -51,6 +53,8 @@ enum Command {
     Upstream(upstream::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
+    Redact(redact::Arguments),
+    Scan(scan::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -71,6 +75,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
+        Command::Redact(arguments) => redact::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {

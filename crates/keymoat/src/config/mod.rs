@@ -11,6 +11,7 @@ mod limits;
 mod preset;
 mod problem;
 mod reader;
+mod redact;
 mod route;
 mod schema;
 mod secret;
@@ -45,6 +46,7 @@ pub(crate) use self::key::ConfiguredKey;
 pub(crate) use self::limits::duration_text;
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
+pub(crate) use self::redact::of_file as redact_of_file;
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
 pub(crate) use self::shown::{show, show_preset, toml_text};
@@ -257,6 +259,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
     let store_dir = store::dir(read, &file.store);
+    // Used by `keymoat redact`; a mistake in it is told wherever the file is read.
+    redact::custom(read, &file.redact);
     Config {
         data,
         tls,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use keymoat_core::Secret;
 use serde::Serialize;
+use tokio::time::sleep;
 
 pub(crate) use attempt::{Attempt, Carrying, Ended};
 pub(crate) use search::Searched;
@@ -71,34 +72,40 @@ impl Scene {
 }
 
 /// Plays the story; each scene is handed to `told` when it is over, and what comes next to `announced` before it begins.
+/// `told` gives how long to wait then.
+///
+/// Dropped before its end, it ends all that it has started.
 ///
 /// # Errors
 /// Whatever keeps the stage from being set. A scene that does not come out as it should is no error here: it says so.
 pub(crate) async fn play(
     mut announced: impl FnMut(&str),
-    mut told: impl FnMut(&Scene) -> anyhow::Result<()>,
+    mut told: impl FnMut(&Scene) -> anyhow::Result<Duration>,
 ) -> anyhow::Result<()> {
     let stage = Stage::set().await.context("setting up the demo")?;
 
     announced("A backend mints a token at the provider, with its API key.");
     let token = mint::token(stage.provider(), stage.provider_key()).await.context("minting at the provider")?;
-    told(&Scene::Direct { attempts: attempts(stage.provider(), &token).await })?;
+    let direct = Scene::Direct { attempts: attempts(stage.provider(), &token).await };
+    sleep(told(&direct)?).await;
     stage.forget_record();
 
     announced("The same backend mints at Keymoat, with a Keymoat key.");
     let token = mint::token(stage.gateway(), stage.client_key()).await.context("minting at Keymoat")?;
-    told(&Scene::ThroughKeymoat { attempts: attempts(stage.gateway(), &token).await })?;
+    let through = Scene::ThroughKeymoat { attempts: attempts(stage.gateway(), &token).await };
+    sleep(told(&through)?).await;
 
     announced("The model tells a long story. In the middle of it, the backend's key is revoked.");
     let revoked = revoke(&stage, &token).await?;
-    told(&revoked)?;
+    sleep(told(&revoked)?).await;
 
     announced("Last: is any of the secrets in a log, or anywhere that the provider could see?");
     let record = stage.record();
     let (log, keys) = stage.end()?;
     let secrets =
         [("the Keymoat key", &keys.client), ("the token", &token), ("the provider's API key", &keys.provider)];
-    told(&Scene::Searched(search::search(&secrets, &log, &record)))
+    sleep(told(&Scene::Searched(search::search(&secrets, &log, &record)))?).await;
+    Ok(())
 }
 
 /// The forum's three attempts, one after the other.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,12 +30,13 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that runs during the story; all of it ends with this value.
 pub(crate) struct Stage {
-    folder: TempDir,
+    gateway: Gateway,
     provider: keymoat_emulator::Running,
     provider_address: String,
-    gateway: Gateway,
     store: Store,
     keys: Keys,
+    /// The last to go: nobody writes into it any more.
+    folder: TempDir,
 }
 
 /// The long-lived secrets of the story.
@@ -133,8 +135,14 @@ impl Gateway {
         let log = File::create(folder.join(LOG_FILE))?;
         let mut command = Command::new(program);
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--log-format", "json"]);
-        // Settings in the environment are for the user's own gateway.
-        command.env_clear().current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // Settings in the environment are for the user's own gateway, and Ctrl-C is for this process, which ends that one.
+        command
+            .env_clear()
+            .process_group(0)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut child = command.spawn().context("starting the gateway")?;
         let mut ready = String::new();
         let stdout = child.stdout.take();

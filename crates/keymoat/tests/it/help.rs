@@ -12,7 +12,20 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn the_help_of_every_command_is_reviewed() {
     insta::assert_snapshot!("help", help(&["--help"]));
-    for command in ["serve", "check", "config", "key", "token", "upstream", "store", "emulate", "completion"] {
+    for command in [
+        "serve",
+        "demo",
+        "check",
+        "config",
+        "key",
+        "token",
+        "upstream",
+        "store",
+        "emulate",
+        "redact",
+        "scan",
+        "completion",
+    ] {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
     }
     insta::assert_snapshot!("help_key_create", help(&["key", "create", "--help"]));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::field::Place;
+use super::super::field::{self, Place};
 use super::merge::Unknown;
 use super::{Lock, NoModel, TwoSpellings, misshapen, name_model, spelled, told};
 use crate::gemini::Call;
@@ -41,8 +41,13 @@ impl Lock {
         let setup = read_setup(message)?;
         let (mut setup, handle) = self.effective(setup)?;
         if call == Call::LiveMusic {
+            // Google resumes Live sessions only. A handle here would buy a session that costs no use.
+            if handle.is_some() {
+                return Err(invalid(String::from("Live Music has no sessions to resume: leave out the handle")));
+            }
             setup = self.for_music(setup)?;
         }
+        self.check_choices(&setup)?;
         let model = setup.member("model").and_then(Value::as_str).map(str::to_owned);
         self.check_model(model.as_deref())?;
         let resumes = handle.as_deref().map(Secret::from);
@@ -80,6 +85,21 @@ impl Lock {
             return Ok(());
         }
         Err(Refusal::new(Code::Forbidden, format!("this token is for the models {}", self.models.join(", "))))
+    }
+
+    /// Under a lock on the model, refuses what chooses another one beside it, unless the token says so itself.
+    fn check_choices(&self, setup: &Object) -> Result<(), Refusal> {
+        if self.models.is_empty() && !self.touches("model") {
+            return Ok(());
+        }
+        let of = |setup: &Object, name| setup.member("generationConfig")?.as_object()?.member(name).cloned();
+        let chosen = field::CHOOSE_MODEL.into_iter().find(|name| {
+            let asked = of(setup, name);
+            asked.is_some() && asked != self.setup.as_ref().and_then(|own| of(own, name))
+        });
+        let Some(name) = chosen else { return Ok(()) };
+        let place = Place::default().below("setup").below("generationConfig").below(name);
+        Err(Refusal::new(Code::Forbidden, format!("{place} may choose another model than this token's")))
     }
 
     /// Live Music has a model to set up and nothing else.

@@ -19,6 +19,10 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const CONTENT: [&str; 5] =
     ["clientContent", "realtimeInput", "toolResponse", "musicGenerationConfig", "playbackControl"];
 
+/// Who may have said a turn. Google takes a turn of `system` in mid-session as a new system instruction (its guide to Live
+/// on Vertex AI, "update system instructions mid-session").
+const SPEAKERS: [&str; 5] = ["", "user", "model", "function", "tool"];
+
 /// What `contextUpdate` replaces in mid-session.
 const CONTEXT: [&str; 2] = ["systemInstruction", "tools"];
 
@@ -64,6 +68,9 @@ impl Lock {
             self.check_context_update(value)?;
             return Ok(Later::Forward(message.render().into_bytes()));
         }
+        if name == "clientContent" && self.touches("systemInstruction") {
+            check_speakers(value)?;
+        }
         if CONTENT.contains(&name) || self.is_open() {
             return Ok(Later::Pass);
         }
@@ -88,6 +95,25 @@ impl Lock {
         };
         Err(Refusal::new(Code::Forbidden, format!("{place} is locked by this token")))
     }
+}
+
+/// Refuses content with a turn that would stand in the place of a locked system instruction.
+fn check_speakers(content: &Value) -> Result<(), Refusal> {
+    let turns = of_name(content, "turns");
+    let spoken = turns.flat_map(|turns| turns.as_array().unwrap_or(std::slice::from_ref(turns)));
+    let mut speakers = spoken.flat_map(|turn| of_name(turn, "role"));
+    if speakers.all(|speaker| *speaker == Value::Null || speaker.as_str().is_some_and(|word| SPEAKERS.contains(&word)))
+    {
+        return Ok(());
+    }
+    let place = Place::default().below("clientContent").below("turns").below("role");
+    Err(Refusal::new(Code::Forbidden, format!("{place} is `user` or `model`: this token locks the system instruction")))
+}
+
+/// The members that a reader might take for the one of that name.
+fn of_name<'a>(object: &'a Value, name: &'static str) -> impl Iterator<Item = &'a Value> {
+    let members = object.as_object().into_iter().flat_map(Object::iter);
+    members.filter(move |(known, _)| field::fold(known) == name).map(|(_, value)| value)
 }
 
 /// The resumption handle that an upstream message gives out, if it does: `sessionResumptionUpdate.newHandle`.

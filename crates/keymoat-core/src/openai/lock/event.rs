@@ -15,13 +15,15 @@ pub const EVENT_BYTES_MAX: usize = 16 << 20;
 /// The id of Keymoat's own `session.update`, by which an upstream names it when it refuses it.
 const OPENING_ID: &str = "keymoat_lock";
 
+/// What kind of session a lock is for that does not say.
+const UNNAMED_TYPE: &str = "realtime";
+
 /// Events that configure nothing.
-const CONTENT: [&str; 9] = [
+const CONTENT: [&str; 8] = [
     "input_audio_buffer.append",
     "input_audio_buffer.commit",
     "input_audio_buffer.clear",
     "output_audio_buffer.clear",
-    "conversation.item.create",
     "conversation.item.retrieve",
     "conversation.item.truncate",
     "conversation.item.delete",
@@ -51,20 +53,24 @@ impl Lock {
     /// is not in it: it is in the URL, and the upstream takes no other later.
     #[must_use]
     pub fn opening_update(&self) -> Option<Vec<u8>> {
-        let mut session = self.session.clone();
-        session.remove("model");
-        let names_more_than_type = session.iter().any(|(name, _)| name != "type");
-        if !names_more_than_type {
+        if !self.is_told() {
             return None;
         }
+        let mut session = self.session.clone();
+        session.remove("model");
         if session.member("type").is_none() {
-            session.set("type", "realtime");
+            session.set("type", UNNAMED_TYPE);
         }
         let update: Object =
             [("type", Value::from("session.update")), ("event_id", OPENING_ID.into()), ("session", session.into())]
                 .into_iter()
                 .collect();
         Some(update.render().into_bytes())
+    }
+
+    /// Whether the upstream has to be told what is locked, other than by the URL.
+    fn is_told(&self) -> bool {
+        self.session.iter().any(|(name, _)| name != "model" && name != "type")
     }
 
     /// Checks an event that a client sends.
@@ -89,6 +95,10 @@ impl Lock {
             return Err(invalid("`type` must be a string"));
         };
         let below = match kind {
+            "conversation.item.create" => {
+                self.check_speaker(event.member("item"))?;
+                return Ok(Later::Pass);
+            }
             "session.update" | "transcription_session.update" => "session",
             "response.create" => "response",
             kind if CONTENT.contains(&kind) => return Ok(Later::Pass),
@@ -103,9 +113,34 @@ impl Lock {
         Ok(Later::Forward(event.render().into_bytes()))
     }
 
+    /// Refuses an item that the model obeys as it does the instructions, where those are locked.
+    fn check_speaker(&self, item: Option<&Value>) -> Result<(), Refusal> {
+        let role = item.and_then(Value::as_object).and_then(|item| item.member("role"));
+        if self.session.member("instructions").is_none() || role.is_none_or(|role| *role == Value::Null) {
+            return Ok(());
+        }
+        match role.and_then(Value::as_str) {
+            Some("user" | "assistant") => Ok(()),
+            _ => Err(forbidden(String::from(
+                "an item's `role` is `user` or `assistant`: this token locks the instructions",
+            ))),
+        }
+    }
+
     /// Gives `asked` the token's value wherever it names a locked field.
     fn hold(&self, asked: &mut Object, below: &str) -> Result<(), Refusal> {
         self.hold_model(asked, below)?;
+        for item in asked.member("input").and_then(Value::as_array).unwrap_or_default() {
+            self.check_speaker(Some(item))?;
+        }
+        // The kind of session that was opened is part of the lock, named or not.
+        if below == "session"
+            && self.session.member("type").is_none()
+            && self.is_told()
+            && asked.member("type").is_some()
+        {
+            asked.set("type", UNNAMED_TYPE);
+        }
         let locked = field::paths_of(&self.session);
         let is_locked = |path: &[String]| locked.iter().any(|known| known == path);
         for (name, path) in field::OF_BETA {

@@ -35,7 +35,8 @@ impl Bounds {
     }
 }
 
-fn too_many(of: &str) -> Refusal {
+/// What is told to whoever went beyond a bound.
+pub(crate) fn too_many(of: &str) -> Refusal {
     Refusal::new(Code::TokenUsedUp, format!("a session of this token has so many {of} and no more: open another"))
 }
 

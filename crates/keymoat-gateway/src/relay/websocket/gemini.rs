@@ -16,11 +16,12 @@ pub struct GeminiWatch {
     lock: Lock,
     shared: Arc<Shared>,
     token_id: Arc<str>,
+    upstream: Arc<str>,
 }
 
 impl GeminiWatch {
-    pub(crate) const fn new(lock: Lock, shared: Arc<Shared>, token_id: Arc<str>) -> Self {
-        Self { lock, shared, token_id }
+    pub(crate) const fn new(lock: Lock, shared: Arc<Shared>, token_id: Arc<str>, upstream: Arc<str>) -> Self {
+        Self { lock, shared, token_id, upstream }
     }
 
     pub(super) fn of_client(&self, message: &[u8]) -> Verdict {
@@ -34,7 +35,7 @@ impl GeminiWatch {
     pub(super) fn of_upstream(&self, message: &[u8]) -> Verdict {
         let Some(handle) = gemini::issued_handle(message) else { return Verdict::Pass };
         let Some(desk) = self.shared.desk.get().cloned() else { return Verdict::Pass };
-        let digest = claim::handle_digest(&self.shared, &handle);
+        let digest = claim::handle_digest(&self.shared, &self.upstream, &handle);
         let token_id = self.token_id.clone();
         Verdict::PassAfter(Box::pin(async move {
             // Without the note the handle resumes nothing, which its client is told when it tries.

@@ -1,104 +1,147 @@
 //! Where a token may sit, how it may be spelled, and by which paths it may come.
 
 use std::io::Write;
+use std::net::TcpStream;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keymoat_core::Code;
+use keymoat_core::carrier::Carriers;
+use keymoat_core::route::{Dialect, Paths, Route};
+use keymoat_gateway::settings::Limits;
 
 use super::{SETUP, TokenStand, is_set_up};
-use crate::stand::{REAL_KEY, close_of, frame, read_frame};
+use crate::stand::{ALL_CARRIERS, REAL_KEY, close_of, frame, read_frame, upstream};
 
-/// Query and header lines for a spelling of a token.
+/// A parameter and header lines for a spelling of a token.
 type Carrier = fn(&str) -> (String, String);
 
+fn header(line: String) -> (String, String) {
+    (String::new(), format!("{line}\r\n"))
+}
+
+fn offer(entries: String) -> (String, String) {
+    header(format!("Sec-WebSocket-Protocol: {entries}"))
+}
+
 /// Every way in which SDKs, browsers and people hand over a token.
-const CARRIERS: [(&str, Carrier); 10] = [
-    ("Authorization: Token", |token| (String::new(), format!("Authorization: Token {token}\r\n"))),
-    ("Authorization: Bearer", |token| (String::new(), format!("Authorization: Bearer {token}\r\n"))),
-    ("x-goog-api-key", |token| (String::new(), format!("x-goog-api-key: {token}\r\n"))),
-    ("X-API-Key", |token| (String::new(), format!("X-API-Key: {token}\r\n"))),
+const CARRIERS: [(&str, Carrier); 17] = [
+    ("Authorization: Token", |token| header(format!("Authorization: Token {token}"))),
+    ("Authorization: Bearer", |token| header(format!("Authorization: Bearer {token}"))),
+    ("Authorization: bearer", |token| header(format!("Authorization: bearer {token}"))),
+    ("x-goog-api-key", |token| header(format!("x-goog-api-key: {token}"))),
+    ("X-API-Key", |token| header(format!("X-API-Key: {token}"))),
+    ("api-key", |token| header(format!("api-key: {token}"))),
     ("as google-genai for Python sends it", |token| {
-        (String::new(), format!("x-goog-api-key: {token}\r\nAuthorization: Token {token}\r\n"))
+        header(format!("x-goog-api-key: {token}\r\nAuthorization: Token {token}"))
     }),
-    ("?access_token=", |token| (format!("?access_token={token}"), String::new())),
-    ("?key=", |token| (format!("?key={token}"), String::new())),
-    ("?key= escaped", |token| (format!("?key={}", token.replace('/', "%2F")), String::new())),
-    ("keymoat.token.", |token| {
-        let entry = URL_SAFE_NO_PAD.encode(token);
-        (String::new(), format!("Sec-WebSocket-Protocol: keymoat.v1, keymoat.token.{entry}\r\n"))
+    ("?access_token=", |token| (format!("access_token={token}"), String::new())),
+    ("?key=", |token| (format!("key={token}"), String::new())),
+    ("?key= escaped", |token| (format!("key={}", token.replace('/', "%2F")), String::new())),
+    ("?token=", |token| (format!("token={token}"), String::new())),
+    ("?key=undefined beside a header", |token| ("key=undefined".to_owned(), format!("x-goog-api-key: {token}\r\n"))),
+    ("keymoat.token.", |token| offer(format!("keymoat.v1, keymoat.token.{}", URL_SAFE_NO_PAD.encode(token)))),
+    ("keymoat.token. beside an own protocol", |token| {
+        offer(format!("keymoat.token.{},chat", URL_SAFE_NO_PAD.encode(token)))
     }),
-    ("?key=undefined beside a header", |token| ("?key=undefined".to_owned(), format!("x-goog-api-key: {token}\r\n"))),
+    ("base64url.bearer.authorization.k8s.io.", |token| {
+        offer(format!("keymoat.v1,base64url.bearer.authorization.k8s.io.{}", URL_SAFE_NO_PAD.encode(token)))
+    }),
+    (RAW[0], |token| offer(format!("keymoat.v1, api-key.{token}"))),
+    (RAW[1], |token| offer(format!("realtime,openai-insecure-api-key.{token},openai-agents-sdk.0.20.0"))),
 ];
 
 /// Subprotocol entries that hold a token as it is, which no slash can be in.
-const RAW_ENTRIES: [&str; 2] = ["api-key.", "openai-insecure-api-key."];
+const RAW: [&str; 2] = ["api-key.", "openai-insecure-api-key."];
 
-/// What is called: its path, what the client sends first, and what is in the answer.
-struct Road {
-    path: String,
-    first: &'static [u8],
-    answer: &'static str,
+/// Every path of a session, by dialect: Google's in both methods and three versions.
+fn targets() -> Vec<(Dialect, String)> {
+    let mut targets = vec![
+        (Dialect::Generic, "/demo/ws".to_owned()),
+        (Dialect::OpenAi, "/v1/realtime?model=gpt-realtime".to_owned()),
+        (Dialect::OpenAi, "/below/v1/realtime?model=gpt-realtime".to_owned()),
+    ];
+    for version in ["v1", "v1beta", "v1alpha"] {
+        for method in ["BidiGenerateContent", "BidiGenerateContentConstrained"] {
+            let path = format!("/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}");
+            targets.extend([(Dialect::Gemini, path.clone()), (Dialect::Gemini, format!("/{path}"))]);
+        }
+    }
+    targets
 }
 
-/// Gemini Live by every method and version, OpenAI Realtime, and a WebSocket of no dialect.
-fn roads() -> Vec<Road> {
-    let versions = ["v1", "v1beta", "v1alpha"].into_iter();
-    let live = versions.flat_map(|version| {
-        ["BidiGenerateContent", "BidiGenerateContentConstrained"].map(|method| Road {
-            path: format!("/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}"),
-            first: SETUP,
-            answer: "\"setupComplete\"",
-        })
-    });
-    let realtime =
-        Road { path: "/v1/realtime?model=gpt-realtime".to_owned(), first: b"{}", answer: "\"session.created\"" };
-    let generic = Road { path: "/demo/ws".to_owned(), first: b"hello", answer: "hello" };
-    live.chain([realtime, generic]).collect()
+fn stand() -> TokenStand {
+    TokenStand::with(Limits::default(), |settings| {
+        let behind = format!("127.0.0.1:{}", settings.upstreams[0].origin.port);
+        settings.upstreams.push(upstream("openai", behind.parse().expect("an address"), "authorization"));
+        let carriers = Carriers::parse(ALL_CARRIERS).expect("known carriers");
+        settings.routes.extend([("openai", ""), ("openai-below", "/below")].map(|(name, prefix)| {
+            let paths = Paths::Dialect { prefix: prefix.into() };
+            Route::new(name, "openai", Dialect::OpenAi, paths, carriers.clone())
+        }));
+    })
 }
 
 #[test]
-fn every_carrier_spelling_method_and_version_opens_a_session() {
-    let stand = super::openai::stand();
+fn every_carrier_spelling_method_version_and_dialect_opens_a_session() {
+    let stand = stand();
     let token = stand.minted(|_| {}).text;
     let spellings = [token.clone(), format!("auth_tokens/{token}"), format!("ek_{token}")];
-    let mut sessions = 0;
-    let mut open = |what: &str, road: &Road, query: &str, headers: &str| {
-        let path = &road.path;
-        let query = if path.contains('?') { query.replace('?', "&") } else { query.to_owned() };
-        let (head, mut stream) = stand.stand.open_websocket(&format!("{path}{query}"), headers);
-        assert!(head.starts_with("HTTP/1.1 101 "), "{what} {path}: {head}");
-        assert!(!head.contains(&token), "{what}: the token is echoed");
-        stream.write_all(&frame(1, road.first)).expect("sent");
-        let (opcode, answer) = read_frame(&mut stream);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(opcode != 8 && answer.contains(road.answer), "{what} {path}: {answer}");
-        sessions += 1;
-    };
-    for road in &roads() {
+    for (dialect, target) in targets() {
+        let mut sessions = 0;
         for spelling in &spellings {
             for (name, carrier) in CARRIERS {
-                let (query, headers) = carrier(spelling);
-                open(&format!("{name} {spelling:.8}"), road, &query, &headers);
-            }
-            for entry in RAW_ENTRIES.into_iter().filter(|_| !spelling.contains('/')) {
-                let headers = format!("Sec-WebSocket-Protocol: keymoat.v1, {entry}{spelling}\r\n");
-                open(&format!("{entry}{spelling:.8}"), road, "", &headers);
+                if RAW.contains(&name) && spelling.contains('/') {
+                    continue;
+                }
+                let (parameter, headers) = carrier(spelling);
+                let mark = if target.contains('?') { '&' } else { '?' };
+                let whole = if parameter.is_empty() { target.clone() } else { format!("{target}{mark}{parameter}") };
+                let what = format!("{name} {spelling:.8} {target}");
+                let (head, mut stream) = stand.stand.open_websocket(&whole, &headers);
+                assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
+                assert!(!head.contains(&token) && !head.contains(&URL_SAFE_NO_PAD.encode(&token)), "{what}: an echo");
+                talks(&what, dialect, &mut stream);
+                sessions += 1;
             }
         }
+        let seen = stand.stand.recorder.requests();
+        assert_eq!(seen.len(), sessions, "{target}");
+        for request in &seen {
+            let (path, query, name, value) = match dialect {
+                Dialect::Generic => ("/demo/ws", None, "x-api-key", REAL_KEY.to_owned()),
+                Dialect::OpenAi => {
+                    ("/v1/realtime", Some("model=gpt-realtime"), "authorization", format!("Bearer {REAL_KEY}"))
+                }
+                Dialect::Gemini => {
+                    ("GenerativeService.BidiGenerateContent", None, "x-goog-api-key", REAL_KEY.to_owned())
+                }
+            };
+            assert!(request.path.ends_with(path), "{}", request.path);
+            assert_eq!((request.query.as_deref(), request.header(name)), (query, Some(value.as_str())), "{target}");
+            assert_eq!(request.credentials.len(), 1, "{target}: {:?}", request.credentials);
+        }
+        assert!(stand.stand.recorder.places_of(&token).is_empty(), "{target}");
+        stand.stand.recorder.clear();
     }
-    let seen = stand.stand.recorder.requests();
-    assert_eq!(seen.len(), sessions);
-    for request in &seen {
-        let own = if request.path == "/v1/realtime" { "model=gpt-realtime" } else { "" };
-        assert_eq!(request.query.as_deref().unwrap_or_default(), own, "{}", request.path);
-        let keys = ["x-goog-api-key", "authorization", "x-api-key"].map(|name| request.header(name));
-        let bearer = format!("Bearer {REAL_KEY}");
-        assert_eq!(keys.into_iter().flatten().filter(|key| *key == REAL_KEY || *key == bearer).count(), 1);
-        let live = request.path.ends_with("GenerativeService.BidiGenerateContent");
-        assert!(live || matches!(request.path.as_str(), "/v1/realtime" | "/demo/ws"), "{}", request.path);
-    }
-    assert!(stand.stand.recorder.places_of(&token).is_empty());
+}
+
+/// Talks a little, as the API of `dialect` does.
+fn talks(what: &str, dialect: Dialect, stream: &mut TcpStream) {
+    let first: &[u8] = match dialect {
+        Dialect::Generic => b"hello",
+        Dialect::OpenAi => br#"{"type":"session.update","session":{"type":"realtime"}}"#,
+        Dialect::Gemini => SETUP,
+    };
+    stream.write_all(&frame(1, first)).expect("sent");
+    let answer = read_frame(stream);
+    let text = String::from_utf8_lossy(&answer.1).into_owned();
+    let talks = match dialect {
+        Dialect::Generic => answer == (1, first.to_vec()),
+        Dialect::OpenAi => text.contains("session.created"),
+        Dialect::Gemini => is_set_up(&answer),
+    };
+    assert!(talks, "{what}: {text}");
 }
 
 #[test]
@@ -114,27 +157,39 @@ fn every_version_of_live_music_opens_with_a_token() {
 }
 
 #[test]
-fn near_misses_are_told_apart_from_nothing_and_dial_nobody() {
-    let stand = TokenStand::start();
+fn near_misses_are_told_what_is_wrong_and_dial_nobody() {
+    let stand = stand();
     let token = stand.minted(|_| {}).text;
     let mistyped = format!("{}{}", &token[..token.len() - 1], if token.ends_with('0') { '1' } else { '0' });
     let unknown = stand_in();
     for (presented, hint) in [
-        (format!("authTokens/{token}"), "auth_tokens/"),
+        (format!("authTokens/{token}"), "write `auth_tokens/`"),
+        (format!("auth_tokens%2F{token}"), "encode once in a URL, never in a header"),
+        (format!("auth_tokens%252F{token}"), "encode once in a URL, never in a header"),
         (format!("auth_tokens/auth_tokens/{token}"), ""),
         (format!("EK_{token}"), ""),
-        (mistyped, ""),
-        (token[..token.len() - 5].to_owned(), ""),
-        (unknown, ""),
+        (mistyped, "the checksum does not match: was it copied whole?"),
+        (token[..token.len() - 5].to_owned(), "the length does not match: was it copied whole?"),
+        (unknown, "the credential is not accepted"),
     ] {
-        let (head, mut stream) =
-            stand.stand.open_websocket(super::LIVE, &format!("Authorization: Token {presented}\r\n"));
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        stream.write_all(&frame(1, SETUP)).expect("sent");
-        let (code, reason) = close_of(&read_frame(&mut stream));
-        assert_eq!(code, 1007, "{presented:.16}: {reason}");
-        assert!(reason.starts_with("credential_invalid: ") && reason.contains(hint), "{reason}");
-        assert!(!reason.contains(&presented), "{reason}");
+        // In a URL one layer of encoding is the URL's own.
+        let in_url = presented.replace('%', "%25");
+        let carriers = [
+            (String::new(), format!("Authorization: Token {presented}\r\n")),
+            (String::new(), format!("x-goog-api-key: {presented}\r\n")),
+            (format!("?key={in_url}"), String::new()),
+            (format!("?access_token={in_url}"), String::new()),
+        ];
+        // What resembles no token at all could be a key, which is told to leave the URL.
+        for (query, headers) in carriers.into_iter().filter(|(query, _)| query.is_empty() || !hint.is_empty()) {
+            let (head, mut stream) = stand.stand.open_websocket(&format!("{}{query}", super::LIVE), &headers);
+            assert!(head.starts_with("HTTP/1.1 101 "), "{presented}: {head}");
+            stream.write_all(&frame(1, SETUP)).expect("sent");
+            let (code, reason) = close_of(&read_frame(&mut stream));
+            assert_eq!(code, 1007, "{query}{headers}: {reason}");
+            assert!(reason.starts_with("credential_invalid: ") && reason.contains(hint), "{query}{headers}: {reason}");
+            assert!(!reason.contains(&presented), "{reason}");
+        }
     }
     assert!(stand.stand.recorder.requests().is_empty());
 }

@@ -4,10 +4,12 @@ use std::io::Write;
 
 use keymoat_core::gemini::{FieldMask, Lock};
 use keymoat_core::json::{self, Value};
+use keymoat_core::route::{QueryPolicy, Route};
 use keymoat_core::token::{Calls, Constraint, Uses};
+use keymoat_gateway::settings::Limits;
 
-use super::{SETUP, TokenStand, is_set_up};
-use crate::stand::{close_of, frame, read_frame};
+use super::{Held, LIVE, SETUP, TokenStand, is_set_up};
+use crate::stand::{close_of, frame, gemini, read_frame, upstream};
 
 fn locked_to(setup: &str, mask: &str) -> Constraint {
     let Ok(Value::Object(setup)) = json::parse(setup.as_bytes(), &json::Caps::default()) else { panic!("{setup}") };
@@ -84,16 +86,10 @@ fn content_passes_through_a_locked_session() {
     assert!(said.contains("modelTurn") || said.contains("turnComplete") || said.contains("ranscription"), "{said}");
 }
 
-#[test]
-fn a_session_is_resumed_by_its_own_token_for_nothing_and_by_no_other_73() {
-    let stand = TokenStand::start();
-    let held = stand.minted(|token| {
-        token.constraint = locked_to(LOCKED, "");
-        token.uses = Uses::AtMost(1);
-        token.calls = Calls::LiveOnly;
-    });
+/// The handle of a session that the token began, which is closed.
+fn handle_of_a_session(stand: &TokenStand, held: &Held) -> String {
     let (mut stream, answer) = stand.live(&held.text, SETUP);
-    assert!(is_set_up(&answer));
+    assert!(is_set_up(&answer), "{answer:?}");
     let content = br#"{"clientContent":{"turns":[{"parts":[{"text":"on"}],"role":"user"}],"turnComplete":true}}"#;
     stream.write_all(&frame(1, content)).expect("sent");
     let handle = loop {
@@ -105,12 +101,63 @@ fn a_session_is_resumed_by_its_own_token_for_nothing_and_by_no_other_73() {
         }
     };
     stream.write_all(&frame(8, &1000_u16.to_be_bytes())).expect("sent");
-    loop {
-        if read_frame(&mut stream).0 == 8 {
-            break;
-        }
-    }
-    drop(stream);
+    while read_frame(&mut stream).0 != 8 {}
+    handle
+}
+
+#[test]
+fn one_handle_opens_no_more_sessions_at_once_than_the_token_has_uses() {
+    let stand = TokenStand::start();
+    let held = stand.minted(|token| {
+        token.constraint = locked_to(LOCKED, "");
+        token.uses = Uses::AtMost(1);
+    });
+    let handle = handle_of_a_session(&stand, &held);
+    let resume = format!(r#"{{"setup":{{"model":"models/x","sessionResumption":{{"handle":"{handle}"}}}}}}"#);
+    let (mut first, answer) = stand.live(&held.text, resume.as_bytes());
+    assert!(is_set_up(&answer), "{answer:?}");
+    let (mut second, answer) = stand.live(&held.text, resume.as_bytes());
+    assert!(is_set_up(&answer), "{answer:?}");
+    let (code, reason) = close_of(&read_frame(&mut first));
+    assert_eq!(code, 1008);
+    assert!(reason.starts_with("token_used_up: "), "{reason}");
+    let content = br#"{"clientContent":{"turns":[{"parts":[{"text":"on"}],"role":"user"}],"turnComplete":true}}"#;
+    second.write_all(&frame(1, content)).expect("sent");
+    assert_eq!(read_frame(&mut second).0, 2, "the newest one goes on");
+}
+
+#[test]
+fn a_handle_of_one_upstream_buys_nothing_at_another() {
+    let stand = TokenStand::with(Limits::default(), |settings| {
+        let port = settings.upstreams[0].origin.port;
+        let address = format!("127.0.0.1:{port}").parse().expect("an address");
+        settings.upstreams.push(upstream("other", address, "x-goog-api-key"));
+        let route = gemini("other", "/other", QueryPolicy::Tokens);
+        settings.routes.push(Route { upstream: "other".into(), ..route });
+    });
+    let held = stand.minted(|token| {
+        token.constraint = locked_to(LOCKED, "");
+        token.uses = Uses::AtMost(1);
+    });
+    let handle = handle_of_a_session(&stand, &held);
+    let resume = format!(r#"{{"setup":{{"model":"models/x","sessionResumption":{{"handle":"{handle}"}}}}}}"#);
+    let headers = format!("Authorization: Token {}\r\n", held.text);
+    let (_, mut stream) = stand.stand.open_websocket(&format!("/other{LIVE}"), &headers);
+    stream.write_all(&frame(1, resume.as_bytes())).expect("sent");
+    let (code, reason) = close_of(&read_frame(&mut stream));
+    assert!(code == 1008 && reason.starts_with("forbidden: "), "{code} {reason}");
+    assert_eq!(stand.stand.recorder.requests().len(), 1, "the other upstream was not dialled");
+}
+
+#[test]
+fn a_session_is_resumed_by_its_own_token_for_nothing_and_by_no_other_73() {
+    let stand = TokenStand::start();
+    let held = stand.minted(|token| {
+        token.constraint = locked_to(LOCKED, "");
+        token.uses = Uses::AtMost(1);
+        token.calls = Calls::LiveOnly;
+    });
+    let handle = handle_of_a_session(&stand, &held);
     let resume = format!(r#"{{"setup":{{"model":"models/x","sessionResumption":{{"handle":"{handle}"}}}}}}"#);
     let other = stand.minted(|token| token.constraint = locked_to(LOCKED, ""));
     let (code, reason) = close_of(&stand.live(&other.text, resume.as_bytes()).1);

@@ -7,8 +7,12 @@ use keymoat_core::record::Outcome;
 use keymoat_core::token::SessionLimits;
 use keymoat_core::{Code, Dialect};
 
+use keymoat_core::route::QueryPolicy;
+use keymoat_gateway::settings::Limits;
+
 use super::{LIVE, SETUP, TokenStand, is_set_up, now};
-use crate::stand::{close_of, frame, read_all, read_frame, read_head};
+use crate::scripted::{Scripted, Then};
+use crate::stand::{close_of, frame, generic, read_all, read_all_or_reset, read_frame, read_head, upstream};
 
 #[test]
 fn a_token_begins_nothing_after_its_time_to_start_and_nothing_at_all_after_its_end() {
@@ -66,6 +70,73 @@ fn sessions_over_every_protocol_end_with_their_token() {
     assert!(now() >= held.token.live_until);
     let codes: Vec<_> = stand.stand.records(2).iter().map(|record| record.code).collect();
     assert_eq!(codes, [Some(Code::TokenExpired); 2]);
+}
+
+/// Tokens in front of `scripted`, at `/x/*`.
+fn in_front_of(scripted: &Scripted) -> TokenStand {
+    let behind = scripted.address;
+    TokenStand::with(Limits::default(), |settings| {
+        settings.routes.push(generic("x", "x", &["/x/*"], QueryPolicy::Tokens));
+        settings.upstreams.push(upstream("x", behind, "x-api-key"));
+    })
+}
+
+/// An upstream that never comes to the end of its answers, which are no event streams.
+fn endless() -> Scripted {
+    Scripted::start(|stream, head| {
+        let length =
+            if head.starts_with("GET /x/long ") { "Content-Length: 100000" } else { "Transfer-Encoding: chunked" };
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n{length}\r\n\r\n5\r\n{{}}\n\n\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = read_all_or_reset(stream);
+        Then::Close
+    })
+}
+
+#[test]
+fn whatever_a_token_is_answered_ends_with_its_time_or_its_revocation() {
+    let scripted = endless();
+    let stand = in_front_of(&scripted);
+    for (path, is_revoked) in [("/x/lines", false), ("/x/long", false), ("/x/lines", true), ("/x/long", true)] {
+        let lives = if is_revoked { 60_000 } else { 600 };
+        let held = stand.minted(|token| token.live_until = now().plus_millis(lives));
+        let mut stream = stand.stand.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", held.text);
+        stream.write_all(request.as_bytes()).expect("sent");
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "), "{path}");
+        if is_revoked {
+            stand.store.revoke_token(&held.token.id, now()).expect("revoked");
+        }
+        assert!(!read_all_or_reset(&mut stream).ends_with("0\r\n\r\n"), "nobody takes it for a finished one");
+        let code = if is_revoked { Code::CredentialRevoked } else { Code::TokenExpired };
+        let of_token = |record: &&keymoat_core::record::Record| record.token_id.as_ref() == Some(&held.token.id);
+        let records = stand.stand.records(1);
+        assert_eq!(records.iter().find(of_token).expect("it has a record").code, Some(code), "{path}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_request_and_its_answer_count_together() {
+    let stand = TokenStand::start();
+    let held = stand.minted(|token| {
+        token.limits = SessionLimits { bytes_max: Some(3000), ..SessionLimits::default() };
+    });
+    let headers = format!("X-API-Key: {}\r\n", held.text);
+    assert!(stand.ask("POST", "/demo/echo", &headers, "small").starts_with("HTTP/1.1 200 "));
+    let answer = stand.ask("POST", "/demo/echo", &headers, &"x".repeat(4000));
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("token_used_up"), "{answer}");
+    let scripted = Scripted::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9000)));
+    let stand = in_front_of(&scripted);
+    let held = stand.minted(|token| {
+        token.limits = SessionLimits { bytes_max: Some(3000), ..SessionLimits::default() };
+    });
+    let mut stream = stand.stand.connect();
+    let request = format!("GET /x/a HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", held.text);
+    stream.write_all(request.as_bytes()).expect("sent");
+    let answer = read_all_or_reset(&mut stream);
+    assert!(answer.matches('x').count() <= 3000, "{} bytes came", answer.len());
+    assert_eq!(stand.stand.records(1)[0].code, Some(Code::TokenUsedUp));
 }
 
 #[test]

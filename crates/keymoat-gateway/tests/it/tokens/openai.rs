@@ -12,7 +12,7 @@ use super::{TokenStand, json_of};
 use crate::stand::{ALL_CARRIERS, close_of, frame, read_frame, upstream};
 
 /// A stand with a route of OpenAI's.
-pub(super) fn stand() -> TokenStand {
+fn stand() -> TokenStand {
     TokenStand::with(Limits::default(), |settings| {
         let behind = settings.upstreams[0].origin.port;
         let address = format!("127.0.0.1:{behind}").parse().expect("an address");
@@ -77,10 +77,21 @@ fn a_client_secret_opens_its_own_session_and_no_other() {
     for request in stand.stand.recorder.requests() {
         assert_eq!(request.query.as_deref(), Some("model=gpt-realtime"));
     }
-    for path in ["/v1/realtime?model=gpt-other", "/v1/realtime?call_id=rtc_1", "/v1/responses"] {
+    for path in [
+        "/v1/realtime?model=gpt-other",
+        "/v1/realtime?call_id=rtc_1",
+        "/v1/realtime?intent=transcription",
+        "/v1/realtime?%69ntent=transcription",
+        "/v1/responses",
+    ] {
         let mut stream = open(&stand, path, &secret);
         assert_eq!(event(&mut stream)["error"]["code"], "forbidden", "{path}");
         assert_eq!(close_of(&read_frame(&mut stream)).0, 3000);
+    }
+    for twice in ["model=gpt-realtime&%6dodel=gpt-other", "Model=gpt-other"] {
+        let headers = format!("Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.{secret}\r\n");
+        let (head, _) = stand.stand.open_websocket(&format!("/v1/realtime?{twice}"), &headers);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{twice}: {head}");
     }
     let rest = stand.stand.fetch("/v1/models", &format!("Authorization: Bearer {secret}\r\n"));
     assert!(rest.starts_with("HTTP/1.1 403 "), "{rest}");

@@ -46,6 +46,7 @@ pub(crate) struct File {
     pub(crate) route: BTreeMap<At<String>, Route>,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) redact: Redact,
 }
 
 /// Addresses. A change waits for a restart.
@@ -118,4 +119,18 @@ pub(crate) struct Log {
     /// Says how much Keymoat tells of its own doings; records are always written.
     #[schemars(extend("enum" = LOG_LEVELS))]
     pub(crate) level: Option<At<String>>,
+}
+
+/// What is masked in text beside what Keymoat knows, and what is left.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Redact {
+    /// Names whose values are credentials, such as `["X-Badge"]`; case, `_`, `-` and `.` do not count.
+    pub(crate) names: Option<At<Vec<At<String>>>>,
+    /// Adds regular expressions for credentials, such as `{ badge = "BDG-([0-9]{6})" }`; the first group is masked, or all.
+    pub(crate) rules: BTreeMap<At<String>, At<String>>,
+    /// Leaves these values as they are, exactly as written.
+    pub(crate) allow: Option<At<Vec<At<String>>>>,
+    /// Names WebSocket subprotocols of 20 and more characters that are no credentials.
+    pub(crate) protocols: Option<At<Vec<At<String>>>>,
 }

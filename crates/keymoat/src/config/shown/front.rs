@@ -109,6 +109,23 @@ impl Sheet<'_> {
         self.row("enabled", Value::Boolean(false), enabled.as_ref(), "default");
     }
 
+    pub(super) fn redact(&mut self, written: &file::Redact) {
+        self.begin("redact");
+        let file::Redact { names, rules, allow, protocols } = written;
+        let texts =
+            |list: &Vec<file::At<String>>| Value::Array(list.iter().map(|one| text(one.get_ref().as_str())).collect());
+        for (name, list) in [("names", names), ("allow", allow), ("protocols", protocols)] {
+            self.written(name, list.as_ref(), texts, "default: none");
+        }
+        match rules.keys().next() {
+            Some(first) => {
+                let table = rules.iter().map(|(name, regex)| (name.get_ref().clone(), text(regex.get_ref().as_str())));
+                self.row("rules", Value::Table(table.collect()), Some(first), "default");
+            }
+            None => self.unset("rules", "default: none"),
+        }
+    }
+
     pub(super) fn log(&mut self, written: &file::Log, config: &Config) {
         self.begin("log");
         let file::Log { format, level } = written;

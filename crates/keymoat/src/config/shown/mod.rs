@@ -114,7 +114,7 @@ pub(super) fn show_text(
 fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     let mut sheet = Sheet { origin, section: String::new(), rows: Vec::new() };
     // Taken apart, so that a new section cannot be left out.
-    let File { listen, tls, store, admin, upstream, key, route, limits, log } = file;
+    let File { listen, tls, store, admin, upstream, key, route, limits, log, redact } = file;
     sheet.listen(listen, config);
     sheet.tls(tls, config);
     sheet.store(store, config);
@@ -135,6 +135,7 @@ fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     }
     sheet.limits(limits, &config.limits);
     sheet.log(log, config);
+    sheet.redact(redact);
     sheet.rows
 }
 

@@ -1,0 +1,35 @@
+//! Whatever the text, the redactor gives the same for every cut of it, leaves its own output alone, drops no line for an
+//! error, and lets no registered secret through.
+//!
+//! The first byte is the size of the pieces; the rest is the text.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use keymoat_redact::{Known, KnownSecrets, Options, Redactor, Rules};
+use libfuzzer_sys::fuzz_target;
+
+const SECRET: &[u8] = b"Kn0wn/Secret+of=Registered-Value";
+
+static RULES: LazyLock<Arc<Rules>> = LazyLock::new(Arc::default);
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&size, text)) = data.split_first() else { return };
+    let whole = redacted(text, usize::MAX);
+    assert!(redacted(text, usize::from(size) + 1) == whole, "the cut matters");
+    assert!(redacted(&whole, usize::MAX) == whole, "not idempotent");
+    assert!(!whole.windows(SECRET.len()).any(|window| window == SECRET));
+});
+
+fn redacted(text: &[u8], size: usize) -> Vec<u8> {
+    let known = KnownSecrets::default();
+    known.replace(Known::new([SECRET]));
+    let mut redactor = Redactor::new(Arc::clone(&RULES), Options { known, ..Options::default() });
+    let mut out = Vec::new();
+    for piece in text.chunks(size.min(text.len().max(1))) {
+        redactor.write(piece, &mut out).expect("memory");
+    }
+    redactor.finish(&mut out).expect("memory");
+    assert_eq!(redactor.stats().lines_dropped, 0);
+    out
+}
