@@ -1,8 +1,8 @@
 //! The upgrade: this program is started anew with this process's listening sockets, and takes over once it is ready.
 //!
 //! ```text
-//! SIGUSR2 ─▶ start ─▶ both accept nobody else's: this one serves ─▶ ready ─▶ the new one serves, this one drains
-//!                 └─▶ it ended, or took too long ─▶ it is ended, this one goes on
+//! SIGUSR2 ─▶ started, this one serves ─┬─▶ ready ─▶ the new one accepts, this one drains
+//!                                      └─▶ ended, or late ─▶ killed, this one goes on
 //! ```
 //!
 //! Nobody is refused at any time, because the sockets themselves are never closed.
