@@ -39,7 +39,6 @@ impl std::fmt::Display for Id {
 #[derive(Debug, Default)]
 pub struct Report {
     /// The credentials, in the order of their first places.
-    #[expect(clippy::vec_box, reason = "a long list is sorted and never copied: memory is bounded")]
     pub credentials: Vec<Box<Credential>>,
     /// The lines of code that put credentials into URLs, in order.
     pub code: Vec<CodeFinding>,
