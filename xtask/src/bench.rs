@@ -5,10 +5,13 @@
 
 mod count;
 mod load;
+mod log;
 mod peer;
+pub(crate) mod redact;
 pub(crate) mod scan;
 mod upstream;
 mod wire;
+mod worst;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,17 +48,8 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
     let files = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .context("cannot raise the limit of files")?;
-    let binary = match binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => {
-            let mut cargo = Command::new("cargo");
-            cargo.args(["build", "--release", "--package", "keymoat", "--bin", "keymoat"]).current_dir(root);
-            ensure!(cargo.status()?.success(), "`cargo build` failed; what it printed above says why");
-            target.join("release/keymoat")
-        }
-    };
     let bench = Bench {
-        binary,
+        binary: self::binary(root, binary)?,
         folder: tempfile::Builder::new().prefix("keymoat-bench-").tempdir()?,
         upstream: upstream::start()?,
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
@@ -68,6 +62,17 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
     }
     bench.instructions()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is measured: `binary`, or the release binary, built here.
+fn binary(root: &Path, binary: Option<&Path>) -> Result<PathBuf> {
+    if let Some(binary) = binary {
+        return Ok(std::path::absolute(binary)?);
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--package", "keymoat", "--bin", "keymoat"]).current_dir(root);
+    ensure!(cargo.status()?.success(), "`cargo build` failed; what it printed above says why");
+    Ok(suite::target(root).join("release/keymoat"))
 }
 
 impl Bench {

@@ -13,7 +13,8 @@ use crate::process::{self, Ended};
 const NODE_MIN: (u32, u32) = (20, 19);
 /// The oldest Python that the PyPI packages take.
 const PYTHON_MIN: (u32, u32) = (3, 11);
-const APT_LIMIT: Duration = Duration::from_secs(600);
+/// How long an installation may take.
+pub(crate) const APT_LIMIT: Duration = Duration::from_secs(600);
 const CHROMIUM_NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// A program or module that a suite cannot do without.
@@ -37,6 +38,10 @@ pub(crate) enum Need {
     Strace,
     /// Valgrind, which counts instructions.
     Valgrind,
+    /// ripgrep, to measure beside.
+    Ripgrep,
+    /// Zstandard, to measure beside.
+    Zstd,
 }
 
 impl Need {
@@ -54,6 +59,8 @@ impl Need {
             Self::Nginx => find("nginx").is_some(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
+            Self::Ripgrep => find("rg").is_some(),
+            Self::Zstd => find("zstd").is_some(),
         }
     }
 
@@ -75,6 +82,8 @@ impl Need {
             Self::Nginx => Some("nginx-light"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
+            Self::Ripgrep => Some("ripgrep"),
+            Self::Zstd => Some("zstd"),
             Self::Rustfmt | Self::Clippy | Self::Node => None,
         }
     }
@@ -90,6 +99,8 @@ impl Need {
             Self::Nginx => "nginx",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",
+            Self::Ripgrep => "ripgrep",
+            Self::Zstd => "zstd",
         }
     }
 }

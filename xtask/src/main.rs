@@ -70,6 +70,12 @@ enum Measure {
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
     },
+    /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
+    Redact {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -93,6 +99,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
         Command::Bench { measure: Measure::Scan { binary } } => bench::scan::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names: reading one backwards from a separator, normalising it, and looking it up.
 
 use crate::finding::Kind;
+use crate::shape::mark_end;
 use crate::table::{HEADERS, HeaderRule, NAMES, Scope};
 
 /// How many normalised letters of a name are looked at, from its end.
@@ -321,13 +322,22 @@ impl Name {
         })
     }
 
+    /// Whether it is the word of a mark.
+    fn is_in_mark(&self, text: &[u8]) -> bool {
+        const OPEN: &[u8] = b"[REDACTED:";
+        let head = text.get(..self.start).unwrap_or_default();
+        head.ends_with(OPEN) && mark_end(text, self.start - OPEN.len()).is_some_and(|end| end >= self.end)
+    }
+
+    fn ends_with_mark(&self, text: &[u8]) -> bool {
+        let own = text.get(self.start..self.end).unwrap_or_default();
+        before(text, self.end) == b']'
+            && memchr::memrchr(b'[', own).is_some_and(|open| mark_end(text, self.start + open) == Some(self.end))
+    }
+
     /// What it means, alone or with the word before it; the name is widened in the second case.
     pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
-        let own = text.get(self.start..self.end).unwrap_or_default();
-        if own.len() > 10 && memchr::memmem::find(own, b"REDACTED:").is_some() {
-            return None;
-        }
-        if self.before == b':' && text.get(..self.start).is_some_and(|text| text.ends_with(b"REDACTED:")) {
+        if self.before == b':' && self.is_in_mark(text) || self.quote.is_some() && self.ends_with_mark(text) {
             return None;
         }
         if let Some(meaning) = names.look_up(&self.letters) {
@@ -387,9 +397,11 @@ mod tests {
             assert_eq!(kind(text), Some(Kind::ApiKey), "{text}");
         }
         for text in
-            ["monkey", "sort_key", "tokens", "token_type", "\"a\" + \"x", "primary keys", "", "[REDACTED:api_key"]
+            ["monkey", "sort_key", "tokens", "token_type", "\"a\" + \"x", "primary keys", "", "[REDACTED:api_key]"]
         {
             assert_eq!(kind(text), None, "{text}");
         }
+        // What only begins like a mark is none.
+        assert_eq!(kind("[REDACTED:api_key"), Some(Kind::ApiKey));
     }
 }

@@ -9,6 +9,7 @@ use regex_automata::util::syntax;
 use crate::anchor::{PAIR_NAMES, Tails};
 use crate::finding::Kind;
 use crate::names::{Letters, Meaning, Names};
+use crate::shape::is_secret;
 use crate::streams::{RARE, Strings, cores};
 use crate::table::{HEADERS, LABELS, NAMES, Scope};
 
@@ -199,7 +200,9 @@ fn patterns(patterns: &[Pattern]) -> Result<Option<Regex>, RuleError> {
     for Pattern { name, regex } in patterns {
         let fits = name.len() <= 32
             && name.starts_with(|first: char| first.is_ascii_lowercase())
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            // Its mark would not be taken for one.
+            && !is_secret(name.as_bytes());
         if !fits {
             return Err(RuleError::Name { name: name.clone() });
         }

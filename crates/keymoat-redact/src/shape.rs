@@ -16,7 +16,10 @@ pub(crate) fn mark_end(text: &[u8], at: usize) -> Option<usize> {
     let end = memchr::memchr(close, inner)?;
     let inner = inner.get(..end)?;
     let word = inner.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(inner.len());
-    let fits = inner.get(word..)?.iter().all(|byte| byte.is_ascii_alphanumeric() || b":=_.- ".contains(byte));
+    let said = inner.get(word..)?;
+    let fits = said.iter().all(|byte| byte.is_ascii_alphanumeric() || b":=_.- ".contains(byte))
+        // What is a secret itself is no mark, whatever stands around it.
+        && !said.split(|byte| matches!(byte, b':' | b' ' | b'=')).any(|part| part.len() >= 16 && is_random(part));
     (fits && is_mark_word(inner.get(..word)?)).then_some(at + open + end + 1)
 }
 
@@ -32,18 +35,49 @@ fn is_mark_word(word: &[u8]) -> bool {
         .any(|mark| word.eq_ignore_ascii_case(mark.as_bytes()))
 }
 
-/// Whether a value is marks only, or stars.
+/// Whether a value is marks only, or stars. What stands beside a mark in the same value is part of the value.
 pub(crate) fn is_masked(value: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(end) = mark_end(value, at) {
-        at = end;
-    }
-    // What stands beside a mark of our own was seen when the mark was made.
-    at > 0 && value.get(at..).is_some_and(|rest| rest.len() < 8 || !rest.iter().any(u8::is_ascii_alphanumeric))
-        || has_own_mark(value)
+    let marked = has_mark(value);
+    marked && !beside_marks(value).any(|part| part.iter().any(u8::is_ascii_alphanumeric))
         || is_mark_word(value)
         || !value.is_empty() && value.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'#'))
         || value.len() >= 3 && value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
+}
+
+fn has_mark(value: &[u8]) -> bool {
+    memchr::memchr3_iter(b'[', b'<', b'(', value).any(|at| mark_end(value, at).is_some())
+}
+
+/// The parts of a value before, between and behind its marks.
+fn beside_marks(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut from = Some(0);
+    std::iter::from_fn(move || {
+        let start = from?;
+        let mut search = start;
+        while let Some(found) = value.get(search..).and_then(|rest| memchr::memchr3(b'[', b'<', b'(', rest)) {
+            let at = search + found;
+            if let Some(end) = mark_end(value, at) {
+                from = Some(end);
+                return value.get(start..at);
+            }
+            search = at + 1;
+        }
+        from = None;
+        value.get(start..)
+    })
+}
+
+/// The first `wanted` byte of a value that is in no mark.
+pub(crate) fn outside_marks(wanted: u8, value: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(byte) = value.get(at) {
+        match byte {
+            byte if *byte == wanted => return Some(at),
+            b'[' | b'<' | b'(' => at = mark_end(value, at).unwrap_or(at + 1),
+            _ => at += 1,
+        }
+    }
+    None
 }
 
 /// Whether what starts here, up to `end`, stands for a value that somebody else puts in.
@@ -124,10 +158,16 @@ pub(crate) fn is_secret(value: &[u8]) -> bool {
     if value.len() < 16
         || !value.iter().all(u8::is_ascii_graphic)
         || memchr::memchr_iter(b':', value).any(|at| value.get(at..at + 3) == Some(b"://"))
-        || has_own_mark(value)
     {
         return false;
     }
+    if has_own_mark(value) {
+        return beside_marks(value).any(|part| part.len() >= 16 && is_random(part));
+    }
+    is_random(value)
+}
+
+fn is_random(value: &[u8]) -> bool {
     let classes = Classes::of(value);
     if classes.letters == 0 {
         return classes.digits >= 24;
@@ -142,8 +182,12 @@ pub(crate) fn is_secret(value: &[u8]) -> bool {
 /// Something that nobody writes in a sentence: a digit between letters, a symbol inside, or great length.
 pub(crate) fn is_unlike_words(value: &[u8]) -> bool {
     if has_own_mark(value) {
-        return false;
+        return beside_marks(value).any(differs_from_words);
     }
+    differs_from_words(value)
+}
+
+fn differs_from_words(value: &[u8]) -> bool {
     let classes = Classes::of(value);
     value.len() >= 24 && !value.contains(&b' ')
         || value.len() >= 6 && classes.digits > 0 && classes.letters > 0 && !is_time(value)
@@ -215,6 +259,17 @@ mod tests {
         assert_eq!(mark_end(b"[1, 2]", 0), None);
         assert!(is_masked(b"[REDACTED:a][REDACTED:b]") && is_masked(b"***") && is_masked(b"REDACTED"));
         assert!(!is_masked(b"[hidden]Zk7Qw2Lr9") && !is_masked(b""));
+    }
+
+    #[test]
+    fn what_stands_beside_a_mark_is_part_of_the_value() {
+        assert!(is_masked(b"[REDACTED:api_key],") && is_masked(b"([REDACTED:api_key])"));
+        for value in ["[REDACTED:api_key]Zk7Qw", "Zk7Qw[REDACTED:api_key]", "[REDACTED:a]Zk7Qw[REDACTED:b]"] {
+            assert!(!is_masked(value.as_bytes()), "{value}");
+        }
+        assert!(is_secret(b"[REDACTED:token]Zk7Qw2Lr9TnXb4Vm") && !is_secret(b"[REDACTED:token]see-the-docs-for"));
+        assert_eq!(mark_end(b"[REDACTED:Zk7Qw2Lr9TnXb4Vm]", 0), None);
+        assert_eq!(outside_marks(b':', b"[REDACTED:token]:x"), Some(16));
     }
 
     #[test]

@@ -206,10 +206,7 @@ impl LineScan<'_> {
             None => (start, end::unquoted(text, start, Around::Word)),
         };
         let argument = text.get(start..end).unwrap_or_default();
-        if memchr::memmem::find(argument, b"[REDACTED:").is_some() {
-            return at + 1;
-        }
-        let Some(colon) = memchr::memchr(b':', argument) else { return at + 1 };
+        let Some(colon) = shape::outside_marks(b':', argument) else { return at + 1 };
         let password = argument.get(colon + 1..).unwrap_or_default();
         let is_id = password.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
         if is_id || shape::is_placeholder(password) || password.starts_with(b"//") {

@@ -50,12 +50,9 @@ impl LineScan<'_> {
             end += 1;
         }
         let resume = last + 1;
-        if shape::has_own_mark(text.get(start..last).unwrap_or_default()) {
-            return resume;
-        }
         let authority = Authority::of(text, &mut start);
-        let from = shape::mark_end(text, start).unwrap_or(start);
-        let user_end = text.get(from..last).and_then(|part| memchr::memchr(b':', part)).map(|colon| from + colon);
+        let user_end =
+            text.get(start..last).and_then(|part| shape::outside_marks(b':', part)).map(|colon| start + colon);
         let site = Site {
             kind: Kind::Password,
             carrier: Carrier::Userinfo,

@@ -81,6 +81,28 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+const SECRET: &str = "Zk7Qw2Lr9TnXb4Vm8PcY";
+
+/// What stands around a value that somebody put a mark into.
+const SHIELDS: [(&str, &str); 16] = [
+    ("api_key=", ""),
+    ("GET /e?page=3&api_key=", "&x=1 HTTP/1.1"),
+    ("GET /e?token=", " HTTP/1.1"),
+    ("level=info token=", " path=/x"),
+    ("password: ", ""),
+    ("X-Api-Key: ", ""),
+    ("Authorization: Bearer ", ""),
+    ("{\"api_key\":\"", "\",\"x\":1}"),
+    ("{\"name\":\"x-api-key\",\"value\":\"", "\"}"),
+    ("Cookie: theme=dark; sid=", "; lang=en"),
+    ("Set-Cookie: sid=", "; Path=/"),
+    ("https://user:", "@host/"),
+    ("curl --api-key ", " https://h/"),
+    ("curl -u user:", " https://h/"),
+    ("<apiKey>", "</apiKey>"),
+    ("Sec-WebSocket-Protocol: chat, api-key.", ""),
+];
+
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(Arc::default);
 
 fn redactor() -> Redactor {
@@ -152,6 +174,28 @@ proptest! {
         let once = whole(&text);
         let twice = whole(&once);
         prop_assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&once), "of {:?}", String::from_utf8_lossy(&text));
+    }
+
+    #[test]
+    fn no_mark_shields_what_stands_beside_it(
+        head in proptest::sample::select(&SHIELDS[..]),
+        front in any::<bool>(),
+        mark in proptest::sample::select(&["[REDACTED:api_key]", "[REDACTED:token:fp=7f3a9c01]", "[REDACTED]", "[REDACTED:x][REDACTED:y]"][..]),
+        glue in proptest::sample::select(&["", "", ".", "-", "_", "/", "+", ":"][..]),
+    ) {
+        let (open, close) = head;
+        // No password has a slash in it: it is the host that ends there.
+        prop_assume!(glue != "/" || !open.contains("://"));
+        let value = if front { format!("{SECRET}{glue}{mark}") } else { format!("{mark}{glue}{SECRET}") };
+        let text = format!("{open}{value}{close}");
+        let once = whole(text.as_bytes());
+        let shown = String::from_utf8_lossy(&once);
+        prop_assert!(!SECRET.as_bytes().windows(8).any(|part| memchr::memmem::find(&once, part).is_some()), "{text} -> {shown}");
+        let twice = whole(&once);
+        prop_assert_eq!(String::from_utf8_lossy(&twice), shown, "of {:?}", text);
+        let alone = format!("{open}{mark}{close}");
+        let left = whole(alone.as_bytes());
+        prop_assert_eq!(String::from_utf8_lossy(&left), alone.as_str());
     }
 
     #[test]
