@@ -5,6 +5,7 @@ mod completion;
 mod config;
 mod demo;
 mod emulate;
+mod explain;
 mod key;
 mod ready;
 mod redact;
@@ -55,6 +56,7 @@ enum Command {
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
+    Explain(explain::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {
