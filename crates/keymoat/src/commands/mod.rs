@@ -16,6 +16,7 @@ mod store_choice;
 mod token;
 mod upstream;
 mod upstream_test;
+mod ws;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ enum Command {
     Redact(redact::Arguments),
     Scan(scan::Arguments),
     Explain(explain::Arguments),
+    Ws(ws::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -80,6 +82,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Ws(arguments) => ws::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {
