@@ -208,7 +208,7 @@ mod tests {
         let own = ["realtime".to_owned()];
         assert_eq!(value("subprotocol", "sec-websocket-protocol", &own), format!("realtime, keymoat.token.{encoded}"));
         for wrong in ["query", "query:key", "header:", "header:a b", "header:host", "header:Sec-WebSocket-Key"] {
-            assert!(super::carrying(wrong).is_err(), "{wrong}");
+            assert!(carrying(wrong).is_err(), "{wrong}");
         }
     }
 }
