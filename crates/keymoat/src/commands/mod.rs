@@ -7,6 +7,7 @@ mod demo;
 mod emulate;
 mod explain;
 mod key;
+mod man;
 mod ready;
 mod redact;
 mod scan;
@@ -59,6 +60,7 @@ enum Command {
     Scan(scan::Arguments),
     Explain(explain::Arguments),
     Ws(ws::Arguments),
+    Man(man::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Ws(arguments) => ws::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {
