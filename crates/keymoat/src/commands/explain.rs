@@ -1,5 +1,6 @@
 //! `keymoat explain`: names the mistake in what fails, and what to send instead.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +16,10 @@ use super::{Found, print, remark, to_json};
 use crate::explain::{Explained, Seen, explain};
 
 /// The most that is read: a HAR file of a few connections.
-const PASTED_BYTES_MAX: u64 = 4 << 20;
+const PASTED_BYTES_MAX: u64 = 1 << 20;
+
+const PASTED: &str = "what fails is not taken as an argument, which stays in the shell's history and is seen by everybody \
+                      on this machine: paste it to standard input (`keymoat explain`, then Ctrl-D), or name one file";
 
 /// Names the mistake in what fails, and prints what to send instead.
 ///
@@ -26,6 +30,9 @@ const PASTED_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Arguments {
     /// The file; `-` is standard input [default: -].
     file: Option<PathBuf>,
+    /// What was pasted unquoted, to be refused without repeating it.
+    #[arg(hide = true)]
+    more: Vec<OsString>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -36,6 +43,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// It cannot be read, or nothing in it is known.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    anyhow::ensure!(arguments.more.is_empty(), "{PASTED}");
     let text = read(arguments.file.as_deref().unwrap_or(Path::new("-")))?;
     let explained = explain(&text);
     if arguments.json {
@@ -66,7 +74,7 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
         let place = || format!("cannot read {}", path.display());
         File::open(path).with_context(place)?.take(PASTED_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(place)?;
     }
-    anyhow::ensure!(bytes.len() as u64 <= PASTED_BYTES_MAX, "this is more than 4 MiB: paste the part that fails");
+    anyhow::ensure!(bytes.len() as u64 <= PASTED_BYTES_MAX, "this is more than 1 MiB: paste the part that fails");
     Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -78,11 +86,7 @@ fn refuse_pasted(path: &Path) -> anyhow::Result<()> {
         || text.bytes().all(|byte| byte.is_ascii_digit())
         || text.len() > 100
         || !explain(&text).is_empty();
-    anyhow::ensure!(
-        !is_pasted,
-        "what fails is not taken as an argument, which stays in the shell's history and is seen by everybody on this \
-         machine: paste it to standard input (`keymoat explain`, then Ctrl-D), or name a file"
-    );
+    anyhow::ensure!(!is_pasted, "{PASTED}");
     // What may be a credential without a sign is not repeated either.
     anyhow::bail!("there is no file of that name: name a file, or paste what fails to standard input")
 }

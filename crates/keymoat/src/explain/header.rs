@@ -75,7 +75,7 @@ fn after_value_name(rest: &str) -> Option<&str> {
 }
 
 /// The first expression of code: up to what ends it.
-fn expression(text: &str) -> &str {
+pub(super) fn expression(text: &str) -> &str {
     let text = text.trim_start();
     let end = text.find(|c: char| c.is_whitespace() || ",})];".contains(c)).unwrap_or(text.len());
     text.get(..end).unwrap_or_default()

@@ -1,5 +1,7 @@
 //! The rules: which mistake a credential is, given its place, what it is, and what stands around it.
 
+use std::collections::HashSet;
+
 use base64::prelude::*;
 use keymoat_core::format::NearMiss;
 use keymoat_core::{Dialect, Mistake};
@@ -20,6 +22,11 @@ pub(super) struct Facts<'p> {
     direct: bool,
     /// Whether it shows one connection only, so that its parts belong together.
     single: bool,
+    /// Whether an address is a provider's own.
+    at_provider: bool,
+    has_music: bool,
+    /// Whether a header carries a token behind `Token`.
+    has_token_scheme: bool,
     addresses: Vec<Address<'p>>,
     parameters: Vec<Parameter<'p>>,
     headers: Vec<Header<'p>>,
@@ -37,6 +44,9 @@ impl<'p> Facts<'p> {
         Self {
             dialect: dialect(pasted),
             has_token,
+            at_provider: addresses.iter().any(Address::is_provider),
+            has_music: pasted.has_any(&["bidigeneratemusic"]),
+            has_token_scheme: headers.iter().filter_map(scheme).any(|(word, _)| word.eq_ignore_ascii_case("token")),
             direct: addresses.iter().any(Address::is_provider)
                 || !addresses.iter().any(|one| one.scheme.starts_with("ws")),
             single: OPENINGS.iter().map(|opening| pasted.places(opening).count()).sum::<usize>() <= 1,
@@ -88,10 +98,15 @@ fn scheme<'h>(header: &'h Header<'_>) -> Option<(&'h str, &'h str)> {
 
 /// Applies all rules.
 pub(super) fn judge(pasted: &Pasted, facts: &Facts<'_>, explained: &mut Explained) {
-    facts.parameters.iter().for_each(|parameter| judge_parameter(pasted, facts, parameter, explained));
+    facts.parameters.iter().for_each(|parameter| judge_parameter(facts, parameter, explained));
     facts.headers.iter().for_each(|header| judge_header(facts, header, explained));
     offered(pasted, &facts.headers).iter().for_each(|offer| judge_offer(facts, offer, explained));
-    facts.addresses.iter().for_each(|address| judge_address(facts, address, explained));
+    let carrying =
+        facts.parameters.iter().map(|one| one.line).chain(facts.headers.iter().map(|one| one.line)).collect();
+    facts.addresses.iter().for_each(|address| judge_address(address, &carrying, explained));
+    for at in pasted.places("authtokens/") {
+        explained.add(Mistake::TokenSpelling, pasted.line(at), "");
+    }
     judge_calls(pasted, explained);
     judge_methods(pasted, facts, explained);
     if facts.single {
@@ -99,7 +114,7 @@ pub(super) fn judge(pasted: &Pasted, facts: &Facts<'_>, explained: &mut Explaine
     }
 }
 
-fn judge_parameter(pasted: &Pasted, facts: &Facts<'_>, parameter: &Parameter<'_>, explained: &mut Explained) {
+fn judge_parameter(facts: &Facts<'_>, parameter: &Parameter<'_>, explained: &mut Explained) {
     let place = format!("query parameter `{}`", parameter.name);
     let mut add = |mistake| explained.add(mistake, parameter.line, &place);
     let is_name = matches!(parameter.name, "key" | "token");
@@ -119,7 +134,7 @@ fn judge_parameter(pasted: &Pasted, facts: &Facts<'_>, parameter: &Parameter<'_>
     if parameter.what.is_token() && parameter.what != What::OpenAiToken && parameter.name != "api_key" {
         return;
     }
-    if facts.dialect == Dialect::Gemini && pasted.has_any(&["bidigeneratemusic"]) && parameter.name == "key" {
+    if facts.dialect == Dialect::Gemini && facts.has_music && parameter.name == "key" {
         add(Mistake::MusicKeyInUrl);
     }
     add(Mistake::KeyInUrl);
@@ -136,9 +151,10 @@ fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explaine
     let place = format!("header `{}`", header.name);
     let mut add = |mistake| explained.add(mistake, header.line, &place);
     if header.name == "openai-beta" {
-        return if header.value.contains("realtime") {
-            add(Mistake::RealtimeBeta)
-        };
+        if header.value.contains("realtime") {
+            add(Mistake::RealtimeBeta);
+        }
+        return;
     }
     let what = credential_of(header);
     if let Some((word, credential)) = scheme(header) {
@@ -150,7 +166,7 @@ fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explaine
             }
             "" => add(Mistake::SchemeMissing),
             "bearer" if facts.is_google() && what != What::OAuth && what != What::Nothing => {
-                add(Mistake::BearerAtGoogle)
+                add(Mistake::BearerAtGoogle);
             }
             "bearer" | "token" => {}
             "basic" => add(Mistake::SchemeBasic),
@@ -165,8 +181,7 @@ fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explaine
         What::Named { encoded: true, .. } => add(Mistake::Encoded),
         _ => {}
     }
-    let sends_both = facts.headers.iter().filter_map(scheme).any(|(word, _)| word.eq_ignore_ascii_case("token"));
-    if header.name == "x-goog-api-key" && what.is_token() && facts.is_google() && !sends_both {
+    if header.name == "x-goog-api-key" && what.is_token() && facts.is_google() && !facts.has_token_scheme {
         add(Mistake::TokenAsKey);
     }
 }
@@ -200,12 +215,9 @@ fn judge_offer(facts: &Facts<'_>, offer: &Offered<'_>, explained: &mut Explained
         if is_literal && value.contains(|c: char| c.is_whitespace() || "/=@,;:\"".contains(c)) {
             add(Mistake::SubprotocolCharacters);
         }
+        let is_garbled = || is_literal && BASE64_URL_SAFE_NO_PAD.decode(value).is_err();
         match (prefix, what) {
-            (Some(&"keymoat.token."), what) if is_literal && what != What::Nothing => {
-                if BASE64_URL_SAFE_NO_PAD.decode(value).is_err() {
-                    add(Mistake::SubprotocolNotBase64);
-                }
-            }
+            (Some(&"keymoat.token."), _) if is_garbled() => add(Mistake::SubprotocolNotBase64),
             (Some(&"openai-insecure-api-key."), What::OpenAiKey | What::Named { token: false, .. }) => {
                 add(Mistake::InsecureApiKey);
             }
@@ -214,7 +226,7 @@ fn judge_offer(facts: &Facts<'_>, offer: &Offered<'_>, explained: &mut Explained
             (_, What::NearMiss(miss)) if prefix != Some(&"keymoat.token.") => add(miss.mistake()),
             _ => {}
         }
-        if what.is_of_keymoat() && facts.addresses.iter().any(Address::is_provider) {
+        if what.is_of_keymoat() && facts.at_provider {
             add(Mistake::KeymoatAtProvider);
         }
     }
@@ -223,9 +235,8 @@ fn judge_offer(facts: &Facts<'_>, offer: &Offered<'_>, explained: &mut Explained
     }
 }
 
-fn judge_address(facts: &Facts<'_>, address: &Address<'_>, explained: &mut Explained) {
-    let carries = facts.parameters.iter().map(|one| one.line).chain(facts.headers.iter().map(|one| one.line));
-    let carries = carries.into_iter().any(|line| line == address.line);
+fn judge_address(address: &Address<'_>, carrying: &HashSet<usize>, explained: &mut Explained) {
+    let carries = carrying.contains(&address.line);
     if !address.is_here() && (address.scheme == "ws://" || address.scheme == "http://" && carries) {
         explained.add(Mistake::PlainText, address.line, address.scheme);
     }
@@ -322,7 +333,7 @@ fn judge_together(facts: &Facts<'_>, explained: &mut Explained) {
     for (_, line) in values.chain(others).filter(|(value, _)| *value != first) {
         explained.add(Mistake::TwoCredentials, line, "");
     }
-    if facts.addresses.iter().any(Address::is_provider)
+    if facts.at_provider
         && let Some(header) = facts.headers.iter().find(|one| credential_of(one).is_of_keymoat())
     {
         explained.add(Mistake::KeymoatAtProvider, header.line, &format!("header `{}`", header.name));

@@ -2,7 +2,8 @@
 
 use keymoat_core::carrier::KNOWN_QUERY;
 
-use super::pasted::Pasted;
+use super::header::expression;
+use super::pasted::{FOUND_MAX, Pasted};
 use super::value::What;
 
 /// A credential in a query.
@@ -42,6 +43,9 @@ impl Address<'_> {
     }
 }
 
+/// No name that is looked for is longer, with escapes.
+const NAME_BYTES_MAX: usize = 40;
+
 const SCHEMES: [&str; 4] = ["ws://", "wss://", "http://", "https://"];
 
 /// All addresses.
@@ -71,11 +75,23 @@ pub(super) fn parameters(pasted: &Pasted) -> Vec<Parameter<'_>> {
     let mut parameters = Vec::new();
     for (at, _) in pasted.text().match_indices(['?', '&']) {
         let rest = pasted.after(at + 1);
-        let Some((name, value)) = rest.split_once('=').filter(|(name, _)| name.len() <= 32) else { continue };
+        let Some(equals) = rest.bytes().take(NAME_BYTES_MAX).position(|byte| byte == b'=') else { continue };
+        let (Some(name), Some(value)) = (rest.get(..equals), rest.get(equals + 1..)) else { continue };
         let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         let Some(name) = KNOWN_QUERY.into_iter().find(|known| decoded.eq_ignore_ascii_case(known)) else { continue };
-        let value = value.get(..end_of(value)).unwrap_or_default();
-        parameters.push(Parameter { name, value, what: What::of_parameter(value), line: pasted.line(at) });
+        let (value, behind) = value.split_at_checked(end_of(value)).unwrap_or((value, ""));
+        let what = match behind.chars().next().filter(|c| value.is_empty() && "\"'`".contains(*c)) {
+            None => What::of_parameter(value),
+            // The text ends here: in code a variable follows, elsewhere it is only spoken of.
+            Some(quote) => match behind.trim_start_matches(quote).trim_start().strip_prefix('+') {
+                Some(added) => What::of_parameter(&format!("${{{}}}", expression(added))),
+                None => continue,
+            },
+        };
+        parameters.push(Parameter { name, value, what, line: pasted.line(at) });
+        if parameters.len() == FOUND_MAX {
+            break;
+        }
     }
     parameters
 }

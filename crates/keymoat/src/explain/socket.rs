@@ -19,9 +19,6 @@ pub(super) struct WithHeaders {
     pub(super) line: usize,
 }
 
-/// How far the arguments of a call are followed.
-const CALL_BYTES_MAX: usize = 4 << 10;
-
 /// The constructors that have headers among their arguments.
 pub(super) fn with_headers(pasted: &Pasted) -> Vec<WithHeaders> {
     let mut found = Vec::new();
@@ -64,7 +61,7 @@ pub(super) fn offered<'p>(pasted: &'p Pasted, headers: &'p [Header<'p>]) -> Vec<
 fn arguments(text: &str) -> Vec<&str> {
     let (mut depth, mut quote, mut start) = (0_usize, None, 0);
     let mut arguments = Vec::new();
-    for (at, c) in text.char_indices().take_while(|(at, _)| *at < CALL_BYTES_MAX) {
+    for (at, c) in text.char_indices() {
         match (c, quote) {
             (c, Some(open)) if c == open => quote = None,
             (_, Some(_)) => {}

@@ -64,6 +64,9 @@ fn a_key_in_a_url_in_all_its_forms() {
     assert_ids("new WebSocket(`ws://cam.example/ws?api_key=${key}`)", &["key-in-url", "plain-text"]);
     assert_ids("10.0.0.1 - \"GET /e?page=1&api_key=0123 HTTP/1.1\" 200", &["key-in-url"]);
     assert_ids("{\"url\": \"https://h.example/?a=1\\u0026access_token=0123456789\"}", &["key-in-url"]);
+    assert_ids("new WebSocket('wss://h.example/ws?api_key=' + key)", &["key-in-url"]);
+    assert_ids("curl \"https://h.example/?api_key=\\$API_KEY\"", &["key-in-url"]);
+    assert_ids("do not write `?api_key=` into addresses", &[]);
     assert_ids("https://user:0123456789@h.example/api", &["key-in-userinfo"]);
     assert_ids("http://h.example/?api%5Fkey=0123456789", &["key-in-url", "plain-text"]);
 }
@@ -146,4 +149,14 @@ fn through_a_gateway_either_method_and_bearer_are_right() {
     let text = "new WebSocket('wss://gateway.example/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent', [], \
                 { headers: { Authorization: `Bearer ${token}` } }) // React Native";
     assert_ids(text, &[]);
+}
+
+#[test]
+fn a_hostile_text_costs_little() {
+    // Each of them would take minutes if a part of it were looked at once for each other part.
+    for part in
+        ["?", "?key={", "authorization: ", "code 1006 ", "ws://a", "new WebSocket(", "?key=a", "&amp;", "authTokens/"]
+    {
+        explain(&part.repeat((256 << 10) / part.len()));
+    }
 }

@@ -111,6 +111,8 @@ fn a_credential_in_the_url_or_as_an_argument_is_refused_and_not_repeated() {
         assert_eq!((code, stdout.as_str()), (Some(2), ""));
         assert!(!stderr.contains(CANARY), "{stderr}");
     }
+    let (code, _, stderr) = spoken(&folder, &["ws", "wss://h.example/", CANARY], "");
+    assert!(code == Some(2) && stderr.contains("--secret-file") && !stderr.contains(CANARY), "{stderr}");
     let (code, _, stderr) = spoken(&folder, &["ws", &format!("wss://h.example/?api_key={CANARY}")], "");
     assert_eq!(code, Some(2));
     assert!(stderr.contains("`api_key`") && stderr.contains("--secret-file"), "{stderr}");

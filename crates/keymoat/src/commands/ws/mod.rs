@@ -29,9 +29,9 @@ const LINES_MAX: usize = 16;
 /// How long a close may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Talks to a WebSocket: sends the lines of standard input, prints what comes, and shows negotiation and close.
+/// Talks to a WebSocket, with the credential kept out of the URL.
 ///
-/// The credential comes from a file and goes into a header or a subprotocol, never into the URL, and is printed nowhere.
+/// It sends the lines of standard input, prints what comes, and shows negotiation and close. The credential comes from a file and goes into a header or a subprotocol, never into the URL, and is printed nowhere.
 /// Results go to standard output, what happens to the connection to standard error.
 ///
 /// Exit codes: 0 it was opened and closed in good order, 1 it was refused or closed for a reason, 2 it could not be reached.
@@ -42,6 +42,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Arguments {
     /// The address; `ws://` to this machine only, and without a credential in it.
     url: String,
+    /// What stands behind the address, to be refused without repeating it.
+    #[arg(hide = true)]
+    more: Vec<std::ffi::OsString>,
     /// The file with the credential; `-` is standard input, and then nothing else is sent.
     #[arg(long, value_name = "PATH")]
     secret_file: Option<PathBuf>,
@@ -73,6 +76,10 @@ pub(crate) struct Arguments {
 /// # Errors
 /// An address or credential that cannot be used, a server that cannot be reached, a refusal, and a close for a reason.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        arguments.more.is_empty(),
+        "only the address is an argument: name the credential's file with `--secret-file PATH`"
+    );
     let target = Target::read(&arguments.url)?;
     let from_stdin = arguments.secret_file.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let secret = arguments.secret_file.as_deref().map(secret).transpose()?;

@@ -169,7 +169,7 @@ mod tests {
             format!("wss://h.example/ws?session_token={CANARY}"),
             format!("wss://h.example/km_{CANARY}"),
             format!("ws://h.example/{CANARY}"),
-            format!("{CANARY}"),
+            CANARY.to_owned(),
         ] {
             let error = format!("{:#}", Target::read(&text).err().unwrap());
             assert!(!error.contains(CANARY), "{error}");

@@ -116,7 +116,7 @@ impl Voice {
         if self.json {
             line(&json!({"event": "close", "code": told.code, "reason": reason}))?;
         } else {
-            remark(&format!("close: {} {}", told.code, harmless(&reason)).trim_end().to_owned());
+            remark(format!("close: {} {}", told.code, harmless(&reason)).trim_end());
             if !told.is_well() {
                 hints(&format!("close code {}: {reason}", told.code));
             }
