@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 /// Header names that providers and gateways read credentials from, in lower case.
-pub(crate) const KNOWN_HEADERS: [&str; 9] = [
+pub const KNOWN_HEADERS: [&str; 9] = [
     "authorization",
     "x-api-key",
     "x-goog-api-key",
@@ -19,7 +19,7 @@ pub(crate) const KNOWN_HEADERS: [&str; 9] = [
 ];
 
 /// Query parameter names that providers and gateways read credentials from.
-pub(crate) const KNOWN_QUERY: [&str; 12] = [
+pub const KNOWN_QUERY: [&str; 12] = [
     "key",
     "api_key",
     "api-key",

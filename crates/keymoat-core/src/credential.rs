@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::disguise;
 use crate::format::{self, NearMiss, Shape};
 use crate::head::{Ask, Head};
+use crate::mistake::Mistake;
 use crate::path;
 use crate::record::Record;
 use crate::refusal::{Code, Refusal};
@@ -192,5 +193,5 @@ fn check_selectable(head: &Head, first: &Found) -> Result<(), Refusal> {
     if first.carrier != Carrier::Subprotocol || offer.has_selectable() || offer.expose_lone_credential().is_some() {
         return Ok(());
     }
-    Err(Refusal::new(Code::CredentialInvalid, "the credential is the only subprotocol: offer `keymoat.v1` beside it"))
+    Err(Refusal::new(Code::CredentialInvalid, Mistake::LoneSubprotocol.text()))
 }

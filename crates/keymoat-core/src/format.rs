@@ -11,6 +11,7 @@ use memchr::memmem;
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
+use crate::mistake::Mistake;
 use crate::secret::Secret;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -117,14 +118,20 @@ impl NearMiss {
     /// What to do about it, for the client; the text depends on nothing but what was presented.
     #[must_use]
     pub const fn hint(self) -> &'static str {
+        self.mistake().text()
+    }
+
+    /// The mistake that it is.
+    #[must_use]
+    pub const fn mistake(self) -> Mistake {
         match self {
-            Self::Checksum(_) => "the checksum does not match: was it copied whole?",
-            Self::Length(_) => "the length does not match: was it copied whole?",
-            Self::Alphabet(_) => "it has a character that no key has: was it copied whole?",
-            Self::TokenSpelling => "write `auth_tokens/` in front of a token",
-            Self::Encoded => "it is still percent-encoded: encode once in a URL, never in a header",
-            Self::KeyAsToken => "`auth_tokens/` and `ek_` are for tokens: write a key without them",
-            Self::Admin => "this is an admin credential: it is taken by the admin listener only",
+            Self::Checksum(_) => Mistake::KeyChecksum,
+            Self::Length(_) => Mistake::KeyLength,
+            Self::Alphabet(_) => Mistake::KeyAlphabet,
+            Self::TokenSpelling => Mistake::TokenSpelling,
+            Self::Encoded => Mistake::Encoded,
+            Self::KeyAsToken => Mistake::KeyAsToken,
+            Self::Admin => Mistake::AdminCredential,
         }
     }
 

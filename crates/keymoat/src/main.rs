@@ -5,6 +5,7 @@
 mod commands;
 mod config;
 mod demo;
+mod explain;
 mod fingerprint_key;
 mod handed;
 mod keys;

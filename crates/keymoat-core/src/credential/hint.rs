@@ -10,6 +10,7 @@ use super::gather::{Slip, SlipKind};
 use super::strip::Place;
 use crate::carrier::{KNOWN_HEADERS, KNOWN_QUERY};
 use crate::head::Head;
+use crate::mistake::Mistake;
 use crate::refusal::{Code, Refusal};
 use crate::route::{Dialect, Route};
 
@@ -65,13 +66,13 @@ pub(super) fn well_known(head: &Head) -> Option<Place> {
 /// The refusal when nothing was found, with the likeliest reason.
 pub(super) fn missing(slips: &[Slip], elsewhere: Option<Place>, advice: &Advice) -> Refusal {
     if let Some(slip) = slips.first() {
-        let detail = match slip.kind {
-            SlipKind::Basic => "`Basic` is not read: write `Authorization: Bearer …`",
-            SlipKind::OtherScheme => "the scheme is not read: write `Authorization: Bearer …`",
-            SlipKind::NoScheme => "the scheme is missing: write `Authorization: Bearer …`",
-            SlipKind::NotBase64 => "the subprotocol's credential is not base64url without padding",
+        let mistake = match slip.kind {
+            SlipKind::Basic => Mistake::SchemeBasic,
+            SlipKind::OtherScheme => Mistake::SchemeOther,
+            SlipKind::NoScheme => Mistake::SchemeMissing,
+            SlipKind::NotBase64 => Mistake::SubprotocolNotBase64,
         };
-        return Refusal::new(Code::CredentialInvalid, detail);
+        return Refusal::new(Code::CredentialInvalid, mistake.text());
     }
     let detail = match elsewhere {
         None => format!("no credential: {advice}"),

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::route::Dialect;
 
-pub use page::page;
+pub use page::{page, text};
 
 /// A close reason may be this long, in bytes of UTF-8 (RFC 6455 section 5.5: 125 less the two bytes of the code).
 pub const REASON_BYTES_MAX: usize = 123;

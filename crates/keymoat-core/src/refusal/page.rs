@@ -19,7 +19,9 @@ pub fn page(code: Code) -> String {
     )
 }
 
-const fn text(code: Code) -> (&'static str, &'static str) {
+/// What a refusal with `code` means, and what to do about it, in lines of Markdown.
+#[must_use]
+pub const fn text(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::CredentialMissing => (
             "The request carries no credential in any place that its route reads. Empty values and the words\n\

@@ -2,6 +2,7 @@
 
 mod credential;
 mod error_pages;
+mod mistakes_page;
 mod openai;
 mod promise;
 mod scenario;

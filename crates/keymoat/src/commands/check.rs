@@ -1,13 +1,14 @@
 //! `keymoat check`: says whether `keymoat serve` would take a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::tls;
 use keymoat_store::Store;
+use serde::Serialize;
 
-use super::{print, remark};
+use super::{print, remark, to_json};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
 use crate::sealed::{self, Sealed, Taken};
 use crate::wiring;
@@ -21,6 +22,9 @@ pub(crate) struct Arguments {
     /// The file.
     #[arg(default_value = DEFAULT_FILE)]
     file: PathBuf,
+    /// Prints JSON; what is wrong is told in words, with exit code 2.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Reads the configuration and the files that it names.
@@ -41,12 +45,55 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             config.warnings.push(format!("the store has a sealed secret of `{idle}`, which is no upstream here"));
         }
     }
+    if arguments.json {
+        return print(&to_json(&Well::of(&arguments.file, &config, &taken, store.is_some()))?);
+    }
     for warning in &config.warnings {
         remark(&format!("keymoat: warning: {warning}"));
     }
     let file = arguments.file.display();
     let store = store_line(&config, store.is_some());
     print(&format!("{file} is well: {}\n{store}{}", inventory(&config), secrets(&config, &taken)))
+}
+
+/// A configuration that is well, in JSON.
+#[derive(Debug, Serialize)]
+struct Well<'a> {
+    file: &'a Path,
+    routes: Vec<WellRoute<'a>>,
+    upstreams: Vec<WellUpstream<'a>>,
+    store: &'a Path,
+    store_exists: bool,
+    warnings: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct WellRoute<'a> {
+    name: &'a str,
+    upstream: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct WellUpstream<'a> {
+    name: &'a str,
+    /// Where its secret comes from.
+    secret: String,
+}
+
+impl<'a> Well<'a> {
+    fn of(file: &'a Path, config: &'a Config, taken: &Taken, store_exists: bool) -> Self {
+        let routes = config.routes.iter().map(|route| WellRoute { name: &route.name, upstream: &route.upstream });
+        let upstreams = config.upstreams.iter();
+        let upstreams = upstreams.map(|one| WellUpstream { name: &one.name, secret: secret(one, config, taken) });
+        Self {
+            file,
+            routes: routes.collect(),
+            upstreams: upstreams.collect(),
+            store: &config.store_dir,
+            store_exists,
+            warnings: &config.warnings,
+        }
+    }
 }
 
 /// Reads every certificate file that the configuration names.
@@ -75,15 +122,15 @@ fn store_line(config: &Config, is_there: bool) -> String {
 
 /// Of each upstream where its secret comes from.
 fn secrets(config: &Config, taken: &Taken) -> String {
-    let line = |upstream: &Upstream| {
-        let name = &upstream.name;
-        match (config.secret_references.get(&**name), taken.get(name)) {
-            (Some(reference), _) => format!("upstream {name}: secret from {reference}\n"),
-            (None, Some(Sealed::Version(version))) => {
-                format!("upstream {name}: secret sealed in the store, version {version}\n")
-            }
-            (None, _) => format!("upstream {name}: no secret\n"),
-        }
-    };
+    let line = |upstream: &Upstream| format!("upstream {}: {}\n", upstream.name, secret(upstream, config, taken));
     config.upstreams.iter().map(line).collect()
+}
+
+fn secret(upstream: &Upstream, config: &Config, taken: &Taken) -> String {
+    let name = &upstream.name;
+    match (config.secret_references.get(&**name), taken.get(name)) {
+        (Some(reference), _) => format!("secret from {reference}"),
+        (None, Some(Sealed::Version(version))) => format!("secret sealed in the store, version {version}"),
+        (None, _) => "no secret".to_owned(),
+    }
 }

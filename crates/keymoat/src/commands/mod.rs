@@ -5,7 +5,9 @@ mod completion;
 mod config;
 mod demo;
 mod emulate;
+mod explain;
 mod key;
+mod man;
 mod ready;
 mod redact;
 mod scan;
@@ -15,6 +17,7 @@ mod store_choice;
 mod token;
 mod upstream;
 mod upstream_test;
+mod ws;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -55,6 +58,9 @@ enum Command {
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
+    Explain(explain::Arguments),
+    Ws(ws::Arguments),
+    Man(man::Arguments),
     Completion(completion::Arguments),
 }
 
@@ -77,6 +83,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Ws(arguments) => ws::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
     };
     match done {

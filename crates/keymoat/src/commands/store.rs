@@ -1,11 +1,12 @@
 //! `keymoat store`: copies the store while it is in use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde::Serialize;
 
-use super::print;
 use super::store_choice::{StoreChoice, open_existing};
+use super::{print, to_json};
 use crate::output::time::now;
 
 /// Looks after the store.
@@ -15,6 +16,9 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
+    /// Prints JSON.
+    #[arg(long, global = true, display_order = 102)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +35,15 @@ enum Action {
     },
 }
 
+/// A copy in JSON.
+#[derive(Debug, Serialize)]
+struct Copied<'a> {
+    copy: &'a Path,
+    /// Where the master key is, which is not in the copy.
+    master_key: String,
+    tokens_revoked: bool,
+}
+
 /// Does what is asked.
 ///
 /// # Errors
@@ -40,10 +53,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let store = open_existing(&config, "there is nothing to copy")?;
     let Action::Backup { target } = &arguments.action;
     store.back_up(target, now())?;
+    let key_place = config.master_key.place(&config.dir);
+    if arguments.json {
+        return print(&to_json(&Copied { copy: target, master_key: key_place.to_string(), tokens_revoked: true })?);
+    }
     print(&format!(
         "`{}` is a copy of the database. The master key at {} is not in it: without it the copy recognises no key and \
          opens no secret, so keep it elsewhere. In the copy all tokens are revoked\n",
         target.display(),
-        config.master_key.place(&config.dir),
+        key_place,
     ))
 }

@@ -18,6 +18,20 @@ fn a_good_configuration_is_called_well() {
 }
 
 #[test]
+fn a_good_configuration_is_told_in_json() {
+    let folder = Folder::new();
+    folder.write("keymoat.toml", EVENTS);
+    folder.write("secret", "canary-key\n");
+    let (code, stdout, stderr) = told(&folder.run(&["check", "--json"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let well: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(well["routes"], serde_json::json!([{"name": "events", "upstream": "events"}]));
+    assert_eq!(well["upstreams"][0]["secret"], "secret from ${file:./secret}");
+    assert_eq!(well["store_exists"], false);
+    assert!(!stdout.contains("canary"), "{stdout}");
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place_and_exit_code_two() {
     let folder = Folder::new();
     let text = EVENTS

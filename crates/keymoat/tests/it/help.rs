@@ -24,6 +24,9 @@ fn the_help_of_every_command_is_reviewed() {
         "emulate",
         "redact",
         "scan",
+        "explain",
+        "ws",
+        "man",
         "completion",
     ] {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
@@ -51,4 +54,40 @@ fn secrets_are_no_arguments() {
         let (code, _, stderr) = told(&Folder::new().run(arguments));
         assert_eq!(code, Some(2), "{stderr}");
     }
+}
+
+#[test]
+fn a_slip_in_a_command_or_option_is_answered_with_the_right_one() {
+    for (arguments, right) in [
+        (&["explian"][..], "'explain'"),
+        (&["key", "craete"], "'create'"),
+        (&["ws", "wss://h.example/", "--secretfile", "x"], "'--secret-file'"),
+    ] {
+        let (code, _, stderr) = told(&Folder::new().run(arguments));
+        assert!(code == Some(2) && stderr.contains(right), "{stderr}");
+    }
+}
+
+#[test]
+fn the_page_of_the_command_line_in_the_book_is_fresh() {
+    crate::schema::assert_fresh("cli.md", &help(&["man", "--markdown"]));
+}
+
+#[test]
+fn man_pages_are_printed_or_written_for_every_command() {
+    let folder = Folder::new();
+    let page = help(&["man", "key", "create"]);
+    assert!(page.contains(".TH keymoat-key-create 1") && page.contains("scope"), "{page}");
+    let (code, stdout, stderr) = told(&folder.run(&["man", "--out", "pages", "--json"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let written: Vec<String> = serde_json::from_str(&stdout).expect("JSON");
+    for name in ["keymoat.1", "keymoat-ws.1", "keymoat-explain.1", "keymoat-token-create.1"] {
+        assert!(written.iter().any(|one| one == name), "{stdout}");
+    }
+    for name in &written {
+        let page = std::fs::read_to_string(folder.path().join("pages").join(name)).expect("it was written");
+        assert!(page.contains(".SH NAME") && page.contains(name.trim_end_matches(".1")), "{name}");
+    }
+    let (code, _, stderr) = told(&folder.run(&["man", "kye"]));
+    assert!(code == Some(1) && stderr.contains("explain"), "{stderr}");
 }

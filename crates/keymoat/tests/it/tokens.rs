@@ -221,6 +221,7 @@ fn a_restored_backup_has_no_token_that_is_good() {
     let (_, id) = mint(&folder, &["--uses", "5"]);
     let (stdout, _) = well(&folder, &["store", "backup", "copy"]);
     assert!(stdout.contains("tokens"), "{stdout}");
+    assert_eq!(in_json(&folder, &["store", "backup", "another"])["tokens_revoked"], true);
     std::fs::copy(folder.path().join(".keymoat/master.key"), folder.path().join("copy/master.key")).expect("copied");
     assert_eq!(in_json(&folder, &["token", "inspect", &id, "--store", "copy"])["state"], "revoked");
     assert_eq!(in_json(&folder, &["token", "inspect", &id])["state"], "live");
