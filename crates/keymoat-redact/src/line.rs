@@ -78,6 +78,8 @@ pub(crate) struct LineScan<'a> {
     words_until: usize,
     jwt_until: usize,
     no_pem_end: bool,
+    /// Where no name of a member is that holds a value.
+    no_value: Range<usize>,
 }
 
 impl<'a> LineScan<'a> {
@@ -96,7 +98,9 @@ impl<'a> LineScan<'a> {
         findings.clear();
         #[cfg(test)]
         assert!(rules.fault.is_none_or(|fault| memchr::memmem::find(line, fault).is_none()), "a fault on purpose");
-        let unusual = line.iter().any(|byte| matches!(byte, 0 | 0x1b | b'\\' | b'#') || *byte >= 0xc2);
+        // Without a way out of the middle the compiler compares many bytes at a time.
+        let is_unusual = |byte: u8| (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
+        let unusual = line.iter().fold(false, |unusual, byte| unusual | is_unusual(*byte));
         let base = if unusual && clean.clean(line) {
             Layer { text: &clean.text, view: Some(&*clean) }
         } else {
@@ -131,6 +135,7 @@ impl<'a> LineScan<'a> {
             words_until: 0,
             jwt_until: 0,
             no_pem_end: false,
+            no_value: 0..0,
         };
         let from = scan.go_on(carry);
         for level in 0..count {
@@ -153,7 +158,7 @@ impl<'a> LineScan<'a> {
 
     fn look_through(&mut self, level: usize, from: usize) {
         (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
-        self.no_pem_end = false;
+        (self.no_pem_end, self.no_value) = (false, 0..0);
         let text = self.text(level);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();

@@ -26,6 +26,9 @@ pub(crate) struct Names {
 #[derive(Clone, Debug)]
 struct Entry {
     name: Box<[u8]>,
+    /// The last eight letters as a number, and the bits of it that count.
+    tail: u64,
+    mask: u64,
     suffix: bool,
     meaning: Meaning,
 }
@@ -52,7 +55,9 @@ impl Names {
     pub(crate) fn add(&mut self, name: &str, suffix: bool, meaning: Meaning) {
         let Some(last) = name.bytes().last() else { return };
         if let Some(bucket) = self.by_last.get_mut(usize::from(last)) {
-            bucket.push(Entry { name: name.as_bytes().into(), suffix, meaning });
+            let letters = Letters::of(name.as_bytes());
+            let mask = u64::MAX << (64 - 8 * name.len().min(8));
+            bucket.push(Entry { name: name.as_bytes().into(), tail: letters.tail(), mask, suffix, meaning });
             bucket.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
         }
     }
@@ -61,8 +66,15 @@ impl Names {
     pub(crate) fn look_up(&self, letters: &Letters) -> Option<Meaning> {
         let name = letters.as_bytes();
         let bucket = self.by_last.get(usize::from(*name.last()?))?;
+        let tail = letters.tail();
         let fits = |entry: &&Entry| {
-            if entry.suffix { name.ends_with(&entry.name) } else { *name == *entry.name && !letters.cut }
+            if tail & entry.mask != entry.tail {
+                false
+            } else if entry.suffix {
+                name.ends_with(&entry.name)
+            } else {
+                *name == *entry.name && !letters.cut
+            }
         };
         bucket.iter().find(fits).map(|entry| entry.meaning)
     }
@@ -105,6 +117,12 @@ impl Letters {
         if let Some(place) = self.buffer.get_mut(self.start) {
             *place = byte.to_ascii_lowercase();
         }
+    }
+
+    /// The last eight letters as a number, the last one highest; zeros for those that there are not.
+    #[inline]
+    fn tail(&self) -> u64 {
+        self.buffer.last_chunk().map_or(0, |last| u64::from_le_bytes(*last))
     }
 
     #[inline]
@@ -329,15 +347,15 @@ impl Name {
         head.ends_with(OPEN) && mark_end(text, self.start - OPEN.len()).is_some_and(|end| end >= self.end)
     }
 
-    fn ends_with_mark(&self, text: &[u8]) -> bool {
+    /// Whether a mark is in it: what stood there may have been no name.
+    fn has_mark(&self, text: &[u8]) -> bool {
         let own = text.get(self.start..self.end).unwrap_or_default();
-        before(text, self.end) == b']'
-            && memchr::memrchr(b'[', own).is_some_and(|open| mark_end(text, self.start + open) == Some(self.end))
+        memchr::memchr_iter(b'[', own).any(|open| mark_end(text, self.start + open).is_some_and(|end| end <= self.end))
     }
 
     /// What it means, alone or with the word before it; the name is widened in the second case.
     pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
-        if self.before == b':' && self.is_in_mark(text) || self.quote.is_some() && self.ends_with_mark(text) {
+        if self.before == b':' && self.is_in_mark(text) || self.quote.is_some() && self.has_mark(text) {
             return None;
         }
         if let Some(meaning) = names.look_up(&self.letters) {

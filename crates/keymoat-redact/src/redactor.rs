@@ -196,9 +196,11 @@ impl Redactor {
         let mut suspects = Suspects::new(&rules, known, text);
         let mut clean_from = 0;
         let mut at = 0;
+        // Credentials come in a row: behind one, the next line is looked at without passing over it first.
+        let mut masked = false;
         while at < text.len() {
             let start = match self.carry {
-                Carry::None => match suspects.next(at) {
+                Carry::None if !masked => match suspects.next(at) {
                     Some(suspect) => line_start(text, at, suspect),
                     None => break,
                 },
@@ -211,10 +213,12 @@ impl Redactor {
                 out.write_all(text.get(clean_from..start).unwrap_or_default())?;
                 self.fill(known, text.get(start..=end).unwrap_or_default(), out)?;
                 clean_from = end + 1;
+                masked = false;
             } else {
                 let carry = std::mem::take(&mut self.carry);
                 self.carry = self.look(known, line, false, carry);
-                if !self.scratch.findings.is_empty() {
+                masked = !self.scratch.findings.is_empty();
+                if masked {
                     out.write_all(text.get(clean_from..start).unwrap_or_default())?;
                     self.emit_all(line, 0, out)?;
                     clean_from = end;
@@ -393,5 +397,79 @@ impl Redactor {
         }
         out.write_all(b"]")?;
         out.write_all(quote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+    use super::*;
+    use crate::finder::Finder;
+
+    const SECRET: &str = "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue";
+
+    fn faulty() -> Redactor {
+        let mut rules = Rules::default();
+        rules.fault = Some(b"FAULT");
+        Redactor::new(Arc::new(rules), Options::default())
+    }
+
+    fn shown(redactor: &mut Redactor, chunks: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        for chunk in chunks {
+            redactor.write(chunk, &mut out).unwrap();
+        }
+        redactor.finish(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_error_of_the_engine_drops_the_line_and_is_counted() {
+        let text = format!("clean\nFAULT api_key={SECRET} tail\nnext token={SECRET}\n");
+        for split in 0..=text.len() {
+            let (first, second) = text.as_bytes().split_at(split);
+            let mut redactor = faulty();
+            let shown = shown(&mut redactor, &[first, second]);
+            assert_eq!(shown, "clean\n[REDACTED:error]\nnext token=[REDACTED:token]\n", "split at {split}");
+            assert_eq!((redactor.stats().lines_dropped, redactor.stats().masked), (1, 1));
+        }
+        let mut redactor = faulty();
+        let text = format!("FAULT password={SECRET}");
+        assert_eq!(&*redactor.redact(text.as_bytes()), b"[REDACTED:error]");
+        assert_eq!(redactor.stats().lines_dropped, 1);
+    }
+
+    #[test]
+    fn an_error_in_a_line_that_is_taken_in_windows_lets_nothing_of_it_through() {
+        for place in [0, LINE_BYTES_MAX / 2, LINE_BYTES_MAX - 100, LINE_BYTES_MAX + 100, 2 * LINE_BYTES_MAX] {
+            let mut text = format!("api_key={SECRET} ").repeat(3 * LINE_BYTES_MAX / 41).into_bytes();
+            text.splice(place..place, *b" FAULT ");
+            text.extend_from_slice(b"\nnext\n");
+            let mut redactor = faulty();
+            let shown = shown(&mut redactor, &[&text]);
+            let leaked =
+                SECRET.as_bytes().windows(8).any(|part| memchr::memmem::find(shown.as_bytes(), part).is_some());
+            assert!(!leaked && shown.contains("[REDACTED:error]") && shown.ends_with("\nnext\n"), "at {place}");
+            assert!(redactor.stats().lines_dropped > 0, "at {place}");
+        }
+    }
+
+    #[test]
+    fn an_error_below_a_name_masks_the_value_that_is_awaited() {
+        let text = format!("api_key: >-\n  FAULT {SECRET}\nother: 1\n");
+        let shown = shown(&mut faulty(), &[text.as_bytes()]);
+        assert_eq!(shown, "api_key: >-\n[REDACTED:error]\nother: 1\n");
+    }
+
+    #[test]
+    fn without_an_error_nothing_is_dropped() {
+        let mut redactor = Redactor::default();
+        let text = format!("FAULT api_key={SECRET}\n");
+        assert_eq!(shown(&mut redactor, &[text.as_bytes()]), "FAULT api_key=[REDACTED:api_key]\n");
+        assert_eq!(redactor.stats().lines_dropped, 0);
+        let mut count = 0;
+        Finder::default().find(text.as_bytes(), &mut |_| count += 1);
+        assert_eq!(count, 1);
     }
 }

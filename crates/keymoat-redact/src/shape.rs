@@ -162,9 +162,14 @@ pub(crate) fn is_secret(value: &[u8]) -> bool {
         return false;
     }
     if has_own_mark(value) {
-        return beside_marks(value).any(|part| part.len() >= 16 && is_random(part));
+        return beside_marks(value).any(|part| part.len() >= 16 && is_one_piece(part) && is_random(part));
     }
     is_random(value)
+}
+
+/// Whether nothing is in it that could end a value, or be a name and a value of its own.
+fn is_one_piece(part: &[u8]) -> bool {
+    part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.~+/:".contains(byte))
 }
 
 fn is_random(value: &[u8]) -> bool {
@@ -182,7 +187,7 @@ fn is_random(value: &[u8]) -> bool {
 /// Something that nobody writes in a sentence: a digit between letters, a symbol inside, or great length.
 pub(crate) fn is_unlike_words(value: &[u8]) -> bool {
     if has_own_mark(value) {
-        return beside_marks(value).any(differs_from_words);
+        return beside_marks(value).any(|part| is_one_piece(part) && differs_from_words(part));
     }
     differs_from_words(value)
 }

@@ -64,9 +64,7 @@ impl<'a> Suspects<'a> {
         let text = self.text;
         let rest = text.get(from..)?;
         match stream {
-            ESCAPES => {
-                memchr::memchr3_iter(b'%', b'\\', b'@', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
-            }
+            ESCAPES => self.next_escape(from),
             CONTROLS => {
                 memchr::memchr3_iter(0, 0x1b, b'#', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
             }
@@ -91,6 +89,23 @@ impl<'a> Suspects<'a> {
                     from = at + 1;
                 }
             }
+        }
+    }
+
+    /// The next escape or `@` that tells something. Where there is one there are more: these are looked for byte by byte.
+    fn next_escape(&self, from: usize) -> Option<usize> {
+        const NEAR: usize = 32;
+        let text = self.text;
+        let mut from = from;
+        loop {
+            let at = from + memchr::memchr3(b'%', b'\\', b'@', text.get(from..)?)?;
+            let near = text.get(at..text.len().min(at + NEAR))?;
+            let is_escape = |byte: u8| (byte == b'%') | (byte == b'\\') | (byte == b'@');
+            let mut places = near.iter().enumerate().filter(|(_, byte)| is_escape(**byte)).map(|(place, _)| at + place);
+            if let Some(found) = places.find(|place| self.is_suspicious(*place)) {
+                return Some(found);
+            }
+            from = at + near.len();
         }
     }
 
@@ -193,7 +208,9 @@ impl Rules {
 }
 
 pub(crate) fn is_pair_name(letters: &Letters) -> bool {
-    PAIR_NAMES.iter().any(|pair| letters.as_bytes() == pair.as_bytes())
+    let name = letters.as_bytes();
+    matches!(name.last(), Some(b'e' | b'y' | b'r' | b'd' | b'm'))
+        && PAIR_NAMES.iter().any(|pair| pair.len() == name.len() && name == pair.as_bytes())
 }
 
 /// The name of an option behind its dashes.

@@ -1,5 +1,9 @@
 //! A name and its value as two members: `{"name": "x-api-key", "value": "…"}`, parts of forms, XML elements.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::{Finder, FinderRev};
+
 use super::end;
 use super::header::is_session;
 use super::value::string_start;
@@ -13,6 +17,10 @@ use crate::table::Scope;
 
 /// How far from its name a pair's value may stand in one line.
 const REACH: usize = 256;
+
+/// What every name of a member that holds a value has in it.
+static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"alue"));
+static VALUE_BACKWARDS: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"alue"));
 
 impl LineScan<'_> {
     /// A separator whose name means nothing itself, but may announce one.
@@ -60,10 +68,16 @@ impl LineScan<'_> {
 
     fn value_after(&mut self, level: usize, from: usize, site: &Site, meaning: Meaning, shaped: bool) -> bool {
         let text = self.text(level);
+        if !self.no_value.contains(&from) {
+            let rest = text.get(from..).unwrap_or_default();
+            self.no_value = from..VALUE.find(rest).map_or(usize::MAX, |at| from + at);
+        }
+        if self.no_value.end >= from + REACH {
+            return false;
+        }
         let window = text.get(from..text.len().min(from + REACH)).unwrap_or_default();
         let window = window.get(..memchr::memchr2(b'}', b'{', window).unwrap_or(window.len())).unwrap_or_default();
-        let found =
-            memchr::memmem::find_iter(window, b"alue").map(|at| from + at).find_map(|at| value_member(text, at));
+        let found = VALUE.find_iter(window).map(|at| from + at).find_map(|at| value_member(text, at));
         self.mask_member(level, found, site, meaning, shaped)
     }
 
@@ -71,8 +85,11 @@ impl LineScan<'_> {
         let text = self.text(level);
         let start = to.saturating_sub(REACH);
         let window = text.get(start..to).unwrap_or_default();
+        if memchr::memchr(b'u', window).is_none() {
+            return false;
+        }
         let opened = memchr::memrchr2(b'{', b'<', window).map_or(0, |at| at + 1);
-        let found = memchr::memmem::rfind(window.get(opened..).unwrap_or_default(), b"alue");
+        let found = VALUE_BACKWARDS.rfind(window.get(opened..).unwrap_or_default());
         self.mask_member(level, found.and_then(|at| value_member(text, start + opened + at)), site, meaning, shaped)
     }
 

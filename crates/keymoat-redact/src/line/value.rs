@@ -33,6 +33,14 @@ impl LineScan<'_> {
             (b',', _) if name.quote.is_none() => return at,
             _ => {}
         }
+        // `key=&x=1` has no value; `key=&"…"` may have one.
+        if sign == b'='
+            && byte(text, at) == b'&'
+            && meaning.header.is_none()
+            && !(is_quote(byte(text, at + 1)) || b"bBrRuUfF&@#\\".contains(&byte(text, at + 1)))
+        {
+            return at;
+        }
         let compared = sign == b'=' && byte(text, separator + 1) == b'=';
         let carrier = match (sign, meaning.header) {
             (_, Some(HeaderRule::Cookie | HeaderRule::SetCookie)) => Carrier::Cookie,
@@ -96,8 +104,14 @@ impl LineScan<'_> {
         let mut quoted = first;
         loop {
             let ends = End::Quote(quoted.quote, u8::try_from(quoted.backslashes).unwrap_or(u8::MAX));
-            let part =
-                if quoted.closed { quoted.start..quoted.end } else { quoted.start..end::line(text, quoted.start) };
+            let part = quoted.start..match quoted.closed {
+                true => quoted.end,
+                // The quote that closed it may have gone with another value: then only the mark is left of it.
+                false if mark_end(text, quoted.start).is_some() => {
+                    end::unquoted(text, quoted.start, Around::Assignment)
+                }
+                false => end::line(text, quoted.start),
+            };
             let shaped = meaning.scope == Scope::Shaped && name.quote.is_none() && !is_query(name)
                 || meaning.scope == Scope::Shaped && site.carrier != Carrier::Query;
             self.mask(level, part, site, meaning, ends, shaped);
@@ -338,7 +352,9 @@ impl LineScan<'_> {
             "getenv(",
             "secrets.",
         ];
-        if SOURCES.iter().any(|source| value.starts_with(source.as_bytes())) {
+        if matches!(value.first(), Some(b'o' | b'p' | b'e' | b's' | b'E' | b'S' | b'i' | b'g'))
+            && SOURCES.iter().any(|source| value.starts_with(source.as_bytes()))
+        {
             return true;
         }
         if value.len() > 128 || value.iter().filter(|byte| byte.is_ascii_digit()).count() > 2 {
