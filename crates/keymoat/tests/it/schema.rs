@@ -10,7 +10,7 @@ use crate::harness::{Folder, told};
 use crate::json_schema::{complaints, of_toml};
 
 /// How the generated files of the book are written anew.
-const UPDATE: &str = "UPDATE=1 cargo nextest run -p keymoat --test it schema settings_page";
+const UPDATE: &str = "UPDATE=1 cargo nextest run -p keymoat --test it schema settings_page help";
 
 /// A page of the book, or the folder of all.
 pub(crate) fn book(name: &str) -> PathBuf {
