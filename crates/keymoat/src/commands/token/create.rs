@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// A route that it may use; repeatable [default: all of its key].
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<String>,
-    /// The origin of pages that may use it, such as https://app.example; repeatable [default: those of the route].
+    /// The origin of pages that may use it, such as `https://app.example`; repeatable [default: those of the route].
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = Origin::parse)]
     origins: Vec<Origin>,
     /// A file with the setup of Gemini sessions, in JSON: all of it is locked, or the fields that --field-mask names.
