@@ -1,6 +1,7 @@
 //! What is known of a short-lived token, without the token itself.
 
 mod constraint;
+pub mod explained;
 pub mod own;
 pub(crate) mod request;
 pub mod told;

@@ -18,7 +18,7 @@ use keymoat_core::origin::Page;
 use keymoat_core::record::Outcome;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::route::{Dialect, Paths, QueryPolicy, Route};
-use keymoat_core::token::{MintRules, NewToken, own};
+use keymoat_core::token::{MintRules, NewToken, explained, own};
 use keymoat_core::{Key, Scopes, Secret, UnixMillis, format, gemini, openai, policy};
 use keymoat_store::{MintDenial, MintOrder, Minted, Minting};
 
@@ -47,6 +47,8 @@ pub(crate) enum Asked {
     Own,
     /// `DELETE /keymoat/v1/tokens/ID`.
     Revoke(String),
+    /// `POST /keymoat/v1/tokens/explain`: what becomes of a client's setup under a token.
+    Explain,
 }
 
 /// What is done.
@@ -79,6 +81,10 @@ pub(crate) fn of_own(head: &Head) -> Option<Result<Asked, Refusal>> {
         None if below.is_empty() => Some(match head.method {
             Method::POST => Ok(Asked::Own),
             _ => wrong_method("tokens are minted with POST"),
+        }),
+        Some("explain") => Some(match head.method {
+            Method::POST => Ok(Asked::Explain),
+            _ => wrong_method("a setup is explained with POST"),
         }),
         Some(id) if !id.is_empty() && !id.contains('/') => Some(match head.method {
             Method::DELETE => Ok(Asked::Revoke(id.to_owned())),
@@ -157,6 +163,7 @@ async fn act(
             let answer = asked.answer(&minted.secret, minted.token.start_by);
             Ok(Done::minted(&minted, answer))
         }
+        Asked::Explain => explain(passage, &key, &body).await,
         Asked::Own | Asked::Revoke(_) => {
             let (mut parts, rules) = rules::read_own(&body, now, &key, &plan.routes)?;
             parts.idempotency_key = parts.idempotency_key.or(idempotency_key(&head.headers)?);
@@ -242,6 +249,22 @@ async fn revoke(passage: &Passage<'_>, key: &Key, id: &str, now: UnixMillis) -> 
     };
     shared.end_sessions_of_token(&token.id);
     Ok(Done { status: StatusCode::NO_CONTENT, body: Secret::new(Vec::new()), token_id: token.id.clone() })
+}
+
+/// Tells whoever minted a token what becomes of a client's setup under it; its holder is not told what it locks.
+async fn explain(passage: &Passage<'_>, key: &Key, body: &[u8]) -> Result<Done, Refusal> {
+    let (token, setup) = explained::read(body).map_err(own::TokenRequestError::refusal)?;
+    let shared = &passage.worker.shared;
+    // The digest is all that is looked up.
+    let digest = shared.snapshots.load().pepper.digest(token.expose());
+    drop(token);
+    let found = shared.desk()?.find(digest).await.map_err(no_answer)?;
+    let Some(token) = found.filter(|token| token.key_id == key.id) else {
+        return Err(Refusal::new(Code::RouteUnknown, "this key has no such token"));
+    };
+    let explained = token.constraint.for_gemini()?.explain(setup)?;
+    let body = explained::answer(&token, &explained);
+    Ok(Done { status: StatusCode::OK, body, token_id: token.id.clone() })
 }
 
 /// What the header says that some clients set by themselves when they repeat a request.

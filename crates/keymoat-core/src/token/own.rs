@@ -57,11 +57,11 @@ pub struct TokenRequestError {
 }
 
 impl TokenRequestError {
-    fn whole(message: impl Into<String>) -> Self {
+    pub(super) fn whole(message: impl Into<String>) -> Self {
         Self { message: message.into() }
     }
 
-    fn of(field: &str, fault: impl std::fmt::Display) -> Self {
+    pub(super) fn of(field: &str, fault: impl std::fmt::Display) -> Self {
         Self { message: format!("`{field}` {fault}") }
     }
 
@@ -163,7 +163,7 @@ pub fn answer(token: &Token, secret: &Secret) -> Secret {
     written(secret, &pieces)
 }
 
-fn read_fields(body: &[u8]) -> Result<Object, TokenRequestError> {
+pub(super) fn read_fields(body: &[u8]) -> Result<Object, TokenRequestError> {
     if body.trim_ascii().is_empty() {
         return Ok(Object::new());
     }
@@ -175,7 +175,7 @@ fn read_fields(body: &[u8]) -> Result<Object, TokenRequestError> {
 }
 
 /// Refuses a field that is not known, and says how a known one that looks like it is spelled.
-fn check_known(fields: &Object, known: &[&str], above: &str) -> Result<(), TokenRequestError> {
+pub(super) fn check_known(fields: &Object, known: &[&str], above: &str) -> Result<(), TokenRequestError> {
     let fold = |name: &str| name.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_ascii_lowercase();
     for (index, (name, _)) in fields.iter().enumerate() {
         if known.contains(&name) {
@@ -194,7 +194,7 @@ fn check_known(fields: &Object, known: &[&str], above: &str) -> Result<(), Token
     Ok(())
 }
 
-fn must_be(field: &str, what: &str, value: &Value) -> TokenRequestError {
+pub(super) fn must_be(field: &str, what: &str, value: &Value) -> TokenRequestError {
     TokenRequestError::of(field, format!("must be {what}, not {}", value.kind()))
 }
 

@@ -139,6 +139,43 @@ fn keymoat_s_own_form_mints_for_any_route_in_every_spelling_and_revokes() {
 }
 
 #[test]
+fn whoever_minted_a_token_is_told_what_becomes_of_a_setup_and_nobody_else() {
+    const EXPLAIN: &str = "/keymoat/v1/tokens/explain";
+    let stand = TokenStand::start();
+    let headers = format!("Authorization: Bearer {}\r\n", stand.stand.key);
+    let locked = r#"{"model":"models/x","systemInstruction":{"parts":[{"text":"Be brief."}]}}"#;
+    let order = format!(r#"{{"constraints":{{"gemini":{{"setup":{locked}}}}}}}"#);
+    let minted = json_of(&stand.ask("POST", OWN, &headers, &order));
+    let token = minted["token"].as_str().expect("a token");
+    let asked = |token: &str| {
+        format!(r#"{{"token":"{token}","setup":{{"model":"models/y","generationConfig":{{"temperature":1}}}}}}"#)
+    };
+    let answer = stand.ask("POST", EXPLAIN, &headers, &asked(token));
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("cache-control: no-store"), "{answer}");
+    assert!(!answer.contains(token), "the token is not repeated");
+    let told = json_of(&answer);
+    assert_eq!(told["id"], minted["id"]);
+    assert_eq!(told["setup"], serde_json::from_str::<serde_json::Value>(locked).expect("JSON"));
+    let fate = |path: &str| {
+        let fields = told["fields"].as_array().expect("a list");
+        fields.iter().find(|field| field["path"] == path).map(|field| field["fate"].clone())
+    };
+    assert_eq!(fate("model"), Some(json!("from the token")));
+    assert_eq!(fate("generationConfig.temperature"), Some(json!("ignored")));
+
+    let other = stand.key("other", &["*"]);
+    let answer = stand.ask("POST", EXPLAIN, &format!("X-API-Key: {other}\r\n"), &asked(token));
+    assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("brief"), "{answer}");
+    let answer = stand.ask("POST", EXPLAIN, &format!("X-API-Key: {token}\r\n"), &asked(token));
+    assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("brief"), "its holder learns nothing: {answer}");
+    let unknown = "kmt_TestVector0TestVector0TestVector0TestVector13nLa6";
+    assert!(stand.ask("POST", EXPLAIN, &headers, &asked(unknown)).starts_with("HTTP/1.1 404 "));
+    let answer = stand.ask("POST", EXPLAIN, &headers, &format!(r#"{{"token":"{token}x","setup":{{}}}}"#));
+    assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains(token), "{answer}");
+    assert!(stand.ask("GET", EXPLAIN, &headers, "").starts_with("HTTP/1.1 405 "));
+}
+
+#[test]
 fn a_repeated_order_gets_the_same_token_and_a_changed_one_none_56() {
     let stand = TokenStand::start();
     let key = &stand.stand.key;
