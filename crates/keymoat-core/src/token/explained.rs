@@ -74,7 +74,7 @@ mod tests {
             (format!(r#"{{"token": "{TOKEN}x", "setup": {{}}}}"#), "`token` is no token: the length"),
             (r#"{"token": "sk-foreign-0123456789", "setup": {}}"#.to_owned(), "tokens start with `kmt_`"),
             (r#"{"token": 1, "setup": {}}"#.to_owned(), "`token` must be a string"),
-            (format!(r#"{{"token": "{TOKEN}", "setup": [], "x": 1}}"#), "`x`"),
+            (format!(r#"{{"token": "{TOKEN}", "setup": [], "x": 1}}"#), "field 3 is unknown"),
         ] {
             let error = read(body.as_bytes()).expect_err("refused").to_string();
             assert!(error.contains(told) && !error.contains("TestVector"), "{error}");
