@@ -3,6 +3,7 @@
 //! Every function here is given all it needs (the head of a request, a snapshot of what is known, the time) and
 //! answers with a value. The crates above move the bytes and keep the state.
 
+pub mod act;
 pub mod address;
 pub mod carrier;
 pub mod credential;
@@ -34,6 +35,7 @@ pub mod time;
 pub mod token;
 pub mod websocket;
 
+pub use act::{Act, Action, Actor};
 pub use carrier::Carrier;
 pub use credential::Presented;
 pub use digest::{Digest, Pepper};

@@ -8,16 +8,20 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Every edge between our own crates that may be there: `core ← store ← gateway ← keymoat`, the emulator and the client beside it.
+/// Every edge between our own crates that may be there: `core ← store ← gateway ← admin ← keymoat`, the emulator and the client beside it.
 /// `xtask` knows none of them.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("keymoat-core", &[]),
     ("keymoat-redact", &[]),
     ("keymoat-store", &["keymoat-core", "keymoat-redact"]),
     ("keymoat-gateway", &["keymoat-core", "keymoat-redact", "keymoat-store"]),
+    ("keymoat-admin", &["keymoat-core", "keymoat-redact", "keymoat-store", "keymoat-gateway"]),
     ("keymoat-emulator", &["keymoat-core", "keymoat-redact"]),
     ("keymoat-client", &["keymoat-core", "keymoat-redact"]),
-    ("keymoat", &["keymoat-core", "keymoat-redact", "keymoat-store", "keymoat-gateway", "keymoat-emulator"]),
+    (
+        "keymoat",
+        &["keymoat-core", "keymoat-redact", "keymoat-store", "keymoat-gateway", "keymoat-admin", "keymoat-emulator"],
+    ),
     ("xtask", &[]),
 ];
 
