@@ -174,6 +174,55 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// What should name a PostgreSQL database does not. It is not shown, because it may hold a password.
+    #[error("the store's URL is not understood: {why}")]
+    DatabaseUrl {
+        /// What is wrong with it, without a part of it.
+        why: &'static str,
+    },
+    /// The file of authorities for TLS to the database.
+    #[error("`{path}` holds no certificates in PEM: `sslrootcert` names the authorities of the database's certificate")]
+    DatabaseRoots {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no connection to the database.
+    #[error("cannot reach the database at {place}: {why}")]
+    DatabaseUnreachable {
+        /// Host, port and name.
+        place: String,
+        /// The driver's or the database's own words.
+        why: String,
+    },
+    /// All connections are in use, or somebody else holds a lock.
+    #[error("the database is busy: it did not come to it in time")]
+    DatabaseBusy,
+    /// The connection was lost. Whether the last change was kept is not known.
+    #[error("the connection to the database was lost, the last change may or may not be kept")]
+    DatabaseLost,
+    /// There is no room on the database's disk.
+    #[error("the disk of the database is full: nothing was changed")]
+    DatabaseFull,
+    /// A value in the database is not what the schema says.
+    #[error("a row of the database is damaged: restore the database from your backup")]
+    DatabaseDamaged,
+    /// This role may not change the schema.
+    #[error(
+        "this role may not make or change the schema of the database: run `keymoat store migrate` once with the URL of a \
+         role that may"
+    )]
+    DatabaseMigration,
+    /// Copies of a database are the database's business.
+    #[error("a PostgreSQL store is backed up with PostgreSQL's own tools, such as `pg_dump --schema=keymoat`")]
+    DatabaseBackup,
+    /// Something else that the database refused.
+    #[error("the database refused ({code}: {message})")]
+    Database {
+        /// The SQLSTATE.
+        code: String,
+        /// The main message, without the details, which may hold the values of a row.
+        message: String,
+    },
     /// The store failed before and was not opened anew yet.
     #[error("the store failed and is not open again yet")]
     Unavailable,

@@ -13,6 +13,7 @@ mod file_system;
 mod id;
 mod master_key;
 mod new_key;
+mod postgres;
 pub mod private_file;
 mod seal;
 mod sqlite;
@@ -32,6 +33,7 @@ pub use error::{StoreError, Unopenable};
 pub use feed::{Feed, Freshness};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
+pub use postgres::{Postgres, SchemaState};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
@@ -44,6 +46,8 @@ pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 pub enum Store {
     /// One folder with a SQLite database.
     Sqlite(Sqlite),
+    /// A PostgreSQL database, for any number of nodes.
+    Postgres(Postgres),
 }
 
 impl Store {
@@ -67,11 +71,24 @@ impl Store {
         Sqlite::open(dir, master_key).map(Self::Sqlite)
     }
 
+    /// Opens the store in the PostgreSQL database at `url`, and makes the schema where there is none. `dir` is this node's own
+    /// folder, for a master key that belongs into it; every node needs the same one.
+    ///
+    /// TLS is used and verified unless the host is this machine or the URL says `sslmode=disable`.
+    ///
+    /// # Errors
+    /// A URL that names no database, a missing or wrong master key, a schema that is newer than this program, and
+    /// whatever the database refuses. The URL is never repeated.
+    pub fn open_database(url: &Secret, dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
+        Postgres::open(url, dir, master_key).map(Self::Postgres)
+    }
+
     /// What credentials are digested with before they are stored or looked up.
     #[must_use]
     pub fn pepper(&self) -> &Arc<Pepper> {
         match self {
             Self::Sqlite(sqlite) => sqlite.pepper(),
+            Self::Postgres(postgres) => postgres.pepper(),
         }
     }
 
@@ -82,6 +99,7 @@ impl Store {
     pub fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.create_key(new, secret, now),
+            Self::Postgres(postgres) => postgres.create_key(new, secret, now),
         }
     }
 
@@ -92,6 +110,7 @@ impl Store {
     pub fn keys(&self) -> Result<Vec<Key>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys(),
+            Self::Postgres(postgres) => postgres.keys(),
         }
     }
 
@@ -102,6 +121,7 @@ impl Store {
     pub fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.key(id_or_name),
+            Self::Postgres(postgres) => postgres.key(id_or_name),
         }
     }
 
@@ -113,6 +133,7 @@ impl Store {
     pub fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_key(id_or_name, now),
+            Self::Postgres(postgres) => postgres.revoke_key(id_or_name, now),
         }
     }
 
@@ -123,6 +144,7 @@ impl Store {
     pub fn seal_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Nothing, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Nothing, secret, now),
         }
     }
 
@@ -133,6 +155,7 @@ impl Store {
     pub fn rotate_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Secret, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Secret, secret, now),
         }
     }
 
@@ -143,6 +166,7 @@ impl Store {
     pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_secret(upstream, now),
+            Self::Postgres(postgres) => postgres.remove_secret(upstream, now),
         }
     }
 
@@ -153,6 +177,7 @@ impl Store {
     pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.sealed_secrets(),
+            Self::Postgres(postgres) => postgres.sealed_secrets(),
         }
     }
 
@@ -164,6 +189,7 @@ impl Store {
     pub fn open_secret(&self, upstream: &str) -> Result<Option<(u32, Secret)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.open_secret(upstream),
+            Self::Postgres(postgres) => postgres.open_secret(upstream),
         }
     }
 
@@ -174,6 +200,7 @@ impl Store {
     pub fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.mint_token(order),
+            Self::Postgres(postgres) => postgres.mint_token(order),
         }
     }
 
@@ -184,6 +211,7 @@ impl Store {
     pub fn token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token(id, now),
+            Self::Postgres(postgres) => postgres.token(id),
         }
     }
 
@@ -194,6 +222,7 @@ impl Store {
     pub fn token_of(&self, digest: &Digest, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token_of(digest, now),
+            Self::Postgres(postgres) => postgres.token_of(digest),
         }
     }
 
@@ -204,6 +233,7 @@ impl Store {
     pub fn tokens(&self, key_id: Option<&str>, now: UnixMillis) -> Result<Vec<TokenState>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.tokens(key_id, now),
+            Self::Postgres(postgres) => postgres.tokens(key_id),
         }
     }
 
@@ -215,6 +245,7 @@ impl Store {
     pub fn revoke_token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_token(id, now),
+            Self::Postgres(postgres) => postgres.revoke_token(id),
         }
     }
 
@@ -226,6 +257,7 @@ impl Store {
     pub fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget_tokens(now),
+            Self::Postgres(postgres) => postgres.forget_tokens(),
         }
     }
 
@@ -240,6 +272,7 @@ impl Store {
     pub fn back_up(&self, target: &Path, now: UnixMillis) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.back_up(target, now),
+            Self::Postgres(_) => Err(StoreError::DatabaseBackup),
         }
     }
 
@@ -250,6 +283,7 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.snapshot(),
+            Self::Postgres(postgres) => postgres.snapshot(),
         }
     }
 
@@ -265,6 +299,15 @@ impl Store {
     pub fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.changed_since(watch),
+            Self::Postgres(postgres) => postgres.changed_since(watch),
+        }
+    }
+
+    /// Has `hinted` called whenever the store announces a change, until it says no. Only PostgreSQL announces any.
+    pub(crate) fn on_hint(&self, hinted: impl Fn() -> bool + Send + 'static) {
+        match self {
+            Self::Sqlite(_) => drop(hinted),
+            Self::Postgres(postgres) => postgres.on_hint(hinted),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The schema's versions in PostgreSQL: each migration runs once, all of them in one transaction, one node at a time.
 
 use keymoat_core::{Digest, Pepper};
-use tokio_postgres::{Client, GenericClient as _, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use super::error::failed;
 use crate::error::StoreError;

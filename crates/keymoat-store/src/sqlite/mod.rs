@@ -7,11 +7,11 @@ mod backup;
 mod claims;
 pub(crate) mod desk;
 mod keys;
-mod mint;
-mod schema;
+pub(crate) mod mint;
+pub(crate) mod schema;
 mod secrets;
 mod token_store;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -25,6 +25,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
 use crate::new_key::NewKey;
+use crate::postgres::ChangeMark;
 use crate::private_file::PrivateFileError;
 use crate::seal::Kek;
 use crate::upstream_secret::Change;
@@ -44,10 +45,12 @@ pub struct Sqlite {
 }
 
 /// What a reader has seen of a store's changes; starts with nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
-    secrets: secrets::Versions,
+    pub(crate) secrets: secrets::Versions,
+    /// The same for PostgreSQL.
+    pub(crate) mark: Option<ChangeMark>,
 }
 
 #[derive(Clone, Copy, Debug)]

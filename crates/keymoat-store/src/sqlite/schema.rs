@@ -14,10 +14,10 @@ const MIGRATIONS: [&str; 3] = [
 ];
 
 /// The pepper that new digests are made with.
-pub(super) const PEPPER_VERSION: i64 = 1;
+pub(crate) const PEPPER_VERSION: i64 = 1;
 
 /// What is digested to tell one pepper from another. No credential has this form.
-const PROOF_TEXT: &[u8] = b"keymoat pepper proof v1";
+pub(crate) const PROOF_TEXT: &[u8] = b"keymoat pepper proof v1";
 
 /// Brings the schema up to date, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

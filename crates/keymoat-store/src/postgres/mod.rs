@@ -1,0 +1,364 @@
+//! The store on PostgreSQL: any number of nodes over one database, and the master key in each node's own keeping.
+//!
+//! ```text
+//! Store's functions ──▶ a thread with a runtime ──▶ pool ─────────────────────────────▶ database
+//! desk              ──▶ the same runtime        ──▶ connections of its own, in groups ──▶
+//! feed              ──▶ looks by the pool; a connection that listens says when to look earlier
+//! ```
+//! INVARIANT: nothing is told before the database has acknowledged its commit, and no statement that may have been
+//! committed is sent twice.
+
+mod claims;
+pub(crate) mod desk;
+mod error;
+mod keys;
+mod link;
+mod listen;
+mod mint;
+mod schema;
+mod secrets;
+mod tokens;
+
+pub(crate) use self::keys::ChangeMark;
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Object, Pool, Transaction};
+use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
+use tokio::runtime::{self, Handle};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use self::error::{failed, pooled};
+use self::link::Link;
+use crate::error::StoreError;
+use crate::master_key::{self, MasterKey};
+use crate::new_key::NewKey;
+use crate::private_file;
+use crate::seal::Kek;
+use crate::sqlite::Watch;
+use crate::upstream_secret::Change;
+
+/// How long an answer may take before its connection is given up. Longer than any statement may.
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
+
+/// How long a look for changes may take: it must not hide its age.
+const LOOK_WAIT: Duration = Duration::from_secs(2);
+
+/// How long opening may take, with a migration and other nodes that do the same.
+const OPEN_WAIT: Duration = Duration::from_secs(600);
+
+/// A store on PostgreSQL; used through [`crate::Store`].
+pub struct Postgres {
+    shared: Arc<Shared>,
+    handle: Handle,
+    /// Ends the runtime when it is dropped.
+    _end: oneshot::Sender<()>,
+}
+
+/// What the runtime's tasks share.
+struct Shared {
+    link: Link,
+    pool: Pool,
+    pepper: Arc<Pepper>,
+    kek: Kek,
+    /// Told when another node, or this one, has changed something.
+    hint: Arc<Notify>,
+}
+
+/// How a schema stands to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaState {
+    /// The version that the database has; 0 where there is nothing of Keymoat yet.
+    pub found: i64,
+    /// The version that this program knows.
+    pub known: i64,
+}
+
+impl Postgres {
+    /// Opens the database and makes the schema where there is none; `dir` is where the master key may be.
+    pub(crate) fn open(url: &Secret, dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
+        let link = Link::parse(url)?;
+        let (end, ended) = oneshot::channel();
+        let handle = start_runtime(ended)?;
+        let (of_task, dir) = (link.clone(), dir.to_owned());
+        let (place, kept) = (master_key.place(&dir), master_key.read(&dir)?);
+        let is_own = matches!(master_key, MasterKey::InFolder);
+        let work = async move {
+            let pool = of_task.pool()?;
+            let mut client = pool.get().await.map_err(|error| pooled(of_task.shown(), &error))?;
+            schema::migrate(&mut client).await?;
+            let mut plain = client.transaction().await.map_err(|error| failed(&error))?;
+            let change = &mut plain;
+            schema::hold(change).await?;
+            let master = match kept {
+                Some(master) => master,
+                None if schema::proof(tokio_postgres::GenericClient::client(&**change)).await?.is_some() => {
+                    return Err(StoreError::MasterKeyMissing { place });
+                }
+                None if is_own => {
+                    private_file::create_folder(&dir)?;
+                    master_key::create(&dir)?
+                }
+                None => return Err(StoreError::MasterKeyAbsent { place }),
+            };
+            let pepper = Arc::new(Pepper::derive(&master));
+            schema::prove_pepper(change, &pepper, place).await?;
+            plain.commit().await.map_err(|error| failed(&error))?;
+            drop(client);
+            Ok((pool, pepper, Kek::derive(&master)))
+        };
+        let (pool, pepper, kek) = wait_for(&handle, OPEN_WAIT, work)?;
+        let hint = Arc::new(Notify::new());
+        handle.spawn(listen::run(link.clone(), Arc::clone(&hint)));
+        Ok(Self { shared: Arc::new(Shared { link, pool, pepper, kek, hint }), handle, _end: end })
+    }
+
+    /// What the schema at `url` is, without changing it.
+    pub(crate) fn schema(url: &Secret) -> Result<SchemaState, StoreError> {
+        let link = Link::parse(url)?;
+        let (_end, ended) = oneshot::channel();
+        let handle = start_runtime(ended)?;
+        wait_for(&handle, ANSWER_WAIT, async move {
+            let pool = link.pool()?;
+            let client = pool.get().await.map_err(|error| pooled(link.shown(), &error))?;
+            Ok(SchemaState { found: schema::found(&client).await?, known: schema::known() })
+        })
+    }
+
+    /// Brings the schema at `url` up to date, and gives what it was before.
+    pub(crate) fn migrate(url: &Secret) -> Result<SchemaState, StoreError> {
+        let link = Link::parse(url)?;
+        let (_end, ended) = oneshot::channel();
+        let handle = start_runtime(ended)?;
+        wait_for(&handle, OPEN_WAIT, async move {
+            let pool = link.pool()?;
+            let mut client = pool.get().await.map_err(|error| pooled(link.shown(), &error))?;
+            Ok(SchemaState { found: schema::migrate(&mut client).await?, known: schema::known() })
+        })
+    }
+
+    pub(crate) fn pepper(&self) -> &Arc<Pepper> {
+        &self.shared.pepper
+    }
+
+    /// The database for people: host, port and name.
+    pub(crate) fn place(&self) -> &Arc<str> {
+        self.shared.link.shown()
+    }
+
+    /// Called on the runtime's thread whenever a change was announced, until it says that nobody cares any more. An
+    /// announcement may be lost, and several may be one.
+    pub(crate) fn on_hint(&self, hinted: impl Fn() -> bool + Send + 'static) {
+        let hint = Arc::clone(&self.shared.hint);
+        self.handle.spawn(async move {
+            loop {
+                hint.notified().await;
+                if !hinted() {
+                    return;
+                }
+            }
+        });
+    }
+
+    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
+        let key = new.into_key(now)?;
+        // Only the digest of the secret goes further.
+        let digest = self.shared.pepper.digest(secret.expose());
+        self.ask(move |shared| async move {
+            let mut client = shared.client().await?;
+            let change = client.begin().await?;
+            keys::insert(&change, &key, &digest).await?;
+            keys::count_change(&change).await?;
+            commit(change).await?;
+            client.done();
+            Ok(key)
+        })
+    }
+
+    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        self.ask(|shared| async move {
+            let client = shared.client().await?;
+            let keys = keys::all(&client).await?;
+            client.done();
+            Ok(keys)
+        })
+    }
+
+    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
+        let id_or_name = id_or_name.to_owned();
+        self.ask(move |shared| async move {
+            let mut client = shared.client().await?;
+            let moment = client.begin().await?;
+            let key = keys::find(&moment, &id_or_name).await;
+            drop(moment);
+            client.done();
+            key
+        })
+    }
+
+    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
+        let id_or_name = id_or_name.to_owned();
+        self.ask(move |shared| async move {
+            let mut client = shared.client().await?;
+            let change = client.begin().await?;
+            let mut key = keys::find(&change, &id_or_name).await?;
+            if key.revoked_at.is_none() {
+                // Another node may revoke it at the same moment: the first time stands.
+                key.revoked_at = Some(keys::revoke(&change, &key.id, now).await?);
+                keys::count_change(&change).await?;
+                commit(change).await?;
+            } else {
+                drop(change);
+            }
+            client.done();
+            Ok(key)
+        })
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.ask(|shared| async move {
+            let mut client = shared.client().await?;
+            let moment = client.moment().await?;
+            let snapshot = shared.snapshot_of(&moment).await?;
+            drop(moment);
+            client.done();
+            Ok(snapshot)
+        })
+    }
+
+    pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
+        let mut seen = watch.clone();
+        let shared = Arc::clone(&self.shared);
+        let work = async move {
+            let mut client = shared.client().await?;
+            let mark = keys::change_mark(&client).await?;
+            if seen.mark.as_ref() == Some(&mark) {
+                client.done();
+                return Ok(None);
+            }
+            let moment = client.moment().await?;
+            let mark = keys::change_mark_in(&moment).await?;
+            let snapshot = shared.snapshot_of(&moment).await?;
+            let secrets = secrets::changes(&moment, &shared.kek, &mut seen.secrets).await?;
+            drop(moment);
+            client.done();
+            seen.mark = Some(mark);
+            Ok(Some((seen, Change { snapshot, secrets })))
+        };
+        let changed = wait_for(&self.handle, LOOK_WAIT, work)?;
+        Ok(changed.map(|(seen, change)| {
+            *watch = seen;
+            change
+        }))
+    }
+
+    /// Does a piece of work on the runtime and waits for it.
+    fn ask<T, W>(&self, work: impl FnOnce(Arc<Shared>) -> W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        wait_for(&self.handle, ANSWER_WAIT, work(Arc::clone(&self.shared)))
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Postgres({})", self.place())
+    }
+}
+
+impl Shared {
+    async fn client(&self) -> Result<Lent, StoreError> {
+        let client = self.pool.get().await.map_err(|error| pooled(self.link.shown(), &error))?;
+        Ok(Lent { client: Some(client), is_done: false })
+    }
+
+    async fn snapshot_of(&self, moment: &Transaction<'_>) -> Result<Snapshot, StoreError> {
+        let keys = keys::by_digest(moment).await?;
+        Ok(Snapshot::new(Arc::clone(&self.pepper), keys).with_revoked_tokens(tokens::revoked(moment).await?))
+    }
+}
+
+/// A connection of the pool. It goes back only when its work is done: one that was given up may still be answered, or
+/// never.
+struct Lent {
+    client: Option<Object>,
+    is_done: bool,
+}
+
+impl Lent {
+    async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        self.inner().transaction().await.map_err(|error| failed(&error))
+    }
+
+    /// One moment of the whole database, to read.
+    async fn moment(&mut self) -> Result<Transaction<'_>, StoreError> {
+        let builder = self.inner().build_transaction().read_only(true);
+        let level = tokio_postgres::IsolationLevel::RepeatableRead;
+        builder.isolation_level(level).start().await.map_err(|error| failed(&error))
+    }
+
+    fn done(mut self) {
+        self.is_done = true;
+    }
+
+    fn inner(&mut self) -> &mut Client {
+        self.client.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl std::ops::Deref for Lent {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(client), false) = (self.client.take(), self.is_done) {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// After an error it is not known whether it happened.
+async fn commit(change: Transaction<'_>) -> Result<(), StoreError> {
+    change.commit().await.map_err(|error| failed(&error))
+}
+
+/// A thread with a runtime, for as long as the other end of `ended` is there.
+fn start_runtime(ended: oneshot::Receiver<()>) -> Result<Handle, StoreError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StoreError::Thread)?;
+    let handle = runtime.handle().clone();
+    let run = move || {
+        // Either way it ends: by a word or by silence.
+        let _ = runtime.block_on(ended);
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    };
+    thread::Builder::new().name("store-postgres".into()).spawn(run).map_err(StoreError::Thread)?;
+    Ok(handle)
+}
+
+/// Waits for work that runs elsewhere, whatever thread this is.
+fn wait_for<T: Send + 'static>(
+    handle: &Handle,
+    within: Duration,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (tell, told) = mpsc::sync_channel(1);
+    handle.spawn(async move {
+        let outcome = timeout(within, work).await.unwrap_or(Err(StoreError::DatabaseLost));
+        // Whoever asked waits.
+        let _ = tell.send(outcome);
+    });
+    told.recv().unwrap_or(Err(StoreError::Unavailable))
+}
