@@ -183,14 +183,7 @@ mod tests {
     use crate::token::{SessionLimits, Uses};
 
     fn key(scope: &str) -> Key {
-        Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::from_words([scope]),
-            created_at: UnixMillis(0),
-            expires_at: None,
-            revoked_at: None,
-        }
+        Key { scopes: Scopes::from_words([scope]), ..Key::new("key_1", "one", UnixMillis(0)) }
     }
 
     fn token() -> Token {
@@ -224,14 +217,14 @@ mod tests {
 
     fn decided(query: QueryPolicy, carrier: Carrier, shape: Shape, scope: &str) -> Result<Grant, Refusal> {
         let route = Route { query, ..route(Dialect::Gemini) };
-        let identity = Identity { key: Arc::new(key(scope)), holder: Holder::Key, carrier, shape };
+        let identity = Identity { key: Arc::new(key(scope)), secret_id: None, holder: Holder::Key, carrier, shape };
         decide(identity, &route, &Ask::Http, &Named::None, &mut record())
     }
 
     fn identity(token: Token) -> Identity {
         let shape = Shape::Token { spelling: Spelling::Plain };
         let holder = Holder::Token(Arc::new(token));
-        Identity { key: Arc::new(key("*")), holder, carrier: Carrier::Subprotocol, shape }
+        Identity { key: Arc::new(key("*")), secret_id: None, holder, carrier: Carrier::Subprotocol, shape }
     }
 
     /// What is decided about a token, in one word or a text.
@@ -275,7 +268,7 @@ mod tests {
             "the token is not for the route `voice`"
         );
         let Identity { holder, carrier, shape, .. } = identity(token());
-        let narrow = Identity { key: Arc::new(key("events")), holder, carrier, shape };
+        let narrow = Identity { key: Arc::new(key("events")), secret_id: None, holder, carrier, shape };
         let refusal = decide(narrow, &route(Dialect::Gemini), &websocket(), &Named::None, &mut record());
         assert_eq!(refusal.expect_err("forbidden").detail, "the key lacks the scope `voice`");
         assert_eq!(of_token(token(), Dialect::Gemini, &websocket(), &Named::None), "yes");
