@@ -73,6 +73,7 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
     line.number("copies_stripped", u64::from(record.copies_stripped));
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
     line.text("key_id", record.key_id.as_deref());
+    line.text("secret_id", record.secret_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
 }
 
