@@ -1,7 +1,7 @@
 //! The suites that drive the real binary with unmodified SDKs and a real browser; what they do is written in `tests/sdk`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
 const PYTHON_RELEASES: [&str; 3] = ["3.4.0", "2.8.0", "1.60.0"];
+/// The release of google-genai that was the first to send Live Music's key in the header only; looked at, not run.
+const FIRST_WITHOUT_MUSIC_IN_URL: &str = "2.9.0";
 /// The releases of openai for Python: the newest, and one that still speaks Realtime's beta.
 const OPENAI_PYTHON_RELEASES: [&str; 2] = ["3.54.0", "1.109.1"];
 /// Node to run npm packages on: the machine's, and one that some packages bring along because they need it.
@@ -36,15 +38,24 @@ pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
         let environment = if package == "openai" { format!("openai-{release}") } else { release.to_owned() };
         let python = packages(place).venv(&environment, &requirements)?;
         if package == "google-genai" {
-            // 2.9.0 was the first that sends the key of Live Music in the header only.
-            let expected = if release == PYTHON_RELEASES[0] { Expected::Nothing } else { Expected::MusicNamed };
+            let newest = release == PYTHON_RELEASES[0];
+            let expected = if newest { Expected::Nothing } else { Expected::MusicNamed };
             let code = scan::live_music(&python)?;
             let name = format!("{package} {release}");
             findings.checks.push(scan::check(place, &binary, &name, &code, expected)?);
+            if newest {
+                let first = FIRST_WITHOUT_MUSIC_IN_URL;
+                let requirements = scripts.join(format!("requirements-{first}.txt"));
+                let folder = packages(place).unpacked(&python, &format!("{package}-{first}"), &requirements)?;
+                let code = scan::live_music_unpacked(&folder)?;
+                let name = format!("{package} {first}");
+                findings.checks.push(scan::check(place, &binary, &name, &code, Expected::Nothing)?);
+            }
         }
         let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
-        command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
+        command.arg(scripts.join("sdk.py")).env("PYTHONPATH", place.root.join("tests/sdk"));
+        command.env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
         client(place, gateway, &mut command, &format!("{package} {release}"), &mut findings)?;
     }
     Ok(findings)
@@ -165,8 +176,10 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copies every script of `scripts` into `folder`, and gives the place of `main`, which uses the others.
-fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::PathBuf> {
+/// Copies every script of `scripts`, and what all suites share, into `folder`, and gives the place of `main`, which uses the others.
+fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
+    let shared = scripts.parent().context("the scripts are in no folder")?.join("checks.mjs");
+    beside(folder, &shared)?;
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
         let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "mjs") {
@@ -177,7 +190,7 @@ fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::Pa
 }
 
 /// Copies `script` into `folder`, because Node looks for packages beside a script.
-fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
+fn beside(folder: &Path, script: &Path) -> Result<PathBuf> {
     let copy = folder.join(script.file_name().context("a script has a name")?);
     fs::copy(script, &copy).with_context(|| format!("cannot copy `{}`", script.display()))?;
     Ok(copy)

@@ -8,6 +8,7 @@
 
 pub mod desk;
 mod error;
+pub mod events;
 pub mod feed;
 mod file_system;
 mod id;
@@ -29,6 +30,7 @@ use self::sqlite::Before;
 
 pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
+pub use events::EventStore;
 pub use feed::{Feed, Freshness};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};

@@ -180,12 +180,12 @@ impl FileId {
 }
 
 /// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+pub(crate) fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file with the right mode before SQLite can make it with another; its WAL inherits the mode.
-fn create_database(path: &Path) -> Result<(), PrivateFileError> {
+pub(crate) fn create_database(path: &Path) -> Result<(), PrivateFileError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => {
             Err(PrivateFileError::Io { action: "create", path: path.to_owned(), source: refused })

@@ -4,6 +4,7 @@
 
 mod desk;
 mod desk_faults;
+mod events;
 mod faults;
 mod feed;
 mod keys;
