@@ -15,9 +15,9 @@ const PLACES: readonly { to: string; also: readonly string[]; icon: IconName; na
   { to: '/', also: [], icon: 'overview', name: 'Overview' },
   { to: '/keys', also: [], icon: 'keys', name: 'Keys' },
   { to: '/traffic', also: [], icon: 'traffic', name: 'Live traffic' },
-  { to: '/sessions', also: ['/tokens'], icon: 'tokens', name: 'Tokens and sessions' },
-  { to: '/routes', also: ['/upstreams'], icon: 'routes', name: 'Routes and upstreams' },
-  { to: '/audit', also: ['/redaction'], icon: 'audit', name: 'Audit and redaction' },
+  { to: '/sessions', also: ['/tokens'], icon: 'tokens', name: 'Tokens & sessions' },
+  { to: '/routes', also: ['/upstreams'], icon: 'routes', name: 'Routes & upstreams' },
+  { to: '/audit', also: ['/redaction'], icon: 'audit', name: 'Audit & redaction' },
   { to: '/people', also: [], icon: 'people', name: 'People' },
 ];
 
@@ -42,7 +42,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
       >
         Skip to the content
       </a>
-      <header class="side">
+      <header class="side"><div class="side-inside">
         <div class="brand">
           <a href="/">
             <Logo />
@@ -77,7 +77,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           </nav>
           <Who />
         </div>
-      </header>
+      </div></header>
       <main id="content">{children}</main>
     </div>
   );
@@ -94,9 +94,9 @@ function Who() {
         label="Theme"
         value={theme.value}
         options={[
-          ['system', 'Theme: as the system'],
-          ['light', 'Theme: light'],
-          ['dark', 'Theme: dark'],
+          ['system', 'System theme'],
+          ['light', 'Light theme'],
+          ['dark', 'Dark theme'],
         ]}
         onChange={(chosen: Theme) => {
           chooseTheme(chosen);

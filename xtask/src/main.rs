@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask console`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
 mod bench;
 mod canary;
+mod console;
 mod container;
 mod demo;
 mod emulator;
@@ -16,6 +17,7 @@ mod scan;
 mod sdk;
 mod suite;
 mod typescript;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Builds the web console into `console/dist`, where `cargo build --features console` finds it.
+    Console,
     /// Measures the release binary.
     Bench {
         #[command(subcommand)]
@@ -92,6 +96,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo => demo::run(&root),
+        Command::Console => suite::console(&root),
         Command::Test { list: true, .. } => {
             suite::list();
             Ok(ExitCode::SUCCESS)

@@ -79,10 +79,8 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
         />
       )}
       <ProblemNotice problem={problem} onRetry={reload} />
-      <div class="two">
-        <Facts item={key} />
-        <Secrets item={key} />
-      </div>
+      <Facts item={key} />
+      <Secrets item={key} />
       <Recent id={key.id} />
       {asked === 'rotate' && (
         <Rotate

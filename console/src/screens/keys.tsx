@@ -82,12 +82,15 @@ export function KeysScreen(_: ScreenProps) {
                 label: 'Name',
                 isHead: true,
                 cell: ({ id, name }) => (
-                  <a class="break" href={address('keys', id)}>
-                    {name}
-                  </a>
+                  <>
+                    <a class="break" href={address('keys', id)}>
+                      {name}
+                    </a>
+                    <br />
+                    <CredentialChip kind="key" name={id} />
+                  </>
                 ),
               },
-              { label: 'Key', cell: ({ id }) => <CredentialChip kind="key" name={id} /> },
               { label: 'Owner', cell: ({ owner }) => <span class="break">{owner ?? '–'}</span> },
               { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
               { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },

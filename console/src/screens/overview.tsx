@@ -101,7 +101,9 @@ function Refusals({ rows }: { rows: readonly UsageRow[] }) {
             </span>
             <strong class="number">{count(number)}</strong>
           </span>
-          <meter min={0} max={top} value={number} aria-label={reasonWords(code)} />
+          <svg aria-hidden="true" focusable="false">
+            <rect width={`${(number / top) * 100}%`} height="6" />
+          </svg>
         </li>
       ))}
     </ol>

@@ -19,7 +19,7 @@ export function Scopes({ scopes }: { scopes: readonly string[] | null | undefine
   return (
     <span class="chips">
       {scopes.map((scope) => (
-        <span class="chip" key={scope}>
+        <span class="chip plain" key={scope}>
           <span>{scope}</span>
         </span>
       ))}

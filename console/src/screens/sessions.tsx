@@ -36,27 +36,34 @@ export function SessionsScreen(_: ScreenProps) {
             </EmptyState>
           }
           columns={[
-            { label: 'Route', isHead: true, cell: ({ route }) => <span class="break">{route}</span> },
             {
-              label: 'Who',
-              cell: (session) =>
-                session.token_id ? (
-                  <CredentialChip kind="token" name={session.token_id} />
-                ) : (
-                  <KeyLink id={session.key_id} name={session.key_name} />
-                ),
+              label: 'Route',
+              isHead: true,
+              cell: ({ route, model }) => (
+                <>
+                  <span class="break">{route}</span>
+                  {model && <div class="small soft break">{model}</div>}
+                </>
+              ),
             },
-            { label: 'By', cell: ({ carrier }) => (carrier ? <CarrierChip carrier={carrier} /> : '–') },
             {
-              label: 'Client',
-              cell: ({ client, origin, user_agent }) => (
-                <span class="break">
-                  {client}
-                  {(origin ?? user_agent) && <span class="soft small"> {origin ?? user_agent}</span>}
+              label: 'Who, and by what',
+              cell: ({ token_id, key_id, key_name, carrier }) => (
+                <span class="chips">
+                  {token_id ? <CredentialChip kind="token" name={token_id} /> : <KeyLink id={key_id} name={key_name} />}
+                  {carrier && <CarrierChip carrier={carrier} />}
                 </span>
               ),
             },
-            { label: 'Model', cell: ({ model }) => <span class="break">{model ?? '–'}</span> },
+            {
+              label: 'Client',
+              cell: ({ client, origin, user_agent }) => (
+                <>
+                  {client}
+                  {(origin ?? user_agent) && <div class="soft small break">{origin ?? user_agent}</div>}
+                </>
+              ),
+            },
             {
               label: 'Open for',
               isNumber: true,

@@ -91,10 +91,11 @@ export function TokensScreen(_: ScreenProps) {
               { label: 'Starts until', cell: ({ start_by }) => <Ago at={start_by} /> },
               { label: 'Lives until', cell: ({ live_until }) => <Ago at={live_until} /> },
               {
-                label: 'Origin',
-                cell: ({ origins }) => <span class="break">{origins?.length ? origins.join(', ') : 'any'}</span>,
+                label: 'Only for',
+                cell: ({ origins = [], model }) => (
+                  <span class="break">{[...origins, model].filter(Boolean).join(', ') || 'no page or model'}</span>
+                ),
               },
-              { label: 'Model', cell: ({ model }) => <span class="break">{model ?? 'any'}</span> },
               { label: 'State', cell: (token) => <TokenState token={token} /> },
               {
                 label: 'Actions',

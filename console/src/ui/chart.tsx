@@ -30,6 +30,7 @@ interface ChartProps {
 
 const HEIGHT = 240;
 const LEFT = 44;
+const RIGHT = 16;
 const BOTTOM = 26;
 const TOP = 10;
 
@@ -123,7 +124,7 @@ interface BarsProps {
 
 function Bars({ title, series, bars, width, top, chosen, setChosen }: BarsProps) {
   const room = HEIGHT - TOP - BOTTOM;
-  const step = (width - LEFT) / Math.max(1, bars.length);
+  const step = (width - LEFT - RIGHT) / Math.max(1, bars.length);
   const thick = Math.max(3, Math.min(40, step * 0.68));
   const height = (value: number) => (value / top) * room;
   // So many labels that they do not touch.
@@ -191,6 +192,6 @@ function Bars({ title, series, bars, width, top, chosen, setChosen }: BarsProps)
 /** The next round number, so that the axis has round labels. */
 export function niceCeiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 2, 4, 5, 10].find((step) => step * power >= value) ?? 10;
+  const step = [1, 2, 3, 4, 6, 8, 10].find((step) => step * power >= value) ?? 10;
   return Math.max(2, step * power);
 }
