@@ -8,9 +8,11 @@
 
 pub mod desk;
 mod error;
+pub mod events;
 pub mod feed;
 mod file_system;
 mod id;
+mod key_life;
 mod master_key;
 mod new_key;
 mod postgres;
@@ -30,7 +32,11 @@ use self::sqlite::Before;
 
 pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
+pub use events::EventStore;
 pub use feed::{Feed, Freshness};
+pub use key_life::{
+    DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
+};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
 pub use postgres::{Postgres, SchemaState};
@@ -81,6 +87,32 @@ impl Store {
     /// whatever the database refuses. The URL is never repeated.
     pub fn open_database(url: &Secret, dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
         Postgres::open(url, dir, master_key).map(Self::Postgres)
+    }
+
+    /// What the schema of the database at `url` is, without changing it.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn schema_of_database(url: &Secret) -> Result<SchemaState, StoreError> {
+        Postgres::schema(url)
+    }
+
+    /// Makes the schema of the database at `url`, or brings it up to date, and gives what there was before. The master key
+    /// is not needed for it, and the role may be another one than the gateways'.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn migrate_database(url: &Secret) -> Result<SchemaState, StoreError> {
+        Postgres::migrate(url)
+    }
+
+    /// Where it is, for people: a folder, or a database's host, port and name.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.folder().display().to_string(),
+            Self::Postgres(postgres) => postgres.place().to_string(),
+        }
     }
 
     /// What credentials are digested with before they are stored or looked up.
@@ -134,6 +166,91 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_key(id_or_name, now),
             Self::Postgres(postgres) => postgres.revoke_key(id_or_name, now),
+        }
+    }
+
+    /// Changes what may change of the key with this id or name, durably, and gives it. An expiry that lies ahead brings an
+    /// expired key back; nothing brings a revoked one back.
+    ///
+    /// # Errors
+    /// As of [`Store::create_key`]; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyChangedMeanwhile`].
+    pub fn change_key(&self, id_or_name: &str, change: &KeyChange, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.change_key(id_or_name, change, now),
+            Self::Postgres(postgres) => postgres.change_key(id_or_name, change, now),
+        }
+    }
+
+    /// Gives the key with this id or name another secret, durably: `secret`, in its canonical form, works at once, and the
+    /// one before until the overlap has passed.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyRotated`] while two secrets work, unless the oldest is to end; [`StoreError::KeyUnknown`],
+    /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`], [`StoreError::SecretTaken`],
+    /// [`StoreError::OverlapInvalid`], and whatever the disk refuses. Nothing has changed then.
+    pub fn rotate_key(
+        &self,
+        id_or_name: &str,
+        secret: &Secret,
+        rotation: Rotation,
+        now: UnixMillis,
+    ) -> Result<Rotated, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.rotate_key(id_or_name, secret, rotation, now),
+            Self::Postgres(postgres) => postgres.rotate_key(id_or_name, secret, rotation, now),
+        }
+    }
+
+    /// Ends the old secret of a key that is being rotated at once, durably. Sessions that were opened with it go on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRotating`] when only one secret works; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyExpired`], and whatever the disk refuses.
+    pub fn end_old_secret(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.end_old_secret(id_or_name, now),
+            Self::Postgres(postgres) => postgres.end_old_secret(id_or_name, now),
+        }
+    }
+
+    /// Takes keys over with the secrets that their holders have, in one transaction, and says of each what became of it,
+    /// in the order given.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then none was taken over.
+    pub fn import_keys(
+        &self,
+        imports: Vec<Import<'_>>,
+        mode: ImportMode,
+        now: UnixMillis,
+    ) -> Result<Vec<Imported>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.import_keys(imports, mode, now),
+            Self::Postgres(postgres) => postgres.import_keys(imports, mode, now),
+        }
+    }
+
+    /// Adds what was counted towards the daily limits of keys, and gives what all processes have counted of `today` so
+    /// far. What is older than two days is forgotten. Watchers do not see it.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then nothing was added, but for [`StoreError::Io`], after which that is not known.
+    pub fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
+            Self::Postgres(postgres) => postgres.add_day_use(counted, today),
+        }
+    }
+
+    /// What all processes have counted of a day so far.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.day_use(day),
+            Self::Postgres(postgres) => postgres.day_use(day),
         }
     }
 

@@ -91,8 +91,8 @@ impl TokenDesk {
     /// # Errors
     /// As of [`Self::start`].
     pub fn start_with(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
-        if let Store::Postgres(postgres) = &*store {
-            let tasks = Arc::new(Tasks::start(postgres, wait)?);
+        if matches!(*store, Store::Postgres(_)) {
+            let tasks = Arc::new(Tasks::start(store, wait)?);
             return Ok(Self { backend: Backend::Tasks(tasks), wait });
         }
         let (jobs, queued_jobs) = mpsc::sync_channel(QUEUE_MAX);

@@ -23,7 +23,8 @@ use tokio_postgres::{AsyncMessage, Client, Statement};
 
 use super::error::failed;
 use super::link::{self, CONNECT_WAIT, Link};
-use super::{Postgres, Shared, claims, tokens};
+use super::{Shared, claims, tokens};
+use crate::Store;
 use crate::desk::{DeskError, Job, Lookup, QUEUE_MAX, Reply};
 use crate::error::StoreError;
 use crate::token::{Claim, Verdict};
@@ -59,6 +60,8 @@ pub(crate) struct Tasks {
     jobs: mpsc::Sender<Job>,
     lookups: mpsc::Sender<Lookup>,
     stop: watch::Sender<bool>,
+    /// The runtime lives as long as the store.
+    _store: Arc<Store>,
     /// Disconnected when the last task has ended.
     running: std::sync::Mutex<blocking::Receiver<()>>,
 }
@@ -85,7 +88,9 @@ struct Line {
 }
 
 impl Tasks {
-    pub(crate) fn start(postgres: &Postgres, wait: Duration) -> Result<Self, StoreError> {
+    /// The store is one on PostgreSQL.
+    pub(crate) fn start(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
+        let Store::Postgres(postgres) = &*store else { return Err(StoreError::Unavailable) };
         let (jobs, queued_jobs) = mpsc::channel(QUEUE_MAX);
         let (lookups, queued_lookups) = mpsc::channel(QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -111,7 +116,7 @@ impl Tasks {
             postgres.handle.spawn(async move { desk.read().await });
         }
         postgres.handle.spawn(async move { desk.forget().await });
-        Ok(Self { jobs, lookups, stop, running: std::sync::Mutex::new(ended) })
+        Ok(Self { jobs, lookups, stop, _store: store, running: std::sync::Mutex::new(ended) })
     }
 
     pub(crate) fn ask(&self, job: Job) -> Result<(), DeskError> {

@@ -11,6 +11,7 @@
 mod claims;
 pub(crate) mod desk;
 mod error;
+mod key_store;
 mod keys;
 mod link;
 mod listen;
@@ -29,7 +30,7 @@ use std::thread;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Object, Pool, Transaction};
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
+use keymoat_core::{Pepper, Secret, Snapshot};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -38,7 +39,6 @@ use self::error::{failed, pooled};
 use self::link::Link;
 use crate::error::StoreError;
 use crate::master_key::{self, MasterKey};
-use crate::new_key::NewKey;
 use crate::private_file;
 use crate::seal::Kek;
 use crate::sqlite::Watch;
@@ -166,70 +166,8 @@ impl Postgres {
         });
     }
 
-    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
-        // Only the digest of the secret goes further.
-        let digest = self.shared.pepper.digest(secret.expose());
-        self.ask(move |shared| async move {
-            let mut client = shared.client().await?;
-            let change = client.begin().await?;
-            keys::insert(&change, &key, &digest).await?;
-            keys::count_change(&change).await?;
-            commit(change).await?;
-            client.done();
-            Ok(key)
-        })
-    }
-
-    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        self.ask(|shared| async move {
-            let client = shared.client().await?;
-            let keys = keys::all(&client).await?;
-            client.done();
-            Ok(keys)
-        })
-    }
-
-    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
-        let id_or_name = id_or_name.to_owned();
-        self.ask(move |shared| async move {
-            let mut client = shared.client().await?;
-            let moment = client.begin().await?;
-            let key = keys::find(&moment, &id_or_name).await;
-            drop(moment);
-            client.done();
-            key
-        })
-    }
-
-    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
-        let id_or_name = id_or_name.to_owned();
-        self.ask(move |shared| async move {
-            let mut client = shared.client().await?;
-            let change = client.begin().await?;
-            let mut key = keys::find(&change, &id_or_name).await?;
-            if key.revoked_at.is_none() {
-                // Another node may revoke it at the same moment: the first time stands.
-                key.revoked_at = Some(keys::revoke(&change, &key.id, now).await?);
-                keys::count_change(&change).await?;
-                commit(change).await?;
-            } else {
-                drop(change);
-            }
-            client.done();
-            Ok(key)
-        })
-    }
-
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.ask(|shared| async move {
-            let mut client = shared.client().await?;
-            let moment = client.moment().await?;
-            let snapshot = shared.snapshot_of(&moment).await?;
-            drop(moment);
-            client.done();
-            Ok(snapshot)
-        })
+        self.ask(|shared| async move { shared.at_one_moment(async |moment| shared.snapshot_of(moment).await).await })
     }
 
     pub(crate) fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
@@ -278,6 +216,47 @@ impl Shared {
     async fn client(&self) -> Result<Lent, StoreError> {
         let client = self.pool.get().await.map_err(|error| pooled(self.link.shown(), &error))?;
         Ok(Lent { client: Some(client), is_done: false })
+    }
+
+    /// Runs `change` in one transaction, which is rolled back when it fails.
+    async fn in_one<T>(
+        &self,
+        change: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut client = self.client().await?;
+        let mut transaction = client.begin().await?;
+        let outcome = change(&mut transaction).await;
+        match &outcome {
+            Ok(_) => commit(transaction).await?,
+            Err(_) => transaction.rollback().await.map_err(|error| failed(&error))?,
+        }
+        client.done();
+        outcome
+    }
+
+    /// The same while no other node changes anything of what a snapshot holds.
+    async fn holding<T>(
+        &self,
+        change: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let held = async |transaction: &mut Transaction<'_>| {
+            keys::hold(transaction).await?;
+            change(transaction).await
+        };
+        self.in_one(held).await
+    }
+
+    /// Runs `read` on one moment of the whole database.
+    async fn at_one_moment<T>(
+        &self,
+        read: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut client = self.client().await?;
+        let moment = client.moment().await?;
+        let outcome = read(&moment).await;
+        drop(moment);
+        client.done();
+        outcome
     }
 
     async fn snapshot_of(&self, moment: &Transaction<'_>) -> Result<Snapshot, StoreError> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use keymoat_store::{Feed, Watch};
 
-use crate::{NOW, Scenario, named, secret};
+use super::Scenario;
+use crate::{NOW, named, secret};
 
 /// Far longer than a change takes, so that only a lost one fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,11 +42,11 @@ fn the_feed_gives_the_first_snapshot_before_it_returns_and_later_ones_as_they_co
     let feed = Feed::start(Arc::new(scenario.store), OFTEN, move |change| into.send(change.snapshot).unwrap()).unwrap();
     let first = snapshots.try_recv().unwrap();
     let digest = first.pepper.digest(secret("a").expose());
-    assert_eq!(first.keys[&digest].revoked_at, None);
+    assert_eq!(first.keys[&digest].key.revoked_at, None);
 
     other.revoke_key("a", NOW).unwrap();
     let second = snapshots.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(second.keys[&digest].revoked_at, Some(NOW));
+    assert_eq!(second.keys[&digest].key.revoked_at, Some(NOW));
 
     feed.stop();
     assert!(matches!(snapshots.try_recv(), Err(mpsc::TryRecvError::Disconnected)), "the thread has ended");
