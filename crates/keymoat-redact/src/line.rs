@@ -18,7 +18,6 @@ use crate::known::Known;
 use crate::names::{Name, byte, is_quote};
 use crate::rules::Rules;
 use crate::shape::is_masked;
-use crate::suspect::is_pair_name;
 use crate::table::Scope;
 use crate::view::{LEVELS, View};
 
@@ -101,6 +100,7 @@ impl<'a> LineScan<'a> {
         // Without a way out of the middle the compiler compares many bytes at a time.
         let is_unusual = |byte: u8| (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
         let unusual = line.iter().fold(false, |unusual, byte| unusual | is_unusual(*byte));
+        let encoded = line.iter().fold(false, |encoded, byte| encoded | (*byte == b'%') | (*byte == b'&'));
         let base = if unusual && clean.clean(line) {
             Layer { text: &clean.text, view: Some(&*clean) }
         } else {
@@ -109,7 +109,7 @@ impl<'a> LineScan<'a> {
         let mut layers = [base; LEVELS + 1];
         let mut count = 1;
         let mut below = base;
-        for view in decoded {
+        for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
             let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text)
                 .any(|at| known.is_some() || is_telling_escape(below.text, at))
                 || memchr::memchr_iter(b'\\', below.text).any(|at| byte(below.text, at + 1) == b'/')
@@ -204,7 +204,7 @@ impl<'a> LineScan<'a> {
         }
         let Some(mut name) = Name::before(text, at) else { return at + 1 };
         let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
-        if meaning.scope == Scope::Query && !is_query(&name) && is_pair_name(&name.letters) {
+        if meaning.scope == Scope::Query && !is_query(&name) && name.letters.is_pair_name() {
             let resume = self.at_pair(level, at, &name);
             if resume > at + 1 || !(name.before == 0 || is_quote(name.before)) {
                 return resume;

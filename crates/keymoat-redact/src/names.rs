@@ -1,5 +1,6 @@
 //! Names: reading one backwards from a separator, normalising it, and looking it up.
 
+use crate::anchor::PAIR_NAMES;
 use crate::finding::Kind;
 use crate::shape::mark_end;
 use crate::table::{HEADERS, HeaderRule, NAMES, Scope};
@@ -9,6 +10,35 @@ const LETTERS: usize = 40;
 /// How many bytes a name may have.
 const BYTES: usize = 128;
 
+/// Each letter and digit in lower case; 0 for every other byte.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        if byte.is_ascii_alphanumeric() {
+            folded[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    folded
+};
+
+/// The last eight letters of [`PAIR_NAMES`].
+const PAIR_TAILS: [u64; PAIR_NAMES.len()] = {
+    let mut tails = [0; PAIR_NAMES.len()];
+    let mut index = 0;
+    while index < tails.len() {
+        let name = PAIR_NAMES[index].as_bytes();
+        let mut back = 1;
+        while back <= 8 && back <= name.len() {
+            tails[index] |= (name[name.len() - back] as u64) << (64 - 8 * back);
+            back += 1;
+        }
+        index += 1;
+    }
+    tails
+};
+
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {
@@ -17,10 +47,15 @@ pub(crate) struct Meaning {
     pub(crate) header: Option<HeaderRule>,
 }
 
-/// The names, by their last letter.
+/// How many lists of names there are; a power of two.
+const LISTS: usize = 512;
+
+/// The names, by their last four letters.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    by_last: Vec<Vec<Entry>>,
+    by_tail: Vec<Vec<Entry>>,
+    /// Ends of names that are shorter than that.
+    short: Vec<Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,10 +68,25 @@ struct Entry {
     meaning: Meaning,
 }
 
+impl Entry {
+    #[inline]
+    fn fits(&self, letters: &Letters) -> bool {
+        if letters.tail & self.mask != self.tail {
+            return false;
+        }
+        let is_seen_whole = self.name.len() <= 8;
+        if self.suffix {
+            is_seen_whole || letters.as_bytes().ends_with(&self.name)
+        } else {
+            letters.len() == self.name.len() && !letters.cut && (is_seen_whole || *letters.as_bytes() == *self.name)
+        }
+    }
+}
+
 impl Names {
     /// The table's own.
     pub(crate) fn of_table() -> Self {
-        let mut names = Self { by_last: vec![Vec::new(); 256] };
+        let mut names = Self { by_tail: vec![Vec::new(); LISTS], short: Vec::new() };
         for (name, rule) in HEADERS {
             let kind = match rule {
                 HeaderRule::Authorization => Kind::Authorization,
@@ -53,31 +103,29 @@ impl Names {
 
     /// Adds a normalised name. Longer ones are looked at first.
     pub(crate) fn add(&mut self, name: &str, suffix: bool, meaning: Meaning) {
-        let Some(last) = name.bytes().last() else { return };
-        if let Some(bucket) = self.by_last.get_mut(usize::from(last)) {
-            let letters = Letters::of(name.as_bytes());
+        let tail = Letters::of(name.as_bytes()).tail;
+        let list = if suffix && name.len() < 4 { Some(&mut self.short) } else { self.by_tail.get_mut(list(tail)) };
+        if let Some(list) = list.filter(|_| !name.is_empty()) {
             let mask = u64::MAX << (64 - 8 * name.len().min(8));
-            bucket.push(Entry { name: name.as_bytes().into(), tail: letters.tail(), mask, suffix, meaning });
-            bucket.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
+            list.push(Entry { name: name.as_bytes().into(), tail, mask, suffix, meaning });
+            list.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
         }
     }
 
     /// What a normalised name means.
+    #[inline]
     pub(crate) fn look_up(&self, letters: &Letters) -> Option<Meaning> {
-        let name = letters.as_bytes();
-        let bucket = self.by_last.get(usize::from(*name.last()?))?;
-        let tail = letters.tail();
-        let fits = |entry: &&Entry| {
-            if tail & entry.mask != entry.tail {
-                false
-            } else if entry.suffix {
-                name.ends_with(&entry.name)
-            } else {
-                *name == *entry.name && !letters.cut
-            }
-        };
-        bucket.iter().find(fits).map(|entry| entry.meaning)
+        let entries = self.by_tail.get(list(letters.tail))?;
+        let entry = entries.iter().find(|entry| entry.fits(letters));
+        let entry = entry.or_else(|| self.short.iter().find(|entry| entry.fits(letters)));
+        entry.map(|entry| entry.meaning)
     }
+}
+
+/// The list of names whose last letters are these.
+#[inline]
+const fn list(tail: u64) -> usize {
+    ((tail >> 32) as u32).wrapping_mul(0x9e37_79b1) as usize >> (32 - LISTS.trailing_zeros())
 }
 
 /// A normalised name, or its end.
@@ -86,12 +134,14 @@ pub(crate) struct Letters {
     /// Filled from the end.
     buffer: [u8; LETTERS],
     start: usize,
+    /// The last eight letters as a number, the last one highest; zeros for those that there are not.
+    tail: u64,
     cut: bool,
 }
 
 impl Letters {
     pub(crate) const fn new() -> Self {
-        Self { buffer: [0; LETTERS], start: LETTERS, cut: false }
+        Self { buffer: [0; LETTERS], start: LETTERS, tail: 0, cut: false }
     }
 
     /// Of a whole name.
@@ -106,28 +156,39 @@ impl Letters {
     /// Puts one byte of the name in front, unless it is one that does not count.
     #[inline]
     pub(crate) fn put_before(&mut self, byte: u8) {
-        if !byte.is_ascii_alphanumeric() {
+        let letter = FOLDED.get(usize::from(byte)).copied().unwrap_or(0);
+        if letter == 0 {
             return;
         }
-        if self.start == 0 {
+        let Some(start) = self.start.checked_sub(1) else {
             self.cut = true;
             return;
+        };
+        if let Some(place) = self.buffer.get_mut(start) {
+            *place = letter;
         }
-        self.start -= 1;
-        if let Some(place) = self.buffer.get_mut(self.start) {
-            *place = byte.to_ascii_lowercase();
+        self.start = start;
+        let count = LETTERS - start;
+        if count <= 8 {
+            self.tail |= u64::from(letter) << (64 - 8 * count);
         }
     }
 
-    /// The last eight letters as a number, the last one highest; zeros for those that there are not.
     #[inline]
-    fn tail(&self) -> u64 {
-        self.buffer.last_chunk().map_or(0, |last| u64::from_le_bytes(*last))
+    const fn len(&self) -> usize {
+        LETTERS - self.start
     }
 
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Whether it is one of the names of members that hold another name.
+    #[inline]
+    pub(crate) fn is_pair_name(&self) -> bool {
+        PAIR_TAILS.contains(&self.tail)
+            && (self.len() < 8 || PAIR_NAMES.iter().any(|pair| pair.as_bytes() == self.as_bytes()))
     }
 
     /// The same without digits at the end: `API_KEY_2` is another `API_KEY`.
@@ -139,7 +200,12 @@ impl Letters {
 
     /// Whether one of `words` is in it.
     pub(crate) fn contains_any(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| memchr::memmem::find(self.as_bytes(), word.as_bytes()).is_some())
+        let name = self.as_bytes();
+        let bit = |letter: u8| 1_u32 << (letter & 31);
+        let firsts = words.iter().filter_map(|word| word.bytes().next()).fold(0, |firsts, first| firsts | bit(first));
+        (0..name.len())
+            .filter_map(|at| name.get(at..))
+            .any(|rest| firsts & bit(byte(rest, 0)) != 0 && words.iter().any(|word| rest.starts_with(word.as_bytes())))
     }
 }
 
@@ -292,18 +358,18 @@ impl Name {
 
     fn plain(text: &[u8], end: usize) -> Option<Self> {
         let lowest = end.saturating_sub(BYTES);
-        let mut start = end;
         let mut letters = Letters::new();
         let mut hyphen = false;
-        while start > lowest {
-            let byte = before(text, start);
-            if !is_name_byte(byte) {
+        let mut length = 0;
+        for byte in text.get(lowest..end)?.iter().rev() {
+            if !is_name_byte(*byte) {
                 break;
             }
-            hyphen |= byte == b'-';
-            letters.put_before(byte);
-            start -= 1;
+            hyphen |= *byte == b'-';
+            letters.put_before(*byte);
+            length += 1;
         }
+        let start = end - length;
         if start == end || start > 0 && start == lowest {
             letters.cut = true;
         }

@@ -12,7 +12,6 @@ use crate::carry::Carry;
 use crate::finding::{Carrier, End, Kind};
 use crate::names::{Letters, Meaning, Name, before, byte};
 use crate::shape;
-use crate::suspect::is_pair_name;
 use crate::table::Scope;
 
 /// How far from its name a pair's value may stand in one line.
@@ -26,7 +25,7 @@ impl LineScan<'_> {
     /// A separator whose name means nothing itself, but may announce one.
     pub(super) fn at_pair(&mut self, level: usize, at: usize, name: &Name) -> usize {
         let text = self.text(level);
-        if !is_pair_name(&name.letters) || byte(text, at) == b',' {
+        if !name.letters.is_pair_name() || byte(text, at) == b',' {
             return at + 1;
         }
         let value = end::blank(text, at + 1);
