@@ -76,7 +76,12 @@ pub(crate) struct LineScan<'a> {
     colons_until: usize,
     words_until: usize,
     jwt_until: usize,
+    no_digit_until: usize,
     no_pem_end: bool,
+    /// From where to where no line ends that is escaped.
+    one_line: Range<usize>,
+    /// What stands in front of the last `@`.
+    authority: userinfo::Seen,
     /// Where no name of a member is that holds a value.
     no_value: Range<usize>,
 }
@@ -134,7 +139,10 @@ impl<'a> LineScan<'a> {
             colons_until: 0,
             words_until: 0,
             jwt_until: 0,
+            no_digit_until: 0,
             no_pem_end: false,
+            one_line: 0..0,
+            authority: userinfo::Seen::default(),
             no_value: 0..0,
         };
         let from = scan.go_on(carry);
@@ -158,7 +166,8 @@ impl<'a> LineScan<'a> {
 
     fn look_through(&mut self, level: usize, from: usize) {
         (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
-        (self.no_pem_end, self.no_value) = (false, 0..0);
+        (self.no_digit_until, self.no_pem_end, self.no_value, self.one_line) = (0, false, 0..0, 0..0);
+        self.authority = userinfo::Seen::default();
         let text = self.text(level);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::known::Known;
-use crate::names::{Letters, Name, before, byte, is_behind_escape};
+use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
 
@@ -202,8 +202,9 @@ impl<'a> Suspects<'a> {
 }
 
 impl Rules {
-    /// The name of the XML tag that ends at `close`, if it is one that means something: its place, and the letters.
-    pub(crate) fn tag(&self, text: &[u8], close: usize) -> Option<(Range<usize>, Letters)> {
+    /// The name of the XML tag that ends at `close`, if it means something or announces another name: its place, and
+    /// what it means.
+    pub(crate) fn tag(&self, text: &[u8], close: usize) -> Option<(Range<usize>, Option<Meaning>)> {
         /// How long a tag may be.
         const TAG: usize = 256;
         let start = close.saturating_sub(TAG);
@@ -222,7 +223,8 @@ impl Rules {
         }
         let letters = Letters::of(local);
         let end = open + 1 + word.len();
-        (self.names.look_up(&letters).is_some() || letters.is_pair_name()).then_some((end - local.len()..end, letters))
+        let meaning = self.names.look_up(&letters);
+        (meaning.is_some() || letters.is_pair_name()).then_some((end - local.len()..end, meaning))
     }
 }
 

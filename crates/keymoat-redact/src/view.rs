@@ -157,12 +157,18 @@ pub(crate) fn colour(rest: &[u8]) -> Option<usize> {
 
 /// A character of no width, or one that looks like ASCII: its length, and what it looks like.
 pub(crate) fn folded(rest: &[u8]) -> Option<(usize, Option<u8>)> {
-    let length = match rest.first()? {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        _ => 4,
+    let is_more = |byte: u8| byte & 0xc0 == 0x80;
+    let (length, character) = match *rest {
+        [first @ 0xc2..=0xdf, second, ..] if is_more(second) => {
+            (2, char::from_u32(u32::from(first & 0x1f) << 6 | u32::from(second & 0x3f))?)
+        }
+        [first @ 0xe0..=0xef, second, third, ..] if is_more(second) && is_more(third) => {
+            let code = u32::from(first & 0xf) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+            (3, char::from_u32(code).filter(|character| *character >= '\u{800}')?)
+        }
+        [0xf0..=0xf4, ..] => (4, std::str::from_utf8(rest.get(..4)?).ok()?.chars().next()?),
+        _ => return None,
     };
-    let character = std::str::from_utf8(rest.get(..length)?).ok()?.chars().next()?;
     let code = u32::from(character);
     let shown = match code {
         0xad
