@@ -142,32 +142,41 @@ fn starts(form: &[u8], text: &[u8]) -> impl Iterator<Item = usize> {
     memchr3_iter(form.first().copied().unwrap_or_default(), b'%', b'\\', text)
 }
 
-/// Whether `text` begins with `form`, each byte as it is or escaped in any way.
+/// Whether `text` begins with `form`, each byte as it is or escaped in any way. A secret may hold what looks like an escape, so every
+/// reading is followed.
 fn written(form: &[u8], text: &[u8]) -> Written {
-    // A secret may hold what looks like an escape.
-    if text.starts_with(form) {
-        return Written::In(form.len());
-    }
-    let mut at = 0;
+    let (mut ends, mut cut) = (vec![0], false);
     for byte in form {
-        match written_byte(*byte, text.get(at..).unwrap_or_default()) {
-            Written::In(length) => at += length,
-            other => return other,
+        let mut further = Vec::with_capacity(ends.len());
+        for end in ends {
+            let rest = text.get(end..).unwrap_or_default();
+            if rest.first() == Some(byte) {
+                further.push(end + 1);
+            }
+            match escaped(*byte, rest) {
+                Written::In(length) => further.push(end + length),
+                Written::Cut => cut = true,
+                Written::Not => {}
+            }
         }
+        further.sort_unstable();
+        further.dedup();
+        ends = further;
     }
-    Written::In(at)
+    match ends.into_iter().max() {
+        Some(end) => Written::In(end),
+        None if cut => Written::Cut,
+        None => Written::Not,
+    }
 }
 
-fn written_byte(byte: u8, text: &[u8]) -> Written {
-    let escaped = match text {
-        [] => return Written::Cut,
+/// Whether `text` begins with an escape that means `byte`.
+fn escaped(byte: u8, text: &[u8]) -> Written {
+    match text {
+        [] => Written::Cut,
         [b'%', digits @ ..] => percent(byte, digits),
         [b'\\', ..] => backslash(byte, text),
         _ => Written::Not,
-    };
-    match escaped {
-        Written::Cut | Written::Not if text.first() == Some(&byte) => Written::In(1),
-        escaped => escaped,
     }
 }
 
@@ -194,6 +203,10 @@ fn percent(byte: u8, mut digits: &[u8]) -> Written {
 /// `\u0061`, `\x61`, `\/`, with more backslashes where JSON stands in JSON.
 fn backslash(byte: u8, text: &[u8]) -> Written {
     let backslashes = text.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count();
+    // One that is meant is written as two.
+    if byte == b'\\' && backslashes > 1 {
+        return Written::In(2);
+    }
     let (kind, digits) = match text.get(backslashes..) {
         Some([kind, digits @ ..]) => (*kind, digits),
         _ => return Written::Cut,
@@ -201,8 +214,6 @@ fn backslash(byte: u8, text: &[u8]) -> Written {
     let width = match kind {
         b'u' => 4,
         b'x' => 2,
-        // A backslash that is meant is written as two.
-        _ if byte == b'\\' && backslashes > 1 => return Written::In(2),
         _ if kind == byte && !byte.is_ascii_alphanumeric() => return Written::In(backslashes + 1),
         _ => return Written::Not,
     };
