@@ -103,6 +103,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// What is a credential in a line beside what Keymoat knows, and what is none.
+    pub(crate) redact: Custom,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
     /// The files that it was read from.
@@ -259,8 +261,6 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
     let store_dir = store::dir(read, &file.store);
-    // Used by `keymoat redact`; a mistake in it is told wherever the file is read.
-    redact::custom(read, &file.redact);
     Config {
         data,
         tls,
@@ -277,6 +277,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        redact: redact::custom(read, &file.redact),
         warnings: Vec::new(),
         watched: Watched::default(),
     }

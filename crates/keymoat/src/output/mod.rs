@@ -45,6 +45,9 @@ struct Shared {
     queue: Arc<Queue<Item>>,
     dropped: Arc<AtomicU64>,
     known: KnownSecrets,
+    /// The secrets to keep out, those in use and those of before.
+    kept: Mutex<Kept>,
+    rules: ArcSwap<Rules>,
 }
 
 #[derive(Debug)]
