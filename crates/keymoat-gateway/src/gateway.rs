@@ -273,6 +273,12 @@ impl Running {
         debug_assert!(first, "readiness is decided in one place");
     }
 
+    /// Whether it takes new work, as `/keymoat/readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+    }
+
     /// How many sessions are live: WebSockets and event streams.
     #[must_use]
     pub fn live_sessions(&self) -> usize {
