@@ -14,6 +14,7 @@ mod ready;
 mod report;
 mod scan;
 mod sdk;
+mod snippets;
 mod suite;
 mod typescript;
 

@@ -11,7 +11,7 @@ use crate::container;
 use crate::machine::{self, Need};
 use crate::process::{self, Ended};
 use crate::report::{self, Findings};
-use crate::{sdk, typescript};
+use crate::{sdk, snippets, typescript};
 
 /// The whole run, installations and builds from an empty target folder included.
 const WHOLE_LIMIT: Duration = Duration::from_secs(58 * 60);
@@ -37,6 +37,8 @@ pub(crate) enum Suite {
     Browser,
     /// The TypeScript client: types, lint, tests, size, and every runtime through the gateway.
     Typescript,
+    /// Every block of code in the documents, run against the real binary.
+    Snippets,
 }
 
 /// What every suite is given.
@@ -60,7 +62,7 @@ impl Suite {
             Self::Container => 5,
             Self::Clippy | Self::Docs => 15,
             Self::Rust => 30,
-            Self::Python | Self::Node | Self::Browser | Self::Typescript => 15,
+            Self::Python | Self::Node | Self::Browser | Self::Typescript | Self::Snippets => 15,
         };
         Duration::from_secs(minutes * 60)
     }
@@ -75,6 +77,7 @@ impl Suite {
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
             Self::Typescript => &[Need::Node, Need::Chromium],
+            Self::Snippets => &[Need::Node, Need::Python, Need::Curl, Need::Openssl],
         }
     }
 
@@ -90,6 +93,7 @@ impl Suite {
             Self::Node => sdk::node(place),
             Self::Browser => sdk::browser(place),
             Self::Typescript => typescript::all(place),
+            Self::Snippets => snippets::all(place),
         }
     }
 }

@@ -155,7 +155,7 @@ pub(super) async fn create(
     let scopes = scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?;
     let secret = new_secret(Kind::Key).map_err(|_| Problem::of(Code::Unavailable))?;
     let now = desk.house.now();
-    let new = NewKey { name, scopes, expires_at: expires_at.map(|at| at.0) };
+    let new = NewKey { scopes, expires_at: expires_at.map(|at| at.0), ..NewKey::named(&name) };
     let made = desk.store(move |store| Ok((store.create_key(new, &secret, now)?, text_of(&secret))));
     let (key, secret) = made.await?;
     desk.tell(&caller, Action::KeyCreated, &key.id, Some(format!("`{}`", key.name)));
