@@ -273,6 +273,12 @@ impl Running {
         debug_assert!(first, "readiness is decided in one place");
     }
 
+    /// Whether it takes new work, as `/keymoat/readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+    }
+
     /// The live sessions of this process: to be listed, and to be ended one by one.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {

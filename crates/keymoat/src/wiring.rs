@@ -9,7 +9,9 @@ use keymoat_core::{Digest, Held, Key, Pepper, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
 use keymoat_redact::Known;
+use rustls::ServerConfig;
 
+use crate::admin;
 use crate::config::{Config, ConfiguredKey, Tls};
 
 /// What an error about the provided certificate starts with.
@@ -44,7 +46,8 @@ pub(crate) fn secrets(config: &Config) -> Option<Known> {
     Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
 }
 
-/// What the gateway takes, and the authority to trust, if it is our own. Reads the certificate files.
+/// What the gateway takes, the certificate of the admin listener, and the authority to trust, if it is our own. Reads the
+/// certificate files.
 ///
 /// # Errors
 /// A certificate or key that cannot be read or used.
@@ -52,8 +55,12 @@ pub(crate) fn settings(
     config: Config,
     store_dir: &Path,
     now: UnixMillis,
-) -> anyhow::Result<(Settings, Option<PathBuf>)> {
+) -> anyhow::Result<(Settings, Option<Arc<ServerConfig>>, Option<PathBuf>)> {
     let (listeners, ca_file) = listeners(&config, store_dir, now)?;
+    let of_admin = match &config.admin {
+        Some(admin) => admin::certificate(admin, &config, &listeners)?,
+        None => None,
+    };
     let settings = Settings {
         listeners,
         threads: config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
@@ -62,7 +69,7 @@ pub(crate) fn settings(
         limits: config.limits,
         trusted_proxies: config.trusted_proxies,
     };
-    Ok((settings, ca_file))
+    Ok((settings, of_admin, ca_file))
 }
 
 /// The plain listener, then the TLS one if there is one; and the authority to trust, if it is our own.

@@ -2,6 +2,7 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod admin;
 mod backend;
 mod chosen;
 mod file;
@@ -40,6 +41,7 @@ use self::reader::Reader;
 use self::route::Defaults;
 use self::source::Source;
 
+pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
 pub(crate) use self::flags::Flags;
 pub(crate) use self::key::ConfiguredKey;
@@ -49,7 +51,7 @@ pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::{show, show_preset, toml_text};
+pub(crate) use self::shown::{Shown, show, show_preset, toml_text};
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
@@ -77,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) data: SocketAddr,
     /// Where TLS is served, and with which certificate.
     pub(crate) tls: Tls,
+    /// The admin listener, if there is to be one.
+    pub(crate) admin: Option<Admin>,
     /// What TLS listeners ask of their clients.
     pub(crate) tls_demands: Demands,
     /// Proxies whose word is taken for who their clients are.
@@ -222,14 +226,12 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
 }
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
-    if file.admin.enabled.as_ref().is_some_and(|enabled| *enabled.get_ref()) {
-        read.not_yet(file.admin.enabled.as_ref(), "enabled", "the admin listener");
-    }
     let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
     let (tls, tls_demands) = tls::tls(read, file, data);
     if let Err(message) = may_listen(data, &tls) {
         read.report(file.listen.data.as_ref().map_or(0..0, At::span), message);
     }
+    let admin = admin::admin(read, file, data, &tls);
     let backend = backend::read(read, file);
     let mut upstreams = Vec::new();
     let mut secret_references = BTreeMap::new();
@@ -264,6 +266,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     Config {
         data,
         tls,
+        admin,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
         keys: keys(read, file, backend.keys),
@@ -336,6 +339,9 @@ impl Config {
         match &mut self.tls {
             Tls::Disabled | Tls::BehindProxy => {}
             Tls::SelfSigned { listen } | Tls::Provided { listen, .. } => *listen = tls_address_beside(data),
+        }
+        if let Some(admin) = self.admin.as_mut().filter(|admin| !admin.is_chosen) {
+            admin.listen = admin::beside_flag(data);
         }
         Ok(())
     }

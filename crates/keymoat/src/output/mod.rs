@@ -85,6 +85,11 @@ impl Output {
         self.shared.known.replace(known);
     }
 
+    /// The secrets that are kept out, for others who write.
+    pub(crate) fn known(&self) -> KnownSecrets {
+        self.shared.known.clone()
+    }
+
     /// The form of the lines.
     pub(crate) fn format(&self) -> LogFormat {
         self.format
