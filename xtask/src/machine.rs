@@ -32,7 +32,7 @@ pub(crate) enum Need {
     Chromium,
     /// NSS's `certutil`, which fills the certificate store that Chromium reads.
     Certutil,
-    /// nginx, to measure beside.
+    /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
     /// `strace`, which counts system calls and makes some fail.
     Strace,

@@ -70,7 +70,7 @@ impl Suite {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy],
             Self::Docs => &[],
-            Self::Rust => &[Need::Strace],
+            Self::Rust => &[Need::Strace, Need::Nginx],
             Self::Container | Self::Python => &[Need::Python],
             Self::Node => &[Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
