@@ -15,8 +15,7 @@ use crate::own::Own;
 use crate::upstream::Failure;
 
 /// What a page of ours may load and do: show itself.
-const WHY_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const WHY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The answer to a request that goes nowhere.
 pub(crate) fn refusal(refusal: &Refusal, route: Option<&Route>, mut ledger: Ledger) -> Response<ToClient> {

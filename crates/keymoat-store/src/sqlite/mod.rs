@@ -8,6 +8,7 @@ mod claims;
 pub(crate) mod desk;
 mod keys;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod token_store;
@@ -150,8 +151,9 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {

@@ -7,6 +7,7 @@ mod desk_faults;
 mod faults;
 mod feed;
 mod keys;
+mod overrides;
 mod processes;
 mod secrets;
 mod stand;

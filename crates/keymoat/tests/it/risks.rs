@@ -77,7 +77,8 @@ impl Stand {
 
 fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let head = answer.split("\r\n\r\n").next().unwrap_or_default();
-    let named = head.lines().filter_map(|line| line.split_once(": ")).find(|(found, _)| found.eq_ignore_ascii_case(name));
+    let named =
+        head.lines().filter_map(|line| line.split_once(": ")).find(|(found, _)| found.eq_ignore_ascii_case(name));
     named.map(|(_, value)| value)
 }
 
@@ -184,12 +185,7 @@ fn risk_5_extensions_see_addresses_without_keys_and_what_they_take_ends_soon() {
     let stand = Stand::start();
     // A backend mints what a page gets. An extension may read it in the subprotocol: it opens one session and no more.
     let body = r#"{"uses":1,"start_within":"60s","live_for":"60s"}"#;
-    let minted = crate::harness::post(
-        stand.keymoat.address(),
-        "/keymoat/v1/tokens",
-        ("X-API-Key", &stand.key),
-        body,
-    );
+    let minted = crate::harness::post(stand.keymoat.address(), "/keymoat/v1/tokens", ("X-API-Key", &stand.key), body);
     let body = minted.split("\r\n\r\n").nth(1).unwrap_or_default();
     let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{minted}"));
     let token = answer["token"].as_str().unwrap_or_else(|| panic!("no token: {}", answer["code"]));
@@ -223,7 +219,8 @@ fn risk_6_proxies_and_cdns_log_no_key_of_clients_that_send_a_header() {
         &wire.address,
         &stand.keymoat.folder.path().join(".keymoat/tls/ca.pem"),
         "localhost",
-        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", stand.in_url("/demo/echo")).as_bytes(),
+        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", stand.in_url("/demo/echo"))
+            .as_bytes(),
         crate::canary::wire::Message(""),
     );
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
