@@ -184,14 +184,7 @@ mod tests {
     use crate::token::{SessionLimits, Uses};
 
     fn key(scope: &str) -> Key {
-        Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::from_words([scope]),
-            created_at: UnixMillis(0),
-            expires_at: None,
-            revoked_at: None,
-        }
+        Key { scopes: Scopes::from_words([scope]), ..Key::new("key_1", "one", UnixMillis(0)) }
     }
 
     fn token() -> Token {
@@ -226,7 +219,8 @@ mod tests {
     fn decided(query: QueryPolicy, in_url: InUrl, scope: &str, record: &mut Record) -> Result<Grant, Refusal> {
         let route = Route { query, ..route(Dialect::Gemini) };
         let carrier = Carrier::Query("api_key".into());
-        let identity = Identity { key: Arc::new(key(scope)), holder: Holder::Key, carrier, shape: Shape::Key };
+        let identity =
+            Identity { key: Arc::new(key(scope)), secret_id: None, holder: Holder::Key, carrier, shape: Shape::Key };
         record.in_url = in_url;
         decide(identity, &route, &Ask::Http, &Named::None, record)
     }
@@ -234,7 +228,7 @@ mod tests {
     fn identity(token: Token) -> Identity {
         let shape = Shape::Token { spelling: Spelling::Plain };
         let holder = Holder::Token(Arc::new(token));
-        Identity { key: Arc::new(key("*")), holder, carrier: Carrier::Subprotocol, shape }
+        Identity { key: Arc::new(key("*")), secret_id: None, holder, carrier: Carrier::Subprotocol, shape }
     }
 
     /// What is decided about a token, in one word or a text.
@@ -280,7 +274,7 @@ mod tests {
             "the token is not for the route `voice`"
         );
         let Identity { holder, carrier, shape, .. } = identity(token());
-        let narrow = Identity { key: Arc::new(key("events")), holder, carrier, shape };
+        let narrow = Identity { key: Arc::new(key("events")), secret_id: None, holder, carrier, shape };
         let refusal = decide(narrow, &route(Dialect::Gemini), &websocket(), &Named::None, &mut record());
         assert_eq!(refusal.expect_err("forbidden").detail, "the key lacks the scope `voice`");
         assert_eq!(of_token(token(), Dialect::Gemini, &websocket(), &Named::None), "yes");

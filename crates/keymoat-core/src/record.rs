@@ -45,6 +45,8 @@ pub struct Record {
     pub lone_subprotocol_echoed: bool,
     /// The key it was, or the one that the token was minted from.
     pub key_id: Option<Arc<str>>,
+    /// Which of the key's secrets it came with, so that what is left of a replaced one can be counted; none for a token.
+    pub secret_id: Option<Arc<str>>,
     /// The token it was.
     pub token_id: Option<Arc<str>>,
     /// How it ended.
@@ -230,6 +232,7 @@ impl Record {
             let_in_by_url: false,
             lone_subprotocol_echoed: false,
             key_id: None,
+            secret_id: None,
             token_id: None,
             outcome: Outcome::Aborted,
             code: None,

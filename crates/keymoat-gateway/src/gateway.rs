@@ -303,6 +303,12 @@ impl Running {
         debug_assert!(first, "readiness is decided in one place");
     }
 
+    /// The live sessions of this process: to be listed, and to be ended one by one.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// How many sessions are live: WebSockets and event streams.
     #[must_use]
     pub fn live_sessions(&self) -> usize {

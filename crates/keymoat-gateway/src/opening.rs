@@ -96,7 +96,7 @@ async fn claimed(
     unclaimed: Option<Unclaimed>,
     (key, labels): (&str, &[String]),
 ) -> Result<(SessionGuard, Link, Request<ToUpstream>, Held), Refusal> {
-    let session = claim::session(passage.worker, passage.route, access)?;
+    let session = claim::session(passage.worker, &passage.ledger.record, access)?;
     let link = passage.link()?;
     let mut held = Held::default();
     if let (Some(unclaimed), Dialect::OpenAi) = (&unclaimed, passage.route.dialect) {

@@ -234,10 +234,12 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
     };
     let session = match unclaimed {
         None => None,
-        Some(unclaimed) => match claim::session_over_http(passage.worker, passage.route, &access, &unclaimed).await {
-            Ok(session) => Some(session),
-            Err(refusal) => return passage.refuse(&refusal),
-        },
+        Some(unclaimed) => {
+            match claim::session_over_http(passage.worker, &passage.ledger.record, &access, &unclaimed).await {
+                Ok(session) => Some(session),
+                Err(refusal) => return passage.refuse(&refusal),
+            }
+        }
     };
     let asked_to_end = async {
         match &session {

@@ -7,10 +7,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
 use keymoat_core::Mask;
+use keymoat_core::Record;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{InUrl, Outcome};
 use keymoat_core::refusal::Refusal;
-use keymoat_core::route::Route;
 use serde_json::json;
 
 use super::hygiene;
@@ -41,7 +41,7 @@ pub(crate) fn http(
     ledger.record.status = Some(parts.status.as_u16());
     let session = match session {
         Some(session) => Some(session),
-        None => match live_session(worker, &incoming, &parts.headers, route, access) {
+        None => match live_session(worker, &incoming, &parts.headers, &ledger.record, access) {
             Ok(session) => session,
             Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
         },
@@ -105,7 +105,7 @@ fn live_session(
     worker: &Worker,
     incoming: &Incoming,
     headers: &HeaderMap,
-    route: &Route,
+    record: &Record,
     access: &Access,
 ) -> Result<Option<SessionGuard>, Refusal> {
     let event_stream =
@@ -113,5 +113,5 @@ fn live_session(
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    claim::session(worker, route, access).map(Some)
+    claim::session(worker, record, access).map(Some)
 }
