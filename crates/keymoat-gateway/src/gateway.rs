@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use keymoat_core::Snapshot;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
+use keymoat_core::{Route, RouteOverride, Snapshot};
 use keymoat_store::TokenDesk;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -63,6 +63,8 @@ pub struct Running {
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
     shared: Arc<Shared>,
+    /// Held by whoever makes a plan out of the one in force.
+    planning: Mutex<()>,
 }
 
 impl Gateway {
@@ -140,7 +142,16 @@ impl Gateway {
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
         let threads_running = Mutex::new(handles);
-        Ok(Running { asked, sockets, addresses, serving_threads: threads, threads: threads_running, phase, shared })
+        Ok(Running {
+            asked,
+            sockets,
+            addresses,
+            serving_threads: threads,
+            threads: threads_running,
+            phase,
+            shared,
+            planning: Mutex::default(),
+        })
     }
 }
 
@@ -233,6 +244,24 @@ impl Running {
         &self.addresses
     }
 
+    /// Has the routes that are named held to these overrides, and no others, from the next request on. Sessions go on.
+    /// Says whether anything changed.
+    pub fn override_routes(&self, overrides: Vec<RouteOverride>) -> bool {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = self.shared.plan.load().overridden(overrides);
+        let is_new = plan.is_some();
+        if let Some(plan) = plan {
+            self.shared.plan.store(Arc::new(plan));
+        }
+        is_new
+    }
+
+    /// The routes in force, with their overrides.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        self.shared.plan.load().routes.clone()
+    }
+
     /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has
     /// begun ends under the old plan.
     ///
@@ -241,6 +270,7 @@ impl Running {
     /// # Errors
     /// Nothing has changed then: the routes and upstreams do not fit together, or an upstream cannot work.
     pub fn reload(&self, settings: Settings) -> Result<Vec<String>, PlanError> {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.shared.plan.load_full();
         let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, Some(&before))?;
         let plan = plan.trusting(settings.trusted_proxies);

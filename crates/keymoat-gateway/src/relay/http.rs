@@ -6,10 +6,11 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
+use keymoat_core::Mask;
+use keymoat_core::Record;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{InUrl, Outcome};
 use keymoat_core::refusal::Refusal;
-use keymoat_core::{Mask, Record};
 use serde_json::json;
 
 use super::hygiene;

@@ -230,7 +230,10 @@ fn watch_store(
     taken: Arc<Mutex<Taken>>,
     ask: Sender<Asked>,
 ) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets, overrides }| {
+        if running.override_routes(overrides) {
+            tracing::info!("routes are held to what the store overrides");
+        }
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
         let sessions = running.end_sessions_of_revoked_tokens();
         if sessions > 0 {
