@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use keymoat_core::credential::UNGUESSABLE_BYTES_MIN;
 use keymoat_core::format::{NearMiss, Shape, canonical};
 use keymoat_core::{Scopes, Secret};
 
 use super::Reader;
 use super::file::{self, At};
 use super::problem::unknown;
-
-/// A shorter key can be guessed.
-const BYTES_SAFE: usize = 20;
 
 /// A longer one is refused wherever it is presented.
 const BYTES_MAX: usize = 1 << 10;
@@ -74,7 +72,7 @@ pub(crate) fn checked(secret: Secret, what: &str) -> Result<(Secret, Option<Stri
         Shape::Token { .. } => return Err(format!("{what} is a token: keys start with `km_`")),
         Shape::NearMiss(NearMiss::Admin) => return Err(format!("{what} is an admin credential")),
         Shape::NearMiss(miss) => Some(format!("{what} is almost one of Keymoat's: {}", miss.hint())),
-        Shape::Foreign if secret.len() < BYTES_SAFE => {
+        Shape::Foreign if secret.len() < UNGUESSABLE_BYTES_MIN => {
             Some(format!("{what} has {} characters and can be guessed: replace it", secret.len()))
         }
         Shape::Foreign => Some(format!(
