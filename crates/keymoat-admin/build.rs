@@ -9,6 +9,8 @@ fn main() {
     }
     println!("cargo::rerun-if-changed=../../console/dist");
     if !Path::new("../../console/dist/index.html").exists() {
-        println!("cargo::error=the feature `console` needs `console/dist`, which is not there: run `cargo xtask console` before");
+        println!(
+            "cargo::error=the feature `console` needs `console/dist`, which is not there: run `cargo xtask console` before"
+        );
     }
 }

@@ -25,10 +25,7 @@ const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(),
 
 /// Every page of the console, and the files that it loads. Who may see them: everybody who may connect.
 pub(crate) fn console() -> Router {
-    Router::new()
-        .route("/", get(page))
-        .route("/assets/{name}", get(asset))
-        .route("/{*place}", any(place))
+    Router::new().route("/", get(page)).route("/assets/{name}", get(asset)).route("/{*place}", any(place))
 }
 
 /// The one page; its script shows the screen that the address names.
@@ -111,7 +108,9 @@ mod tests {
 
     #[tokio::test]
     async fn screens_are_the_page_and_what_looks_like_the_api_is_not() {
-        for (path, status) in [("keys/key_1", 200), ("traffic", 200), ("api/v2/keys", 404), ("ws/x", 404), ("x.php", 404)] {
+        for (path, status) in
+            [("keys/key_1", 200), ("traffic", 200), ("api/v2/keys", 404), ("ws/x", 404), ("x.php", 404)]
+        {
             assert_eq!(place(Method::GET, Path(path.to_owned())).await.status().as_u16(), status, "{path}");
         }
         assert_eq!(place(Method::POST, Path("keys".to_owned())).await.status().as_u16(), 404);

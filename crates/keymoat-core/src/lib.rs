@@ -21,6 +21,7 @@ pub mod key;
 pub mod limits;
 pub mod mask;
 pub mod mistake;
+pub mod models;
 pub mod network;
 pub mod openai;
 pub mod origin;

@@ -157,11 +157,7 @@ async fn finish(response: Response) -> Response {
 
 /// Nothing is kept, guessed, framed or told to other sites.
 fn harden(headers: &mut HeaderMap) {
-    let fixed = [
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_FRAME_OPTIONS, "DENY"),
-    ];
+    let fixed = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (X_FRAME_OPTIONS, "DENY")];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }

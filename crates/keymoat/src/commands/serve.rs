@@ -140,6 +140,8 @@ fn serve(
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
+    // Writes what is left when it is dropped, after everything has ended.
+    let counts = running.keep_counts_in(Arc::clone(&store))?;
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
@@ -201,6 +203,7 @@ fn serve(
     if let Some(admin) = admin {
         admin.end();
     }
+    drop(counts);
     feed.stop();
     tracing::info!("ended");
     drop(emulators);

@@ -269,7 +269,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         admin,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
-        keys: keys(read, file, backend.keys),
+        keys: keys(read, file, backend.keys, &routes),
         defaults: backend.defaults,
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         master_key: store::master_key(read, &file.store, &store_dir),
@@ -305,19 +305,23 @@ fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
 }
 
 /// The keys of the file, and those of the backend's own variable.
-fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>) -> Vec<ConfiguredKey> {
+fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>, served: &[Route]) -> Vec<ConfiguredKey> {
     let routes: Vec<&str> = file.route.keys().map(|name| name.get_ref().as_str()).collect();
     let mut keys: Vec<ConfiguredKey> = Vec::new();
     for (name, written) in &file.key {
-        let Some(key) = key::key(read, name, written, &routes) else { continue };
-        if let Some(other) = keys.iter().find(|other| other.secret.matches(&key.secret)) {
+        let Some(key) = key::key(read, name, written, &routes, served) else { continue };
+        let shares =
+            |other: &&ConfiguredKey| other.secrets().any(|own| key.secrets().any(|secret| secret.matches(own)));
+        if let Some(other) = keys.iter().find(shares) {
             read.report(name.span(), format!("key `{}` is the same as key `{}`", key.name, other.name));
         }
         keys.push(key);
     }
     // What the file says of a key is more than that it is in the list.
-    let further: Vec<_> =
-        of_backend.into_iter().filter(|key| !keys.iter().any(|other| other.secret.matches(&key.secret))).collect();
+    let further: Vec<_> = of_backend
+        .into_iter()
+        .filter(|key| !keys.iter().any(|other| other.secrets().any(|secret| secret.matches(&key.secret))))
+        .collect();
     keys.extend(further);
     keys
 }

@@ -19,7 +19,7 @@ use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
-pub(crate) use self::behind::{Key, Upstream};
+pub(crate) use self::behind::{Key, KeyLimits, Upstream};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
