@@ -8,6 +8,8 @@
 //! INVARIANT: nothing is told before the database has acknowledged its commit, and no statement that may have been
 //! committed is sent twice.
 
+mod admin_orders;
+mod admins;
 mod claims;
 pub(crate) mod desk;
 mod error;
@@ -16,6 +18,7 @@ mod keys;
 mod link;
 mod listen;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod tokens;
@@ -184,10 +187,11 @@ impl Postgres {
             let mark = keys::change_mark_in(&moment).await?;
             let snapshot = shared.snapshot_of(&moment).await?;
             let secrets = secrets::changes(&moment, &shared.kek, &mut seen.secrets).await?;
+            let overrides = overrides::all(&moment).await?;
             drop(moment);
             client.done();
             seen.mark = Some(mark);
-            Ok(Some((seen, Change { snapshot, secrets })))
+            Ok(Some((seen, Change { snapshot, secrets, overrides })))
         };
         let changed = wait_for(&self.handle, LOOK_WAIT, work)?;
         Ok(changed.map(|(seen, change)| {

@@ -4,6 +4,7 @@
 mod desk;
 mod feed;
 mod keys;
+mod overrides;
 mod rotation;
 mod secrets;
 
