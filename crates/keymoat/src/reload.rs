@@ -141,11 +141,13 @@ impl Reloader {
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
         let now = time::now();
-        let secrets = wiring::secrets(&config);
+        // Before anything is sent with them, and whatever comes of the rest.
+        self.output.keep_out(wiring::secrets(&config));
+        let rules = wiring::rules(&config)?;
         let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
         let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
-        self.output.keep_out(secrets);
+        self.output.mask_by(rules);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
         self.watched = watched;

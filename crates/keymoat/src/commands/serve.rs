@@ -120,6 +120,7 @@ fn serve(
     }
     let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
     output.keep_out(wiring::secrets(&config));
+    output.mask_by(wiring::rules(&config)?);
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));

@@ -31,6 +31,7 @@ use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_redact::Custom;
 use keymoat_store::MasterKey;
 
 use self::file::{At, File};
