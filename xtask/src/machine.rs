@@ -36,7 +36,7 @@ pub(crate) enum Need {
     Curl,
     /// The `openssl` command, which makes keys and certificates for the documents' configurations.
     Openssl,
-    /// nginx, to measure beside.
+    /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
     /// `strace`, which counts system calls and makes some fail.
     Strace,
@@ -53,7 +53,7 @@ impl Need {
         match self {
             Self::Rustfmt => process::output(Command::new("cargo").args(["fmt", "--version"])).is_some(),
             Self::Clippy => process::output(Command::new("cargo").args(["clippy", "--version"])).is_some(),
-            Self::Node => find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN),
+            Self::Node => has_node(),
             Self::Python => {
                 version("python3").is_some_and(|found| found >= PYTHON_MIN)
                     && process::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_some()
@@ -136,6 +136,11 @@ pub(crate) fn prepare(needs: &[Need], log: &Path) -> Result<()> {
     let still: Vec<&str> = missing.into_iter().filter(|need| !need.is_met()).map(Need::advice).collect();
     ensure!(still.is_empty(), "missing on this machine: {}", still.join(", "));
     Ok(())
+}
+
+/// Whether the npm packages can be installed and run here.
+pub(crate) fn has_node() -> bool {
+    find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN)
 }
 
 /// The Chromium to test with.

@@ -162,14 +162,30 @@ pub(crate) fn client(
     ] {
         command.env_remove(variable).env_remove(variable.to_ascii_lowercase());
     }
+    let (mut checks, output) = run(place, command, name)?;
+    checks.extend(gateway.end(&output, name)?);
+    if failed(&checks) {
+        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        gateway.keep(&place.log.with_file_name(slug));
+    }
+    findings.checks.append(&mut checks);
+    Ok(())
+}
+
+/// Runs one script that starts what it needs by itself, and adds what it showed to `findings`.
+pub(crate) fn script(place: Place<'_>, command: &mut Command, name: &str, findings: &mut Findings) -> Result<()> {
+    let (mut checks, _) = run(place, command, name)?;
+    findings.checks.append(&mut checks);
+    Ok(())
+}
+
+fn run(place: Place<'_>, command: &mut Command, name: &str) -> Result<(Vec<Check>, String)> {
     let log = place.log.with_extension("client");
     let _ = fs::remove_file(&log);
     let ended = process::run(command, &log, place.deadline.min(Instant::now() + SCRIPT_LIMIT));
     let output = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     std::io::Write::write_all(&mut process::append(place.log)?, output.as_bytes()).context("cannot write the log")?;
-
     let mut checks = report::checks(&output, name);
-    let failed = |checks: &[Check]| checks.iter().any(|check| check.failure.is_some());
     let crash = match ended? {
         Ended::Late => Some("did not end in time"),
         Ended::Badly(_) if !failed(&checks) => Some("crashed"),
@@ -179,13 +195,11 @@ pub(crate) fn client(
     if let Some(how) = crash {
         checks.push(Check { name: format!("{name}: the client runs to its end"), failure: Some(format!("it {how}")) });
     }
-    checks.extend(gateway.end(&output, name)?);
-    if failed(&checks) {
-        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        gateway.keep(&place.log.with_file_name(slug));
-    }
-    findings.checks.append(&mut checks);
-    Ok(())
+    Ok((checks, output))
+}
+
+fn failed(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.failure.is_some())
 }
 
 /// Makes Chromium, run with this `home`, trust the gateway's own authority, as a person's certificate store does.
@@ -205,7 +219,7 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
 }
 
 /// Copies every script of `scripts`, and what all suites share, into `folder`, and gives the place of `main`, which uses the others.
-fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
+pub(crate) fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
     let shared = scripts.parent().context("the scripts are in no folder")?.join("checks.mjs");
     beside(folder, &shared)?;
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {

@@ -27,6 +27,7 @@ use crate::answer;
 use crate::body::ToClient;
 use crate::claim::no_answer;
 use crate::clock;
+use crate::exposed;
 use crate::passage::Passage;
 
 /// A request for a token may be this large.
@@ -129,7 +130,7 @@ pub(crate) async fn serve(
     *response.status_mut() = done.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    exposed::keep_private(headers, Some(passage.route));
     response
 }
 
@@ -184,13 +185,13 @@ async fn minter(
 ) -> Result<Arc<Key>, Refusal> {
     let arrived = admission::arrive(passage, head, page)?;
     let presented = arrived.presented?;
-    let shared = &passage.worker.shared;
-    let (identity, _) = admission::identify(shared, presented, &mut passage.ledger).await?;
+    let (identity, _) = admission::identify(passage, presented).await?;
     let record = &mut passage.ledger.record;
     let key = policy::may_mint(&identity, record)?;
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
+    admission::meter(passage, &key)?;
     Ok(key)
 }
 

@@ -3,11 +3,15 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
+mod admin_orders;
+mod admins;
 mod backup;
 mod claims;
 pub(crate) mod desk;
+mod key_store;
 mod keys;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod token_store;
@@ -19,12 +23,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use keymoat_core::{Pepper, Snapshot};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
-use crate::new_key::NewKey;
 use crate::private_file::PrivateFileError;
 use crate::seal::Kek;
 use crate::upstream_secret::Change;
@@ -92,42 +95,6 @@ impl Sqlite {
         &self.pepper
     }
 
-    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
-        // Only the digest of the secret goes further.
-        let digest = self.pepper.digest(secret.expose());
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        keys::insert(&change, &key, &digest)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        Ok(key)
-    }
-
-    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        keys::all(&held(&self.reader))
-    }
-
-    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
-        keys::find(&held(&self.reader), id_or_name)
-    }
-
-    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut key = keys::find(&change, id_or_name)?;
-        if key.revoked_at.is_some() {
-            return Ok(key);
-        }
-        keys::revoke(&change, &key.id, now)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        key.revoked_at = Some(now);
-        Ok(key)
-    }
-
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let mut reader = held(&self.reader);
         let moment = reader.transaction()?;
@@ -150,8 +117,9 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {
@@ -180,12 +148,12 @@ impl FileId {
 }
 
 /// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+pub(crate) fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file with the right mode before SQLite can make it with another; its WAL inherits the mode.
-fn create_database(path: &Path) -> Result<(), PrivateFileError> {
+pub(crate) fn create_database(path: &Path) -> Result<(), PrivateFileError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => {
             Err(PrivateFileError::Io { action: "create", path: path.to_owned(), source: refused })
@@ -212,13 +180,13 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use keymoat_core::Scopes;
+    use keymoat_core::{Key, Secret, UnixMillis};
 
     use super::*;
+    use crate::new_key::NewKey;
 
     fn create(store: &Sqlite, name: &str) -> Result<Key, StoreError> {
-        let new = NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None };
-        store.create_key(new, &Secret::from(name), UnixMillis(1))
+        store.create_key(NewKey::named(name), &Secret::from(name), UnixMillis(1))
     }
 
     #[test]

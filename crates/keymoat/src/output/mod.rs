@@ -100,6 +100,11 @@ impl Output {
         self.shared.rules.store(Arc::new(rules));
     }
 
+    /// The secrets that are kept out, for others who write.
+    pub(crate) fn known(&self) -> KnownSecrets {
+        self.shared.known.clone()
+    }
+
     /// The form of the lines.
     pub(crate) fn format(&self) -> LogFormat {
         self.format
