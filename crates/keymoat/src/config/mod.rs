@@ -42,8 +42,8 @@ use self::source::Source;
 
 pub(crate) use self::chosen::Chosen;
 pub(crate) use self::flags::Flags;
-pub(crate) use self::key::ConfiguredKey;
-pub(crate) use self::limits::duration_text;
+pub(crate) use self::key::{ConfiguredKey, checked as check_key};
+pub(crate) use self::limits::{duration_text, size_text};
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
