@@ -281,6 +281,12 @@ pub enum StoreError {
     /// Copies of a database are the database's business.
     #[error("a PostgreSQL store is backed up with PostgreSQL's own tools, such as `pg_dump --schema=keymoat`")]
     DatabaseBackup,
+    /// A store is copied into an empty one.
+    #[error("there is something in the target already: a store is copied into an empty one")]
+    CopyTargetUsed,
+    /// The target has another master key.
+    #[error("the target has another master key: in the copy no key would be recognised, and no secret would open")]
+    CopyMasterKey,
     /// Something else that the database refused.
     #[error("the database refused ({code}: {message})")]
     Database {

@@ -7,6 +7,7 @@
 //! that serves connections.
 
 mod admin;
+mod copy;
 pub mod desk;
 mod error;
 pub mod events;
@@ -32,6 +33,7 @@ use keymoat_core::{Digest, Key, Pepper, RouteOverride, Secret, Snapshot, UnixMil
 use self::sqlite::Before;
 
 pub use admin::{Admin, AdminChange, AdminKind, NewAdmin, Order, OrderAnswer, Proof};
+pub use copy::Copied;
 pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
 pub use events::EventStore;
@@ -41,7 +43,7 @@ pub use key_life::{
 };
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
-pub use postgres::{Postgres, SchemaState};
+pub use postgres::{DatabaseState, Postgres};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
@@ -91,21 +93,32 @@ impl Store {
         Postgres::open(url, dir, master_key).map(Self::Postgres)
     }
 
-    /// What the schema of the database at `url` is, without changing it.
+    /// How the database at `url` is, without changing it, beside the clock `now` of this machine.
     ///
     /// # Errors
     /// As of [`Store::open_database`].
-    pub fn schema_of_database(url: &Secret) -> Result<SchemaState, StoreError> {
-        Postgres::schema(url)
+    pub fn database_state(
+        url: &Secret,
+        now: impl Fn() -> UnixMillis + Send + 'static,
+    ) -> Result<DatabaseState, StoreError> {
+        Postgres::state(url, now)
     }
 
-    /// Makes the schema of the database at `url`, or brings it up to date, and gives what there was before. The master key
-    /// is not needed for it, and the role may be another one than the gateways'.
+    /// Makes the schema of the database at `url`, or brings it up to date, and gives the versions that there were before
+    /// and are now. The master key is not needed for it, and the role may be another one than the gateways'.
     ///
     /// # Errors
     /// As of [`Store::open_database`].
-    pub fn migrate_database(url: &Secret) -> Result<SchemaState, StoreError> {
+    pub fn migrate_database(url: &Secret) -> Result<(i64, i64), StoreError> {
         Postgres::migrate(url)
+    }
+
+    /// The version of the schema in the folder `dir`, as it is on the disk, and the one that this program knows.
+    ///
+    /// # Errors
+    /// Whatever the disk or SQLite refuses.
+    pub fn folder_schema(dir: &Path) -> Result<(i64, i64), StoreError> {
+        sqlite::schema::of_folder(dir)
     }
 
     /// Where it is, for people: a folder, or a database's host, port and name.

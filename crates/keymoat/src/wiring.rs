@@ -12,7 +12,7 @@ use keymoat_redact::Rules;
 use rustls::ServerConfig;
 
 use crate::admin;
-use crate::config::{Config, ConfiguredKey, Tls};
+use crate::config::{self, Config, ConfiguredKey, Tls};
 
 /// What an error about the provided certificate starts with.
 pub(crate) const CERTIFICATE: &str = "[tls] cert, key and client_ca";
@@ -57,7 +57,9 @@ pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
     // They are copied for the one place that every written line is compared with.
-    upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect()
+    let mut secrets: Vec<Secret> = upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect();
+    secrets.extend(config.database.as_ref().and_then(config::password_of_database));
+    secrets
 }
 
 /// The rules that every line is masked by.

@@ -11,6 +11,7 @@
 mod admin_orders;
 mod admins;
 mod claims;
+mod copy;
 pub(crate) mod desk;
 mod error;
 mod key_store;
@@ -33,7 +34,7 @@ use std::thread;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Object, Pool, Transaction};
-use keymoat_core::{Pepper, Secret, Snapshot};
+use keymoat_core::{Pepper, Secret, Snapshot, UnixMillis};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -74,13 +75,23 @@ struct Shared {
     hint: Arc<Notify>,
 }
 
-/// How a schema stands to this program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SchemaState {
-    /// The version that the database has; 0 where there is nothing of Keymoat yet.
+/// How a database stands to this program, and what its commits are worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseState {
+    /// Host, port and name.
+    pub place: String,
+    /// The version of the schema that it has; 0 where there is nothing of Keymoat yet.
     pub found: i64,
     /// The version that this program knows.
     pub known: i64,
+    /// The server's own version.
+    pub server: String,
+    /// Whether a commit is on its disk when it is acknowledged (`fsync`, `full_page_writes`).
+    pub is_durable: bool,
+    /// The standbys that a commit waits for (`synchronous_standby_names`); empty for none.
+    pub standbys: String,
+    /// How far its clock is ahead of this machine's, in milliseconds, give or take the question's own time.
+    pub ahead_millis: i64,
 }
 
 impl Postgres {
@@ -122,27 +133,45 @@ impl Postgres {
         Ok(Self { shared: Arc::new(Shared { link, pool, pepper, kek, hint }), handle, _end: end })
     }
 
-    /// What the schema at `url` is, without changing it.
-    pub(crate) fn schema(url: &Secret) -> Result<SchemaState, StoreError> {
+    /// How the database at `url` is, without changing it.
+    pub(crate) fn state(
+        url: &Secret,
+        now: impl Fn() -> UnixMillis + Send + 'static,
+    ) -> Result<DatabaseState, StoreError> {
         let link = Link::parse(url)?;
         let (_end, ended) = oneshot::channel();
         let handle = start_runtime(ended)?;
         wait_for(&handle, ANSWER_WAIT, async move {
             let pool = link.pool()?;
             let client = pool.get().await.map_err(|error| pooled(link.shown(), &error))?;
-            Ok(SchemaState { found: schema::found(&client).await?, known: schema::known() })
+            let place = link.shown().to_string();
+            let sql = "SELECT current_setting('server_version'),
+                           current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean,
+                           current_setting('synchronous_standby_names'),
+                           floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+            let statement = client.prepare(sql).await.map_err(|error| failed(&error))?;
+            let asked = now();
+            let row = client.query_one(&statement, &[]).await.map_err(|error| failed(&error))?;
+            let answered = now();
+            let column = || -> Result<_, tokio_postgres::Error> {
+                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get::<_, i64>(3)?))
+            };
+            let (server, is_durable, standbys, clock) = column().map_err(|error| failed(&error))?;
+            let ahead_millis = clock - i64::midpoint(asked.0, answered.0);
+            let found = schema::found(&client).await?;
+            Ok(DatabaseState { place, found, known: schema::known(), server, is_durable, standbys, ahead_millis })
         })
     }
 
-    /// Brings the schema at `url` up to date, and gives what it was before.
-    pub(crate) fn migrate(url: &Secret) -> Result<SchemaState, StoreError> {
+    /// Brings the schema at `url` up to date, and gives the versions that there were before and are now.
+    pub(crate) fn migrate(url: &Secret) -> Result<(i64, i64), StoreError> {
         let link = Link::parse(url)?;
         let (_end, ended) = oneshot::channel();
         let handle = start_runtime(ended)?;
         wait_for(&handle, OPEN_WAIT, async move {
             let pool = link.pool()?;
             let mut client = pool.get().await.map_err(|error| pooled(link.shown(), &error))?;
-            Ok(SchemaState { found: schema::migrate(&mut client).await?, known: schema::known() })
+            Ok((schema::migrate(&mut client).await?, schema::known()))
         })
     }
 

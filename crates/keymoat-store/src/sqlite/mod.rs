@@ -7,6 +7,7 @@ pub(crate) mod admin_orders;
 pub(crate) mod admins;
 mod backup;
 mod claims;
+mod copy;
 pub(crate) mod desk;
 mod key_store;
 mod keys;

@@ -40,6 +40,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The version on the disk, and the one that is known here.
+pub(crate) fn of_folder(dir: &std::path::Path) -> Result<(i64, i64), StoreError> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(dir.join("keymoat.db"), flags)?;
+    let known = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    Ok((database.pragma_query_value(None, "user_version", |row| row.get(0))?, known))
+}
+
 /// Refuses a master key that the stored digests were not made with; a new store remembers its first one.
 pub(super) fn prove_pepper(connection: &mut Connection, pepper: &Pepper, place: Place) -> Result<(), StoreError> {
     let Digest(proof) = pepper.digest(PROOF_TEXT);

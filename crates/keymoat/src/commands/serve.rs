@@ -13,6 +13,7 @@ use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
 use super::ready::Ready;
+use super::store_choice::open_at;
 use super::{print, print_bytes};
 use crate::admin::{self, Claim, Offer};
 use crate::config::{self, Chosen, Config, Flags};
@@ -103,7 +104,7 @@ fn serve(
 ) -> anyhow::Result<()> {
     let Start { program, mut handed } = start;
     let now = time::now();
-    let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
+    let store = Arc::new(open_at(&config.store_dir, config.database.as_ref(), &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
     warn(&mut config.warnings);
     sealed::tell_withheld(&config);

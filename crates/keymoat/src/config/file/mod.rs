@@ -90,13 +90,14 @@ pub(crate) struct Tls {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
-    /// Names the folder, which is on a local disk.
+    /// Names the folder, which is on a local disk: of the embedded store, and of what belongs to this node alone.
     pub(crate) dir: Option<At<String>>,
     /// Names the file with the master key, readable by its owner only, as a path with a `/`. Where nothing is said it is
     /// `master.key` in the folder, which is made with the store.
     #[schemars(extend("pattern" = "/"))]
     pub(crate) master_key: Option<At<String>>,
-    /// Names the folder as `"sqlite:/path/to/folder"`, or is `"${file:/path}"` of a file with such a text; excludes `dir`.
+    /// Names the folder as `"sqlite:/path/to/folder"`, in the place of `dir`, or a database that many nodes share as
+    /// `"postgres://USER@HOST/DATABASE"`; with a password it is `"${file:/path}"` of a file with such a text.
     pub(crate) url: Option<At<String>>,
 }
 

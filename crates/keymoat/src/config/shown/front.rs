@@ -76,8 +76,13 @@ impl Sheet<'_> {
     pub(super) fn store(&mut self, written: &file::Store, config: &Config) {
         self.begin("store");
         let file::Store { dir, master_key, url } = written;
-        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(url.as_ref()), "default");
+        let of_url = url.as_ref().filter(|_| config.database.is_none());
+        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(of_url), "default");
         self.master_key(master_key.as_ref(), config);
+        if let (Some(written), Some(_)) = (url, &config.database) {
+            // A reference is shown as it is written; a URL without a password, too.
+            return self.given("url", text(written.get_ref()), self.place(written));
+        }
         self.unset("url", if url.is_some() { "the same as `dir`, and shown there" } else { "default: `dir` says it" });
     }
 
