@@ -62,7 +62,7 @@ pub struct Running {
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Gateway {

@@ -33,6 +33,7 @@ pub mod settings;
 mod stream;
 pub mod tls;
 mod upstream;
+mod view;
 mod worker;
 
 pub use gateway::{Gateway, Running, StartError};
@@ -40,3 +41,4 @@ pub use ledger::Records;
 pub use plan::PlanError;
 pub use upstream::TargetError;
 pub use upstream::probe::{Answer, Certificate, Missed, Probe, probe};
+pub use view::{Probing, UpstreamView};

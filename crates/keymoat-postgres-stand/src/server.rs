@@ -183,7 +183,10 @@ impl Postgres {
     }
 
     fn has_failed(&self) -> bool {
-        self.log().lines().next_back().is_some_and(|line| line.contains("HINT:") || line.contains("FATAL:  pre-existing"))
+        self.log()
+            .lines()
+            .next_back()
+            .is_some_and(|line| line.contains("HINT:") || line.contains("FATAL:  pre-existing"))
     }
 
     fn answers(&self) -> bool {
@@ -218,7 +221,8 @@ fn programs() -> PathBuf {
         return folder.into();
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let is_whole = |folder: &PathBuf| ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists());
+    let is_whole =
+        |folder: &PathBuf| ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists());
     let in_path = std::env::split_paths(&paths).find(is_whole);
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let debian = debian.map(|entry| entry.path().join("bin")).filter(is_whole);

@@ -163,10 +163,7 @@ fn carriers_of(route: &Route) -> Value {
 }
 
 fn patterns_of(patterns: &[Pattern]) -> Value {
-    texts(patterns.iter().map(|pattern| match pattern {
-        Pattern::Exact(path) => path.clone(),
-        Pattern::Below(prefix) => format!("{prefix}*"),
-    }))
+    texts(patterns)
 }
 
 fn bounds_of(file::Tokens { uses_max, live_max, per_key_max }: &file::Tokens) -> Value {
