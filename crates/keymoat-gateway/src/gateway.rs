@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
-use keymoat_core::{Route, RouteOverride, Snapshot};
+use keymoat_core::{RouteOverride, Snapshot};
 use keymoat_store::{Store, StoreError, TokenDesk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -66,7 +66,7 @@ pub struct Running {
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Held by whoever makes a plan out of the one in force.
     planning: Mutex<()>,
 }
@@ -264,12 +264,6 @@ impl Running {
         is_new
     }
 
-    /// The routes in force, with their overrides.
-    #[must_use]
-    pub fn routes(&self) -> Vec<Route> {
-        self.shared.plan.load().routes.clone()
-    }
-
     /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has
     /// begun ends under the old plan.
     ///
@@ -358,6 +352,14 @@ impl Running {
         let snapshot = self.shared.snapshots.load();
         let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
         self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
+    }
+
+    /// Ends the live sessions that `is_revocable` says can be revoked, because it is not known any more whether they were,
+    /// and tells how many there were.
+    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(&SessionInfo) -> bool) -> usize {
+        let text = "the store cannot be read, and a revocation may have been missed: connect again";
+        let refusal = Refusal::new(Code::Unavailable, text);
+        self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
     }
 
     /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.

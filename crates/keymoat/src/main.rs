@@ -15,6 +15,7 @@ mod process;
 mod reload;
 mod sealed;
 mod socket;
+mod store_age;
 mod story;
 mod upgrade;
 mod wiring;

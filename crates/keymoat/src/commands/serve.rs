@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use keymoat_admin::House;
@@ -24,11 +24,9 @@ use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
+use crate::store_age::StoreAge;
 use crate::upgrade::Program;
 use crate::wiring;
-
-/// Who asks whether the gateway is ready is told no when the view of the store is older than this.
-const STORE_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How often the store is looked at for keys that other processes made or revoked.
 const STORE_LOOK: Duration = Duration::from_millis(250);
@@ -125,6 +123,7 @@ fn serve(
     }
     let held =
         Held { store_dir: config.store_dir.clone(), log: config.log.clone(), admin: config.admin.clone(), first_run };
+    let staleness = config.staleness;
     let of_admin = config.admin.clone();
     let shown = chosen.shown(&arguments.flags, &config::environment())?;
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
@@ -148,14 +147,14 @@ fn serve(
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
-    let freshness = feed.freshness();
-    running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
+    let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
     let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
     let admin = match &of_admin {
         Some(settings) => {
             let house = House {
                 store: Arc::clone(&store),
                 running: Arc::clone(&running),
+                snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
                 acts: admin::acts(),
                 clock: Arc::new(time::now),
@@ -206,6 +205,7 @@ fn serve(
         admin.end();
     }
     drop(counts);
+    drop(store_age);
     feed.stop();
     tracing::info!("ended");
     drop(emulators);

@@ -54,7 +54,7 @@ pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
 pub(crate) use self::shown::{Shown, show, show_preset, toml_text};
 pub(crate) use self::store::{
-    DEFAULT_DIR as DEFAULT_STORE_DIR, Named as NamedStore, StoreConfig, in_folder as store_in_folder,
+    DEFAULT_DIR as DEFAULT_STORE_DIR, Named as NamedStore, Staleness, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration, password as password_of_database,
 };
 pub(crate) use self::tls::Tls;
@@ -92,6 +92,8 @@ pub(crate) struct Config {
     pub(crate) store_dir: PathBuf,
     /// The URL of the database, if the store is not the embedded one.
     pub(crate) database: Option<Secret>,
+    /// How old this node's view of the store may become.
+    pub(crate) staleness: Staleness,
     /// The keys that are kept in the configuration.
     pub(crate) keys: Vec<ConfiguredKey>,
     /// What routes follow that say nothing themselves.
@@ -278,6 +280,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         master_key: store::master_key(read, &file.store, &store_dir),
         store_dir,
         database,
+        staleness: store::staleness(read, &file.store),
         upstreams,
         secret_references,
         dialects: presets.iter().map(|(name, preset)| ((*name).to_owned(), dialect_of(*preset))).collect(),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keymoat_core::Secret;
 use keymoat_store::MasterKey;
 
-use super::file::{self, At};
+use super::file::{self, At, Quantity};
+use super::limits;
 use super::reader::Reader;
 use super::source::{Place, Source};
 use super::{DEFAULT_FILE, Environment, Problems, folder_of, text_of};
@@ -182,6 +184,41 @@ pub(crate) fn password(url: &Secret) -> Option<Secret> {
     let (user, _) = rest.rsplit_once('@')?;
     let (_, password) = user.split_once(':')?;
     (!password.is_empty()).then(|| Secret::from(password))
+}
+
+/// How old a node's view of the store may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Staleness {
+    /// Nothing new is let in on an older one.
+    pub(crate) refuse_after: Duration,
+    /// Sessions that can be revoked are closed on an older one.
+    pub(crate) close_after: Duration,
+}
+
+impl Default for Staleness {
+    fn default() -> Self {
+        Self { refuse_after: Duration::from_secs(5), close_after: Duration::from_secs(60) }
+    }
+}
+
+/// The bounds that the file says, or the defaults.
+pub(super) fn staleness(read: &mut Reader<'_>, file: &file::Store) -> Staleness {
+    let within = |quantity: &Quantity, least: u64, most: u64| {
+        let duration = limits::duration(quantity)?;
+        let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
+        bounds.contains(&duration).then_some(duration).ok_or_else(|| format!("write {least} s to {most} s"))
+    };
+    let mut staleness = Staleness::default();
+    if let Some(duration) = read.judge(file.refuse_after.as_ref(), |quantity| within(quantity, 1, 30)) {
+        staleness.refuse_after = duration;
+    }
+    if let Some(duration) = read.judge(file.close_after.as_ref(), |quantity| within(quantity, 5, 600)) {
+        staleness.close_after = duration;
+    }
+    if let (Some(written), true) = (&file.close_after, staleness.close_after < staleness.refuse_after) {
+        read.report(written.span(), "sessions are not closed before new ones are refused: write `refuse_after` or more".to_owned());
+    }
+    staleness
 }
 
 /// Where the master key comes from, with a warning where a key lies in the store's folder all the same.

@@ -99,6 +99,11 @@ pub(crate) struct Store {
     /// Names the folder as `"sqlite:/path/to/folder"`, in the place of `dir`, or a database that many nodes share as
     /// `"postgres://USER@HOST/DATABASE"`; with a password it is `"${file:/path}"` of a file with such a text.
     pub(crate) url: Option<At<String>>,
+    /// Refuses new requests and sessions when the store was not read for so long (1 s to 30 s): a revocation may have been
+    /// missed.
+    pub(crate) refuse_after: Option<At<Quantity>>,
+    /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
+    pub(crate) close_after: Option<At<Quantity>>,
 }
 
 /// The admin listener: the API, and the socket for commands. A change waits for a restart, but for certificates.

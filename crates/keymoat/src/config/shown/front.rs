@@ -75,7 +75,10 @@ impl Sheet<'_> {
 
     pub(super) fn store(&mut self, written: &file::Store, config: &Config) {
         self.begin("store");
-        let file::Store { dir, master_key, url } = written;
+        let file::Store { dir, master_key, url, refuse_after, close_after } = written;
+        let seconds = |duration: Duration| text(format!("{}ms", duration.as_millis()));
+        self.row("refuse_after", seconds(config.staleness.refuse_after), refuse_after.as_ref(), "default");
+        self.row("close_after", seconds(config.staleness.close_after), close_after.as_ref(), "default");
         let of_url = url.as_ref().filter(|_| config.database.is_none());
         self.row("dir", self.path(&config.store_dir), dir.as_ref().or(of_url), "default");
         self.master_key(master_key.as_ref(), config);
