@@ -230,6 +230,15 @@ fn advance(phase: &watch::Sender<Phase>, to: Phase) {
     });
 }
 
+/// By what a session was let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The key, or the one that minted the token.
+    pub key_id: Option<&'a str>,
+    /// The token, if it came by one.
+    pub token_id: Option<&'a str>,
+}
+
 impl Running {
     /// Accepts whoever has connected since [`Gateway::prepare`], and whoever comes.
     pub fn serve(&self) {
@@ -356,10 +365,13 @@ impl Running {
 
     /// Ends the live sessions that `is_revocable` says can be revoked, because it is not known any more whether they were,
     /// and tells how many there were.
-    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(&SessionInfo) -> bool) -> usize {
+    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(Holder<'_>) -> bool) -> usize {
         let text = "the store cannot be read, and a revocation may have been missed: connect again";
         let refusal = Refusal::new(Code::Unavailable, text);
-        self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
+        let holder = |info: &crate::session::SessionInfo| {
+            is_revocable(Holder { key_id: info.key_id.as_deref(), token_id: info.token_id.as_deref() })
+        };
+        self.shared.sessions.end_where(|_, info| holder(info), &refusal)
     }
 
     /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.

@@ -39,7 +39,7 @@ mod upstream;
 mod view;
 mod worker;
 
-pub use gateway::{Gateway, Running, StartError};
+pub use gateway::{Gateway, Holder, Running, StartError};
 pub use ledger::Records;
 pub use plan::PlanError;
 pub use upstream::TargetError;

@@ -69,7 +69,10 @@ impl Postgres {
     /// Starts a new, empty server with further settings, each such as `max_connections=20`.
     #[must_use]
     pub fn start_with(durability: Durability, settings: &[&str]) -> Self {
-        let bin = programs();
+        let bin = programs().expect(
+            "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` \
+             and `postgres` are (`cargo xtask test` installs it)",
+        );
         let folder = new_folder();
         let data = folder.join("data");
         let template = template(&bin);
@@ -215,22 +218,21 @@ impl Drop for Postgres {
     }
 }
 
-/// The newest PostgreSQL of this machine.
-fn programs() -> PathBuf {
+/// The folder with the programs of the newest PostgreSQL of this machine, if there is one.
+#[must_use]
+pub fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("KEYMOAT_POSTGRES_BIN") {
-        return folder.into();
+        return Some(folder.into());
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let is_whole =
-        |folder: &PathBuf| ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists());
+    let is_whole = |folder: &PathBuf| {
+        ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists())
+    };
     let in_path = std::env::split_paths(&paths).find(is_whole);
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let debian = debian.map(|entry| entry.path().join("bin")).filter(is_whole);
     let version = |folder: &PathBuf| -> Option<u32> { folder.parent()?.file_name()?.to_str()?.parse().ok() };
-    in_path.or_else(|| debian.max_by_key(version)).expect(
-        "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` and \
-         `postgres` are (`cargo xtask test` installs it)",
-    )
+    in_path.or_else(|| debian.max_by_key(version))
 }
 
 /// A data folder as `initdb` makes it, made once on this machine.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use keymoat_gateway::{Running, SessionInfo};
+use keymoat_gateway::{Holder, Running};
 use keymoat_store::Freshness;
 
 use crate::config::Staleness;
@@ -82,42 +82,42 @@ impl Phase {
         let age_secs = age.as_secs();
         match self {
             Self::Fresh => tracing::info!("the store is read again: new sessions are let in"),
-            Self::Refusing => tracing::error!(age_secs, "the store was not read for too long: new sessions are refused"),
+            Self::Refusing => {
+                tracing::error!(age_secs, "the store was not read for too long: new sessions are refused")
+            }
             Self::Closing => {
-                tracing::error!(age_secs, "the store was not read for far too long: sessions that can be revoked are closed");
+                tracing::error!(
+                    age_secs,
+                    "the store was not read for far too long: sessions that can be revoked are closed"
+                );
             }
         }
     }
 }
 
 /// A key of the configuration is revoked by the configuration, which is at hand; tokens and keys of the store are not.
-fn is_revocable(info: &SessionInfo) -> bool {
-    info.token_id.is_some() || info.key_id.as_deref().is_some_and(|id| id.starts_with("key_"))
+fn is_revocable(holder: Holder<'_>) -> bool {
+    holder.token_id.is_some() || holder.key_id.is_some_and(|id| id.starts_with("key_"))
 }
 
 #[cfg(test)]
 mod tests {
-    use keymoat_core::UnixMillis;
-
     use super::*;
 
     #[test]
     fn a_view_that_ages_first_refuses_and_then_closes() {
         let bounds = Staleness::default();
         let of = |secs| Phase::of(Duration::from_millis(secs), bounds);
-        assert_eq!([of(5_000), of(5_001), of(60_000), of(60_001)], [Phase::Fresh, Phase::Refusing, Phase::Refusing, Phase::Closing]);
+        assert_eq!(
+            [of(5_000), of(5_001), of(60_000), of(60_001)],
+            [Phase::Fresh, Phase::Refusing, Phase::Refusing, Phase::Closing]
+        );
     }
 
     #[test]
     fn what_the_store_cannot_revoke_is_not_closed() {
-        let info = |key_id: Option<&str>, token_id: Option<&str>| SessionInfo {
-            key_id: key_id.map(Into::into),
-            token_id: token_id.map(Into::into),
-            ..SessionInfo::of_route("voice", UnixMillis(0))
-        };
-        assert!(is_revocable(&info(Some("key_a"), None)));
-        assert!(is_revocable(&info(Some("file_a"), Some("tok_a"))));
-        assert!(!is_revocable(&info(Some("file_a"), None)));
-        assert!(!is_revocable(&info(None, None)));
+        let revocable = |key_id, token_id| is_revocable(Holder { key_id, token_id });
+        assert!(revocable(Some("key_a"), None) && revocable(Some("file_a"), Some("tok_a")));
+        assert!(!revocable(Some("file_a"), None) && !revocable(None, None));
     }
 }

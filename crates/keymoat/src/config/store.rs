@@ -216,7 +216,10 @@ pub(super) fn staleness(read: &mut Reader<'_>, file: &file::Store) -> Staleness 
         staleness.close_after = duration;
     }
     if let (Some(written), true) = (&file.close_after, staleness.close_after < staleness.refuse_after) {
-        read.report(written.span(), "sessions are not closed before new ones are refused: write `refuse_after` or more".to_owned());
+        read.report(
+            written.span(),
+            "sessions are not closed before new ones are refused: write `refuse_after` or more".to_owned(),
+        );
     }
     staleness
 }

@@ -3,6 +3,7 @@
 mod canary;
 mod check;
 mod client;
+mod cluster;
 mod config_show;
 mod configurations;
 mod crashes;

@@ -101,8 +101,10 @@ pub(crate) struct Store {
     pub(crate) url: Option<At<String>>,
     /// Refuses new requests and sessions when the store was not read for so long (1 s to 30 s): a revocation may have been
     /// missed.
+    #[schemars(with = "Option<kinds::Duration>")]
     pub(crate) refuse_after: Option<At<Quantity>>,
     /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
+    #[schemars(with = "Option<kinds::Duration>")]
     pub(crate) close_after: Option<At<Quantity>>,
 }
 

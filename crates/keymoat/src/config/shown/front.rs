@@ -1,5 +1,7 @@
 //! The sections of the process itself: where it listens, with which certificate, where its keys are, what it writes.
 
+use std::time::Duration;
+
 use keymoat_gateway::tls::server::MinVersion;
 use keymoat_store::MasterKey;
 use toml::Value;
