@@ -69,6 +69,23 @@ impl Postgres {
     /// Starts a new, empty server with further settings, each such as `max_connections=20`.
     #[must_use]
     pub fn start_with(durability: Durability, settings: &[&str]) -> Self {
+        Self::start_from(durability, settings, &[], &[])
+    }
+
+    /// Starts one that speaks TLS with this certificate and key, in PEM.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+        Self::start_from(Durability::Process, &settings, &[("server.crt", certificate), ("server.key", key)], &[])
+    }
+
+    /// Starts one under another program, such as `strace` with its arguments.
+    #[must_use]
+    pub fn start_under(durability: Durability, program: &[&str]) -> Self {
+        Self::start_from(durability, &[], &[], program)
+    }
+
+    fn start_from(durability: Durability, settings: &[&str], files: &[(&str, &str)], under: &[&str]) -> Self {
         let bin = programs().expect(
             "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` \
              and `postgres` are (`cargo xtask test` installs it)",
@@ -78,13 +95,18 @@ impl Postgres {
         let template = template(&bin);
         let port = free_port();
         run(Command::new("cp").arg("-R").arg(&template).arg(&data));
+        for (name, content) in files {
+            let path = data.join(name);
+            std::fs::write(&path, content).unwrap();
+            run(Command::new("chmod").arg("0600").arg(&path));
+        }
         if is_root() {
             run(Command::new("chown").arg("-R").arg("postgres:").arg(&folder));
         }
         run(Command::new("chmod").args(["0700"]).arg(&data));
         let mut command = Command::new("sh");
         command.arg("-c").arg(KEEPER).arg("keeper").arg(&folder);
-        command.args(as_server()).arg(bin.join("postgres")).arg("-D").arg(&data).arg("-k").arg(&folder);
+        command.args(under).args(as_server()).arg(bin.join("postgres")).arg("-D").arg(&data).arg("-k").arg(&folder);
         let fsync = if durability == Durability::Full { "fsync=on" } else { "fsync=off" };
         let port_setting = format!("port={port}");
         let fixed = [fsync, &port_setting, "listen_addresses=127.0.0.1", "max_connections=200", "shared_buffers=32MB"];
@@ -165,6 +187,14 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// Runs SQL in a session of its own, which goes on meanwhile.
+    #[must_use]
+    pub fn begin_sql(&self, text: &str) -> Child {
+        let mut command = Command::new(self.bin.join("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.socket_url(), "-c", text]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql is there")
+    }
+
     /// A dump of the whole database, as a backup has it: text, and the content of every table.
     #[must_use]
     pub fn dump(&self) -> Vec<u8> {
@@ -225,9 +255,8 @@ pub fn programs() -> Option<PathBuf> {
         return Some(folder.into());
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let is_whole = |folder: &PathBuf| {
-        ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists())
-    };
+    let is_whole =
+        |folder: &PathBuf| ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists());
     let in_path = std::env::split_paths(&paths).find(is_whole);
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let debian = debian.map(|entry| entry.path().join("bin")).filter(is_whole);

@@ -2,7 +2,7 @@
 //! refuses.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -299,37 +299,40 @@ async fn a_node_that_is_cut_off_refuses_then_closes_what_can_be_revoked_and_reco
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_drops_nothing() {
     let mut cluster = Cluster::start(3, Durability::Process).await;
-    // What a load balancer does: it asks who is ready, and goes on to the next one where nothing was begun.
-    let backends = Arc::new(std::sync::Mutex::new(cluster.addresses()));
+    // A load balancer that takes a node out first: nobody who still goes there is on the way when it is told to end.
+    let backends = Arc::new(std::sync::RwLock::new(cluster.addresses()));
     let (is_over, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut clients = JoinSet::new();
     for client in 0..8_usize {
         let (backends, is_over, served) = (Arc::clone(&backends), Arc::clone(&is_over), Arc::clone(&served));
         clients.spawn_blocking(move || {
-            let mut turn = client;
-            while !is_over.load(Ordering::Relaxed) {
-                let addresses = backends.lock().expect("no panic").clone();
-                let answered = addresses
-                    .iter()
-                    .cycle()
-                    .skip(turn % addresses.len())
-                    .take(3)
-                    .any(|address| TcpStream::connect(address).is_ok() && ask(address) == Some(200));
-                assert!(answered, "a request was dropped");
+            for turn in client.. {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let addresses = backends.read().expect("no panic");
+                assert_eq!(ask(&addresses[turn % addresses.len()]), Some(200), "a request was dropped");
                 served.fetch_add(1, Ordering::Relaxed);
-                turn += 1;
             }
         });
     }
     for node in 0..3 {
         let before = served.load(Ordering::Relaxed);
         let gone = cluster.nodes[node].address().to_owned();
-        // Taken out of the balancer first, as its look at `readyz` does.
-        backends.lock().expect("no panic").retain(|address| *address != gone);
+        let (head, mut session) = open_websocket(&gone, "/demo/ws", &[("X-API-Key", KEY)]);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        backends.write().expect("no panic").retain(|address| *address != gone);
         cluster.nodes[node].signal(Signal::TERM);
+        cluster.nodes[node].wait_for_line("draining");
+        // A session that is live goes on until its own end.
+        session.write_all(b"\x81\x85\0\0\0\0hello").expect("sent");
+        let mut echo = [0; 2];
+        session.read_exact(&mut echo).expect("an echo");
+        assert_eq!(echo[0] & 15, 1);
+        drop(session);
         assert!(cluster.nodes[node].wait().success());
         cluster.nodes[node] = cluster.node(&cluster.server.url(), "");
-        backends.lock().expect("no panic").push(cluster.nodes[node].address().to_owned());
+        backends.write().expect("no panic").push(cluster.nodes[node].address().to_owned());
         let give_up = Instant::now() + PATIENCE;
         while served.load(Ordering::Relaxed) < before + 50 {
             assert!(Instant::now() < give_up, "the load has stopped");
@@ -343,7 +346,6 @@ async fn a_rolling_restart_under_load_drops_nothing() {
 
 /// The status of a request; none where the connection was refused or broke before an answer.
 fn ask(address: &str) -> Option<u16> {
-    use std::io::Write;
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let text = format!("GET /demo/echo HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nX-API-Key: {KEY}\r\n\r\n");
