@@ -17,7 +17,14 @@ const USER: &str = "keymoat";
 const KEEPER: &str = r#"
 folder=$1; shift
 pid=
-end() { if [ -n "$pid" ]; then kill -s "$1" "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; pid=; fi; }
+end() {
+    [ -n "$pid" ] || return
+    # The server itself, also where another program stands in between.
+    server=$(head -n 1 "$folder/data/postmaster.pid" 2>/dev/null)
+    kill -s "$1" "${server:-$pid}" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    pid=
+}
 trap : INT
 while read -r word; do
     case $word in
