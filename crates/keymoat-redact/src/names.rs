@@ -288,19 +288,17 @@ impl<'t> Name<'t> {
         }
         let spaced = end < separator;
         let last = before(text, end);
-        let mut name = if is_quote(last) {
-            Self::quoted(text, end - 1)?
+        if is_quote(last) {
+            Self::quoted(text, end - 1, spaced)
         } else if last == b']' {
-            Self::bracketed(text, end - 1)?
+            Self::bracketed(text, end - 1, spaced)
         } else {
-            Self::plain(text, end)?
-        };
-        name.spaced = spaced;
-        Some(name)
+            Self::plain(text, end, spaced)
+        }
     }
 
     /// The name in quotes whose closing one is at `close`.
-    fn quoted(text: &'t [u8], close: usize) -> Option<Self> {
+    fn quoted(text: &'t [u8], close: usize, spaced: bool) -> Option<Self> {
         let quote = byte(text, close);
         let mut end = close;
         while before(text, end) == b'\\' && close - end < 16 {
@@ -339,14 +337,14 @@ impl<'t> Name<'t> {
             quote: Some((quote, backslashes)),
             before: before(text, outer),
             outer_start: outer,
-            spaced: false,
+            spaced,
             hyphen,
             two_words: false,
         })
     }
 
     /// `auth[api_key]` is its inner name; `api_key[]` and `api_key[0]` are the outer one.
-    fn bracketed(text: &'t [u8], close: usize) -> Option<Self> {
+    fn bracketed(text: &'t [u8], close: usize, spaced: bool) -> Option<Self> {
         let lowest = close.saturating_sub(BYTES);
         let mut open = close;
         while open > lowest && before(text, open) != b'[' {
@@ -361,18 +359,18 @@ impl<'t> Name<'t> {
         let inner = text.get(open..close)?;
         if inner.iter().all(u8::is_ascii_digit) {
             return match before(text, open - 1) {
-                b']' => Self::bracketed(text, open - 2),
-                _ => Self::plain(text, open - 1),
+                b']' => Self::bracketed(text, open - 2, spaced),
+                _ => Self::plain(text, open - 1, spaced),
             };
         }
         if is_quote(before(text, close)) {
-            return Self::quoted(text, close - 1);
+            return Self::quoted(text, close - 1, spaced);
         }
-        let name = Self::plain(text, close)?;
+        let name = Self::plain(text, close, spaced)?;
         (name.start == open).then_some(name)
     }
 
-    fn plain(text: &'t [u8], end: usize) -> Option<Self> {
+    fn plain(text: &'t [u8], end: usize, spaced: bool) -> Option<Self> {
         let lowest = end.saturating_sub(BYTES);
         let mut letters = Letters::of(&[]);
         let mut hyphen = false;
@@ -396,7 +394,7 @@ impl<'t> Name<'t> {
             quote: None,
             before: before(text, start),
             outer_start: start,
-            spaced: false,
+            spaced,
             hyphen,
             two_words: false,
         })
@@ -407,7 +405,7 @@ impl<'t> Name<'t> {
         if self.before != b' ' || self.quote.is_some() {
             return None;
         }
-        let word = Self::plain(text, self.start - 1)?;
+        let word = Self::plain(text, self.start - 1, false)?;
         let letters = Letters::of(text.get(word.start..self.end)?);
         Some(Self {
             start: word.start,

@@ -12,7 +12,7 @@ pub(crate) const RARE: [&str; 32] = [
     "EARER ",
     "asic ",
     "-u ",
-    "key.",
+    "i-key.",
     "earer.",
     "ecret.",
     "km_",

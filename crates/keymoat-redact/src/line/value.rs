@@ -171,7 +171,7 @@ impl LineScan<'_> {
         }
         let end = end::unquoted(text, at, Around::Query);
         let value = text.get(at..end).unwrap_or_default();
-        if shape::is_secret(value) && (byte(text, end) == b'&' || is_quote(name.before)) {
+        if (byte(text, end) == b'&' || is_quote(name.before)) && shape::is_secret(value) {
             self.report(level, at..end, &Site { carrier: Carrier::Query, ..site.clone() }, End::Delimiter);
             return end;
         }
@@ -357,13 +357,16 @@ impl LineScan<'_> {
         {
             return true;
         }
-        if value.len() > 128 || value.iter().filter(|byte| byte.is_ascii_digit()).count() > 2 {
+        if value.len() > 128 {
             return false;
         }
-        if !value.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')
-        }) {
-            return false;
+        let mut digits = 0;
+        for byte in value {
+            digits += usize::from(byte.is_ascii_digit());
+            let fits = byte.is_ascii_alphanumeric() || b"_.:->?!(&".contains(byte);
+            if !fits || digits > 2 {
+                return false;
+            }
         }
         let last = value
             .rsplit(|byte| matches!(byte, b'.' | b':' | b'>' | b'&'))
