@@ -269,7 +269,7 @@ impl<'a> LineScan<'a> {
     fn report_checked(&mut self, level: usize, part: Range<usize>, site: &Site, end: End, checksum: Checksum) {
         let Some(layer) = self.layers.get(level) else { return };
         let value = layer.text.get(part.clone()).unwrap_or_default();
-        if value.is_empty() || is_masked(value) || self.rules.is_allowed(value) {
+        if value.is_empty() || self.rules.is_allowed(value) || is_masked(value) {
             return;
         }
         self.findings.push(Finding {

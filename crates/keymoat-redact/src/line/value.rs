@@ -357,7 +357,8 @@ impl LineScan<'_> {
         {
             return true;
         }
-        if value.len() > 128 {
+        let last = before(value, value.len());
+        if value.len() > 128 || !self.rules.names.may_end_with(last) {
             return false;
         }
         let mut digits = 0;
@@ -386,6 +387,11 @@ pub(super) fn is_query(name: &Name) -> bool {
 pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
     let mut at = start;
     let mut list = false;
+    // Most values are in nothing.
+    let near = text.get(start..).unwrap_or_default();
+    if memchr::memchr2(b'(', b'[', near.get(..near.len().min(65)).unwrap_or_default()).is_none() {
+        return (at, list);
+    }
     for _ in 0..WRAPPERS {
         match byte(text, at) {
             b'[' if mark_end(text, at).is_none() => {
