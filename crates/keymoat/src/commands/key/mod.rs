@@ -286,7 +286,7 @@ fn scopes_of(words: &[String]) -> Scopes {
 }
 
 /// Reads `90d` from `now` on, or a time.
-fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
+pub(super) fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
     let expires_at = match config::duration_text(text) {
         Ok(duration) => now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
         Err(_) => moment(text)?,
