@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use keymoat_core::Snapshot;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
+use keymoat_core::{RouteOverride, Snapshot};
 use keymoat_store::{Store, StoreError, TokenDesk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -66,7 +66,9 @@ pub struct Running {
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Held by whoever makes a plan out of the one in force.
+    planning: Mutex<()>,
 }
 
 impl Gateway {
@@ -147,7 +149,16 @@ impl Gateway {
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
         let threads_running = Mutex::new(handles);
-        Ok(Running { asked, sockets, addresses, serving_threads: threads, threads: threads_running, phase, shared })
+        Ok(Running {
+            asked,
+            sockets,
+            addresses,
+            serving_threads: threads,
+            threads: threads_running,
+            phase,
+            shared,
+            planning: Mutex::default(),
+        })
     }
 }
 
@@ -241,6 +252,18 @@ impl Running {
         &self.addresses
     }
 
+    /// Has the routes that are named held to these overrides, and no others, from the next request on. Sessions go on.
+    /// Says whether anything changed.
+    pub fn override_routes(&self, overrides: Vec<RouteOverride>) -> bool {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = self.shared.plan.load().overridden(overrides);
+        let is_new = plan.is_some();
+        if let Some(plan) = plan {
+            self.shared.plan.store(Arc::new(plan));
+        }
+        is_new
+    }
+
     /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has
     /// begun ends under the old plan.
     ///
@@ -249,6 +272,7 @@ impl Running {
     /// # Errors
     /// Nothing has changed then: the routes and upstreams do not fit together, or an upstream cannot work.
     pub fn reload(&self, settings: Settings) -> Result<Vec<String>, PlanError> {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.shared.plan.load_full();
         let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, Some(&before))?;
         let plan = plan.trusting(settings.trusted_proxies);
@@ -279,6 +303,12 @@ impl Running {
         // A second one would be a mistake of whoever starts the gateway.
         let first = self.shared.ready.set(Box::new(ready)).is_ok();
         debug_assert!(first, "readiness is decided in one place");
+    }
+
+    /// Whether it takes new work, as `/keymoat/readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
     }
 
     /// The live sessions of this process: to be listed, and to be ended one by one.

@@ -34,6 +34,7 @@ use crate::admission::{Admitted, Unclaimed};
 use crate::answer;
 use crate::body::{ToClient, ToUpstream};
 use crate::claim;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
@@ -85,8 +86,15 @@ async fn dial_first(
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
     };
+    let (route, since) = (passage.route, passage.worker.shared.started_at);
     match upstream::open_websocket(&link, request, &key, &labels).await {
-        Ok(opened) => start(passage, opened, &opening, session, link.target.mask().clone(), terms),
+        Ok(opened) => {
+            let mut answer = start(passage, opened, &opening, session, link.target.mask().clone(), terms);
+            if access.is_query_warned() {
+                exposed::warn(answer.headers_mut(), since, route);
+            }
+            answer
+        }
         Err(failure) => refuse_failed(passage, &failure, &opening),
     }
 }

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
-use keymoat_core::record::{Protocol, Record};
+use keymoat_core::record::{InUrl, Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{origin, path, route};
+use keymoat_core::{credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
@@ -127,6 +127,7 @@ async fn travel(
     };
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
+    ledger.is_navigation = head.is_navigation();
     if let Some(own) = own::answer(&head) {
         return match refuse_own(worker, own) {
             Some(refusal) => answer::refusal(&refusal, None, ledger),
@@ -146,6 +147,9 @@ async fn travel(
     let Some(route) = route::find(&plan.routes, &head) else {
         let unknown =
             || Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
+        if credential::is_in_query(&head) {
+            ledger.record.in_url = InUrl::Stray;
+        }
         return answer::refusal(&draining(worker).or_else(|| overloaded(worker)).unwrap_or_else(unknown), None, ledger);
     };
     ledger.record.route = Some(route.name.clone());

@@ -8,8 +8,10 @@ use anyhow::Context;
 use keymoat_core::{Digest, Held, Key, KeySecret, Pepper, RotateAfter, Secret, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
-use keymoat_redact::Known;
+use keymoat_redact::Rules;
+use rustls::ServerConfig;
 
+use crate::admin;
 use crate::config::{Config, ConfiguredKey, Tls};
 
 /// What an error about the provided certificate starts with.
@@ -51,14 +53,23 @@ fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
 
 /// The secrets of a configuration that must stand in no line that is written: the real keys, and the clients' keys that
 /// it names. The store's keys are known as digests only.
-pub(crate) fn secrets(config: &Config) -> Option<Known> {
+pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
-    // They are copied into the one place that every written line is compared with.
-    Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
+    // They are copied for the one place that every written line is compared with.
+    upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect()
 }
 
-/// What the gateway takes, and the authority to trust, if it is our own. Reads the certificate files.
+/// The rules that every line is masked by.
+///
+/// # Errors
+/// None that the reader of the configuration has not told.
+pub(crate) fn rules(config: &Config) -> anyhow::Result<Rules> {
+    Rules::new(&config.redact).context("[redact]")
+}
+
+/// What the gateway takes, the certificate of the admin listener, and the authority to trust, if it is our own. Reads the
+/// certificate files.
 ///
 /// # Errors
 /// A certificate or key that cannot be read or used.
@@ -66,8 +77,12 @@ pub(crate) fn settings(
     config: Config,
     store_dir: &Path,
     now: UnixMillis,
-) -> anyhow::Result<(Settings, Option<PathBuf>)> {
+) -> anyhow::Result<(Settings, Option<Arc<ServerConfig>>, Option<PathBuf>)> {
     let (listeners, ca_file) = listeners(&config, store_dir, now)?;
+    let of_admin = match &config.admin {
+        Some(admin) => admin::certificate(admin, &config, &listeners)?,
+        None => None,
+    };
     let settings = Settings {
         listeners,
         threads: config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
@@ -76,7 +91,7 @@ pub(crate) fn settings(
         limits: config.limits,
         trusted_proxies: config.trusted_proxies,
     };
-    Ok((settings, ca_file))
+    Ok((settings, of_admin, ca_file))
 }
 
 /// The plain listener, then the TLS one if there is one; and the authority to trust, if it is our own.

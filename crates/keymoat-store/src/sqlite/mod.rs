@@ -3,12 +3,15 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
+mod admin_orders;
+mod admins;
 mod backup;
 mod claims;
 pub(crate) mod desk;
 mod key_store;
 mod keys;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod token_store;
@@ -114,8 +117,9 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {
@@ -144,12 +148,12 @@ impl FileId {
 }
 
 /// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+pub(crate) fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file with the right mode before SQLite can make it with another; its WAL inherits the mode.
-fn create_database(path: &Path) -> Result<(), PrivateFileError> {
+pub(crate) fn create_database(path: &Path) -> Result<(), PrivateFileError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => {
             Err(PrivateFileError::Io { action: "create", path: path.to_owned(), source: refused })

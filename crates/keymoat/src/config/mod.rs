@@ -2,6 +2,7 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod admin;
 mod backend;
 mod chosen;
 mod file;
@@ -31,6 +32,7 @@ use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_redact::Custom;
 use keymoat_store::MasterKey;
 
 use self::file::{At, File};
@@ -40,6 +42,7 @@ use self::reader::Reader;
 use self::route::Defaults;
 use self::source::Source;
 
+pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
 pub(crate) use self::flags::Flags;
 pub(crate) use self::key::{ConfiguredKey, checked as check_key};
@@ -49,7 +52,7 @@ pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::{show, show_preset, toml_text};
+pub(crate) use self::shown::{Shown, show, show_preset, toml_text};
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration,
@@ -77,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) data: SocketAddr,
     /// Where TLS is served, and with which certificate.
     pub(crate) tls: Tls,
+    /// The admin listener, if there is to be one.
+    pub(crate) admin: Option<Admin>,
     /// What TLS listeners ask of their clients.
     pub(crate) tls_demands: Demands,
     /// Proxies whose word is taken for who their clients are.
@@ -103,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// What is a credential in a line beside what Keymoat knows, and what is none.
+    pub(crate) redact: Custom,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
     /// The files that it was read from.
@@ -222,14 +229,12 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
 }
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
-    if file.admin.enabled.as_ref().is_some_and(|enabled| *enabled.get_ref()) {
-        read.not_yet(file.admin.enabled.as_ref(), "enabled", "the admin listener");
-    }
     let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
     let (tls, tls_demands) = tls::tls(read, file, data);
     if let Err(message) = may_listen(data, &tls) {
         read.report(file.listen.data.as_ref().map_or(0..0, At::span), message);
     }
+    let admin = admin::admin(read, file, data, &tls);
     let backend = backend::read(read, file);
     let mut upstreams = Vec::new();
     let mut secret_references = BTreeMap::new();
@@ -259,11 +264,10 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
     let store_dir = store::dir(read, &file.store);
-    // Used by `keymoat redact`; a mistake in it is told wherever the file is read.
-    redact::custom(read, &file.redact);
     Config {
         data,
         tls,
+        admin,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
         keys: keys(read, file, backend.keys, &routes),
@@ -277,6 +281,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        redact: redact::custom(read, &file.redact),
         warnings: Vec::new(),
         watched: Watched::default(),
     }
@@ -340,6 +345,9 @@ impl Config {
         match &mut self.tls {
             Tls::Disabled | Tls::BehindProxy => {}
             Tls::SelfSigned { listen } | Tls::Provided { listen, .. } => *listen = tls_address_beside(data),
+        }
+        if let Some(admin) = self.admin.as_mut().filter(|admin| !admin.is_chosen) {
+            admin.listen = admin::beside_flag(data);
         }
         Ok(())
     }
