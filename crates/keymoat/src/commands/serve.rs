@@ -155,6 +155,7 @@ fn serve(
             let house = House {
                 store: Arc::clone(&store),
                 running: Arc::clone(&running),
+                snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
                 acts: admin::acts(),
                 clock: Arc::new(time::now),
