@@ -8,6 +8,8 @@
 
 mod access;
 mod api;
+#[cfg(feature = "console")]
+mod console;
 mod house;
 pub mod listener;
 mod random;

@@ -198,6 +198,12 @@ pub enum StoreError {
     /// The credential is no token of this store.
     #[error("this is no token of this store: it was not minted here, or it ended long ago and is forgotten")]
     TokenNotFound,
+    /// No route of this name is overridden. The name is not shown, because it may be a credential.
+    #[error("no route of this name is overridden: `keymoat sunset status` shows those that are")]
+    OverrideUnknown,
+    /// An override that changes nothing, or names a carrier that is none.
+    #[error("an override changes `query`, `sunset` or `carriers` of a route, each as the configuration has it")]
+    OverrideSenseless,
     /// The system gave no random bytes.
     #[error("the system's random number generator failed")]
     Random,

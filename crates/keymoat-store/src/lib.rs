@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keymoat_core::{Digest, Key, Pepper, Secret, Snapshot, UnixMillis};
+use keymoat_core::{Digest, Key, Pepper, RouteOverride, Secret, Snapshot, UnixMillis};
 
 use self::sqlite::Before;
 
@@ -446,6 +446,47 @@ impl Store {
     pub fn end_order(&self, order: &[u8], answer: Option<OrderAnswer>) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.end_order(order, answer),
+        }
+    }
+
+    /// Overrides a route, durably; an override that it has is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError::OverrideSenseless`] when it changes nothing, and whatever the disk refuses.
+    pub fn override_route(&self, over: &RouteOverride) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.override_route(over),
+        }
+    }
+
+    /// Removes the override of a route, durably, and gives it.
+    ///
+    /// # Errors
+    /// [`StoreError::OverrideUnknown`] when there is none, and whatever the disk refuses.
+    pub fn remove_override(&self, route: &str) -> Result<RouteOverride, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove_override(route),
+        }
+    }
+
+    /// All overrides, by the name of the route.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn route_overrides(&self) -> Result<Vec<RouteOverride>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.route_overrides(),
+        }
+    }
+
+    /// Notes that the sunset of a route has come, and says whether nobody had noted this one before: whoever is told yes
+    /// tells the others.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn note_sunset(&self, route: &str, sunset: UnixMillis, now: UnixMillis) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.note_sunset(route, sunset, now),
         }
     }
 

@@ -152,6 +152,8 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
 /// The whole listener's service; `more` are further pages, which say for themselves who may see them.
 pub(crate) fn router(desk: Arc<Desk>, more: Router) -> Router {
     let (api, _) = described().split_for_parts();
+    #[cfg(feature = "console")]
+    let more = more.merge(crate::console::console());
     api.method_not_allowed_fallback(|| async { Problem::of(Code::MethodNotAllowed) })
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), orders::once))
         .with_state(Arc::clone(&desk))
@@ -176,17 +178,13 @@ async fn finish(response: Response) -> Response {
 
 /// Nothing is kept, guessed, framed or told to other sites.
 fn harden(headers: &mut HeaderMap) {
-    let fixed = [
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_FRAME_OPTIONS, "DENY"),
-    ];
+    let fixed = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (X_FRAME_OPTIONS, "DENY")];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
     let policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    // A page says more for itself.
+    // A file of the console that never changes is kept, and a page says more for itself.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
 }
 

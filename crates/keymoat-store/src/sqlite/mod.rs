@@ -11,6 +11,7 @@ pub(crate) mod desk;
 mod key_store;
 mod keys;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod token_store;
@@ -116,8 +117,9 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {

@@ -128,6 +128,7 @@ fn serve(
     let shown = chosen.shown(&arguments.flags, &config::environment())?;
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
+    output.mask_by(wiring::rules(&config)?);
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
@@ -140,6 +141,8 @@ fn serve(
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
+    // Writes what is left when it is dropped, after everything has ended.
+    let counts = running.keep_counts_in(Arc::clone(&store))?;
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
@@ -202,6 +205,7 @@ fn serve(
     if let Some(admin) = admin {
         admin.end();
     }
+    drop(counts);
     feed.stop();
     tracing::info!("ended");
     drop(emulators);
@@ -231,7 +235,10 @@ fn watch_store(
     taken: Arc<Mutex<Taken>>,
     ask: Sender<Asked>,
 ) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets, overrides }| {
+        if running.override_routes(overrides) {
+            tracing::info!("routes are held to what the store overrides");
+        }
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
         let sessions = running.end_sessions_of_revoked_tokens();
         if sessions > 0 {

@@ -32,6 +32,7 @@ use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_redact::Custom;
 use keymoat_store::MasterKey;
 
 use self::file::{At, File};
@@ -44,8 +45,8 @@ use self::source::Source;
 pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
 pub(crate) use self::flags::Flags;
-pub(crate) use self::key::ConfiguredKey;
-pub(crate) use self::limits::duration_text;
+pub(crate) use self::key::{ConfiguredKey, checked as check_key};
+pub(crate) use self::limits::{duration_text, size_text};
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
@@ -107,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// What is a credential in a line beside what Keymoat knows, and what is none.
+    pub(crate) redact: Custom,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
     /// The files that it was read from.
@@ -261,15 +264,13 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
     let store_dir = store::dir(read, &file.store);
-    // Used by `keymoat redact`; a mistake in it is told wherever the file is read.
-    redact::custom(read, &file.redact);
     Config {
         data,
         tls,
         admin,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
-        keys: keys(read, file, backend.keys),
+        keys: keys(read, file, backend.keys, &routes),
         defaults: backend.defaults,
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         master_key: store::master_key(read, &file.store, &store_dir),
@@ -280,6 +281,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        redact: redact::custom(read, &file.redact),
         warnings: Vec::new(),
         watched: Watched::default(),
     }
@@ -304,19 +306,23 @@ fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
 }
 
 /// The keys of the file, and those of the backend's own variable.
-fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>) -> Vec<ConfiguredKey> {
+fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>, served: &[Route]) -> Vec<ConfiguredKey> {
     let routes: Vec<&str> = file.route.keys().map(|name| name.get_ref().as_str()).collect();
     let mut keys: Vec<ConfiguredKey> = Vec::new();
     for (name, written) in &file.key {
-        let Some(key) = key::key(read, name, written, &routes) else { continue };
-        if let Some(other) = keys.iter().find(|other| other.secret.matches(&key.secret)) {
+        let Some(key) = key::key(read, name, written, &routes, served) else { continue };
+        let shares =
+            |other: &&ConfiguredKey| other.secrets().any(|own| key.secrets().any(|secret| secret.matches(own)));
+        if let Some(other) = keys.iter().find(shares) {
             read.report(name.span(), format!("key `{}` is the same as key `{}`", key.name, other.name));
         }
         keys.push(key);
     }
     // What the file says of a key is more than that it is in the list.
-    let further: Vec<_> =
-        of_backend.into_iter().filter(|key| !keys.iter().any(|other| other.secret.matches(&key.secret))).collect();
+    let further: Vec<_> = of_backend
+        .into_iter()
+        .filter(|key| !keys.iter().any(|other| other.secrets().any(|secret| secret.matches(&key.secret))))
+        .collect();
     keys.extend(further);
     keys
 }

@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod admin;
 mod canary;
 mod check;
 mod client;
@@ -18,6 +19,7 @@ mod minting;
 mod openai;
 mod redact;
 mod reload;
+mod risks;
 mod scan;
 mod schema;
 mod serve;

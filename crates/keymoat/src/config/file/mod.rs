@@ -19,7 +19,7 @@ use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
-pub(crate) use self::behind::{Key, Upstream};
+pub(crate) use self::behind::{Key, KeyLimits, Upstream};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
@@ -129,7 +129,7 @@ pub(crate) struct Log {
     pub(crate) level: Option<At<String>>,
 }
 
-/// What is masked in text beside what Keymoat knows, and what is left.
+/// What is masked in text, the gateway's own lines among it, beside what Keymoat knows, and what is left.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Redact {
