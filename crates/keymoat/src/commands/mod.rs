@@ -13,6 +13,7 @@ mod ready;
 mod redact;
 mod scan;
 mod serve;
+mod session;
 mod store;
 mod store_choice;
 mod token;
@@ -55,6 +56,7 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Upstream(upstream::Arguments),
+    Session(session::Arguments),
     Admin(admin::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
@@ -69,7 +71,7 @@ enum Command {
 /// What a command found out, when it is not well. It has done its work.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Found(String);
+pub(crate) struct Found(pub(crate) String);
 
 /// Does what the command line asks for.
 pub(crate) fn run() -> ExitCode {
@@ -81,6 +83,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Session(arguments) => session::run(&arguments),
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
