@@ -2,6 +2,9 @@
 //!
 //! Nothing here stands on the road of a request: the gateway hands over what happened and goes on.
 
+pub mod events;
+pub mod queue;
+
 use std::sync::Arc;
 
 use keymoat_core::Act;

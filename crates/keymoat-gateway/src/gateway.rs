@@ -1,5 +1,6 @@
 //! Starts the serving threads and ends them again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::accept;
 use crate::clock;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
@@ -111,6 +112,7 @@ impl Gateway {
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            beginnings: OnceLock::new(),
             desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
@@ -271,6 +273,18 @@ impl Running {
         // A second one would be a mistake of whoever starts the gateway.
         let first = self.shared.ready.set(Box::new(ready)).is_ok();
         debug_assert!(first, "readiness is decided in one place");
+    }
+
+    /// Has every beginning kept before anything goes upstream. The first one that is given stays.
+    pub fn keep_beginnings_by(&self, beginnings: Beginnings) {
+        let first = self.shared.beginnings.set(beginnings).is_ok();
+        debug_assert!(first, "beginnings are kept in one place");
+    }
+
+    /// How many sessions are live on each route that has any.
+    #[must_use]
+    pub fn live_sessions_by_route(&self) -> HashMap<Arc<str>, usize> {
+        self.shared.sessions.count_by_route()
     }
 
     /// How many sessions are live: WebSockets and event streams.

@@ -95,10 +95,12 @@ async fn claimed(
         held = openai::hold(&unclaimed.token.constraint, &mut head, path)?;
     }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
-    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
-    held.bounds = Some(claim::bounds(&token));
-    claim::token_use(&passage.worker.shared, digest, None).await?;
-    claim::session_granted(&session, &token);
+    if let Some(Unclaimed { token, digest }) = unclaimed {
+        held.bounds = Some(claim::bounds(&token));
+        claim::token_use(&passage.worker.shared, digest, None).await?;
+        claim::session_granted(&session, &token);
+    }
+    passage.ledger.begin(&passage.worker.shared).await?;
     Ok((session, link, request, held))
 }
 

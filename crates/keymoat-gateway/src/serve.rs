@@ -235,6 +235,9 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             Err(refusal) => return passage.refuse(&refusal),
         },
     };
+    if let Err(refusal) = passage.ledger.begin(&passage.worker.shared).await {
+        return passage.refuse(&refusal);
+    }
     let asked_to_end = async {
         match &session {
             Some(session) => session.control().asked().await,

@@ -110,6 +110,16 @@ impl Sessions {
         self.registry.lock().live.len()
     }
 
+    /// How many are live on each route that has any.
+    #[must_use]
+    pub fn count_by_route(&self) -> HashMap<Arc<str>, usize> {
+        let mut counts = HashMap::new();
+        for live in self.registry.lock().live.values() {
+            *counts.entry(live.info.route.clone()).or_default() += 1;
+        }
+        counts
+    }
+
     /// Asks every session of which `matches` says so to end with `refusal`, and tells how many were asked.
     pub fn end_where(&self, matches: impl Fn(u64, &SessionInfo) -> bool, refusal: &Refusal) -> usize {
         let asked: Vec<SessionControl> = self

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::claim;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{Memory, Pressure};
 use crate::permits::Permits;
 use crate::plan::Plan;
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.
     pub(crate) ready: OnceLock<Ready>,
+    /// Where beginnings are kept, if they have to be.
+    pub(crate) beginnings: OnceLock<Beginnings>,
     /// Where tokens are, once it is known.
     pub(crate) desk: OnceLock<TokenDesk>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.

@@ -183,6 +183,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::act::Action;
     use crate::event::Sink;
 
@@ -210,11 +212,11 @@ mod tests {
     fn an_event_is_its_record_with_type_and_severity() {
         let record = Record::begin(UnixMillis(1_763_771_332_005), [10, 0, 0, 1].into(), Protocol::WebSocket);
         let line = record_line(&record);
-        let shown = Event::Decision(Box::new(record.clone())).to_string();
+        let shown = Event::Decision(Arc::new(record.clone())).to_string();
         let start = r#"{"type":"session.aborted","severity":"low","#;
         assert_eq!(shown.strip_prefix(start), line.strip_prefix('{'));
         assert!(line.starts_with(r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","#));
-        let begun = read(&Event::Begun(Box::new(record)).to_string());
+        let begun = read(&Event::Begun(Arc::new(record)).to_string());
         assert_eq!(begun["type"], "session.begun");
         assert!(begun.get("outcome").is_none());
     }

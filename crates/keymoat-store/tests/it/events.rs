@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::event::{Event, Kind, Severity};
@@ -28,7 +29,7 @@ fn decision(at: i64, change: impl FnOnce(&mut Record)) -> Event {
     record.key_id = Some("key_1".into());
     record.carrier = Some(Carrier::Header("x-api-key".parse().unwrap()));
     change(&mut record);
-    Event::Decision(Box::new(record))
+    Event::Decision(Arc::new(record))
 }
 
 fn by_url(record: &mut Record) {
@@ -123,7 +124,7 @@ fn each_filter_finds_what_it_says_and_several_narrow_it() {
             decision(5 * HOUR, |record| record.token_id = Some("tok_1".into())),
             act(6 * HOUR, Action::KeyRevoked, "key_2"),
             decision(7 * HOUR, |record| (record.protocol, record.path) = (Protocol::WebSocket, "/50%".to_owned())),
-            Event::Begun(Box::new(Record::begin(UnixMillis(8 * HOUR), [1, 2, 3, 4].into(), Protocol::Http2))),
+            Event::Begun(Arc::new(Record::begin(UnixMillis(8 * HOUR), [1, 2, 3, 4].into(), Protocol::Http2))),
         ],
     );
     let by = |change: fn(&mut Filter)| {

@@ -6,7 +6,6 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod panic;
-mod queue;
 pub(crate) mod record;
 pub(crate) mod time;
 
@@ -17,10 +16,10 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keymoat_admin::queue::Queue;
 use keymoat_core::{Record, UnixMillis};
 use keymoat_redact::{Known, KnownSecrets, Options, Redactor};
 
-use self::queue::Queue;
 use crate::config::LogFormat;
 
 /// How many lines may wait to be written.
@@ -49,7 +48,7 @@ struct Shared {
 
 #[derive(Debug)]
 enum Item {
-    Record(Box<Record>),
+    Record(Arc<Record>),
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -79,6 +78,11 @@ impl Output {
         Ok(Self { shared: Arc::new(shared), format })
     }
 
+    /// The secrets that are kept out of every line, for whoever writes elsewhere.
+    pub(crate) fn known(&self) -> KnownSecrets {
+        self.shared.known.clone()
+    }
+
     /// Keeps these secrets out of every line that is written from now on, in whatever spelling; those of before are
     /// forgotten.
     pub(crate) fn keep_out(&self, known: Option<Known>) {
@@ -91,8 +95,8 @@ impl Output {
     }
 
     /// Writes a record. It is put into words on the writing thread, not here.
-    pub(crate) fn record(&self, record: &Record) {
-        self.send(Item::Record(Box::new(record.clone())));
+    pub(crate) fn record(&self, record: Arc<Record>) {
+        self.send(Item::Record(record));
     }
 
     /// Waits until everything that was sent is written, or gives up soon.
@@ -244,7 +248,7 @@ mod tests {
         record.cause =
             Some("long-lived key in query parameter `api_key`: key `key_1` lacks the scope `mint`".to_owned());
         let clean = record::line(&record, LogFormat::Json);
-        output.record(&record);
+        output.record(Arc::new(record));
         for leak in ["the answer was a-secret-in-use", "GET /x?api_key=Zk7Qw2Lr9TnXb4Vm&a=1", "%61-secret%2Din-use"] {
             output.send(Item::Line(format!("{leak}\n").into_bytes()));
         }
@@ -262,11 +266,11 @@ mod tests {
         let page = Held::default();
         let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
         let sent = QUEUE_LINES + 100;
-        let at = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);
+        let at = Arc::new(Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1));
         {
             // While the page is held, the writing thread waits with one line in its hand.
             let _held = page.0.lock().expect("free");
-            (0..sent).for_each(|_| output.record(&at));
+            (0..sent).for_each(|_| output.record(Arc::clone(&at)));
         }
         output.flush();
         output.flush();
