@@ -39,7 +39,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `unavailable` when it was not: nothing may go upstream then.
-    pub(crate) async fn begin(&self, shared: &Shared) -> Result<(), Refusal> {
+    pub(crate) async fn keep_beginning(&self, shared: &Shared) -> Result<(), Refusal> {
         let Some(beginnings) = shared.beginnings.get() else { return Ok(()) };
         if beginnings((*self.record).clone()).await {
             return Ok(());

@@ -100,7 +100,7 @@ async fn claimed(
         claim::token_use(&passage.worker.shared, digest, None).await?;
         claim::session_granted(&session, &token);
     }
-    passage.ledger.begin(&passage.worker.shared).await?;
+    passage.ledger.keep_beginning(&passage.worker.shared).await?;
     Ok((session, link, request, held))
 }
 

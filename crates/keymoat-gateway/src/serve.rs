@@ -235,7 +235,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             Err(refusal) => return passage.refuse(&refusal),
         },
     };
-    if let Err(refusal) = passage.ledger.begin(&passage.worker.shared).await {
+    if let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await {
         return passage.refuse(&refusal);
     }
     let asked_to_end = async {

@@ -139,7 +139,7 @@ impl Waiting {
         let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, upstream, handle));
         claim::token_use(shared, self.unclaimed.digest, resumes).await?;
         claim::session_granted(&self.session, &self.unclaimed.token);
-        self.ledger.begin(shared).await?;
+        self.ledger.keep_beginning(shared).await?;
         Ok(first)
     }
 
