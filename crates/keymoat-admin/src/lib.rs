@@ -3,6 +3,8 @@
 //! Nothing here stands on the road of a request: the gateway hands over what happened and goes on.
 
 pub mod events;
+pub mod metrics;
+pub mod otlp;
 pub mod queue;
 
 use std::sync::Arc;

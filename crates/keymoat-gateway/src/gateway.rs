@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -112,6 +113,7 @@ impl Gateway {
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            traces: AtomicBool::new(false),
             beginnings: OnceLock::new(),
             desk: OnceLock::new(),
         });
@@ -273,6 +275,11 @@ impl Running {
         // A second one would be a mistake of whoever starts the gateway.
         let first = self.shared.ready.set(Box::new(ready)).is_ok();
         debug_assert!(first, "readiness is decided in one place");
+    }
+
+    /// Gives every request from now on its place in a trace: the client's, or one of its own.
+    pub fn trace(&self) {
+        self.shared.traces.store(true, Ordering::Relaxed);
     }
 
     /// Has every beginning kept before anything goes upstream. The first one that is given stays.

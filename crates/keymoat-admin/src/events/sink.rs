@@ -70,7 +70,9 @@ impl LineSink {
         let inner = Inner { sink, queue: Arc::clone(&queue), reopen: Arc::clone(&reopen) };
         let mut write_group = move |group: &mut Vec<Arc<Told>>| {
             if !group.is_empty() {
-                lost.add(sink, write(group, reopen.swap(false, Ordering::Relaxed)));
+                // The word of a loss that is lost itself is not counted: it would never come to an end.
+                let counted = group.iter().filter(|told| told.kind != Kind::Lost).count() as u64;
+                lost.add(sink, counted.min(write(group, reopen.swap(false, Ordering::Relaxed))));
                 group.clear();
             }
         };
@@ -114,7 +116,7 @@ impl LineSink {
 
     /// Hands over an event. Never blocks; what does not fit is counted.
     pub(super) fn send(&self, told: &Arc<Told>, lost: &Losses) {
-        if self.inner.queue.send(Line::Told(Arc::clone(told))).is_err() {
+        if self.inner.queue.send(Line::Told(Arc::clone(told))).is_err() && told.kind != Kind::Lost {
             lost.add(self.inner.sink, 1);
         }
     }

@@ -74,6 +74,17 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
     line.text("key_id", record.key_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
+    if record.token_minted {
+        line.truth("token_minted", true);
+    }
+    line.text("user_agent", record.user_agent.as_deref());
+    if let Some(trace) = record.trace {
+        line.shown("trace_id", format_args!("{:032x}", trace.trace_id));
+        line.shown("span_id", format_args!("{:016x}", trace.span_id));
+        if let Some(parent) = trace.parent_id {
+            line.shown("parent_span_id", format_args!("{parent:016x}"));
+        }
+    }
 }
 
 fn done(line: &mut Line, act: &Act) {

@@ -204,7 +204,7 @@ impl Sum {
 impl Seen {
     fn of(record: &Record) -> Self {
         let refused = record.outcome == Outcome::Refused;
-        let user_agent = user_agent(record).chars().take(USER_AGENT_CHARS_MAX).collect();
+        let user_agent = user_agent(record);
         let (at, allowed) = (record.at.0, i64::from(!refused));
         Self { first_at: at, last_at: at, allowed, refused: i64::from(refused), user_agent }
     }
@@ -281,7 +281,8 @@ fn is_let_in_by_url(record: &Record) -> bool {
     record.outcome != Outcome::Refused && in_url(record) == "key"
 }
 
-/// The client's own name for itself.
-fn user_agent(_record: &Record) -> &str {
-    ""
+/// The client's own name for itself, without the letters that steer terminals.
+fn user_agent(record: &Record) -> String {
+    let name = record.user_agent.as_deref().unwrap_or_default().chars();
+    name.filter(|letter| !letter.is_control()).take(USER_AGENT_CHARS_MAX).collect()
 }

@@ -4,6 +4,7 @@
 
 mod backend;
 mod chosen;
+mod events;
 mod file;
 mod flags;
 mod key;
@@ -41,6 +42,7 @@ use self::route::Defaults;
 use self::source::Source;
 
 pub(crate) use self::chosen::Chosen;
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::flags::Flags;
 pub(crate) use self::key::ConfiguredKey;
 pub(crate) use self::limits::duration_text;
@@ -103,6 +105,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: Events,
+    /// The collector that is told, if there is one.
+    pub(crate) telemetry: Option<Telemetry>,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
     /// The files that it was read from.
@@ -277,6 +283,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        events: events::events(read, &file.events),
+        telemetry: events::telemetry(read, &file.telemetry),
         warnings: Vec::new(),
         watched: Watched::default(),
     }
