@@ -134,17 +134,19 @@ fn events_are_told_as_logs_and_requests_as_spans_without_any_credential() {
     events.record(Arc::new(record()));
     events.record(Arc::new(Record { trace: None, ..record() }));
     events.flush();
-    let logs = ExportLogsServiceRequest::decode(receiver.messages("/otlp/v1/logs")[0].as_slice()).unwrap();
-    let records = &logs.resource_logs[0].scope_logs[0].log_records;
+    let logs: Vec<_> = receiver.messages("/otlp/v1/logs");
+    let logs: Vec<_> =
+        logs.iter().map(|message| ExportLogsServiceRequest::decode(message.as_slice()).unwrap()).collect();
+    let records: Vec<_> = logs.iter().flat_map(|logs| &logs.resource_logs[0].scope_logs[0].log_records).collect();
     assert_eq!(records.len(), 2);
-    let first = &records[0];
+    let first = records[0];
     assert_eq!((first.event_name.as_str(), first.severity_text.as_str()), ("request.failed", "medium"));
     assert_eq!(first.time_unix_nano, (NOW.0 as u64 - 250) * 1_000_000);
     assert_eq!(first.observed_time_unix_nano, NOW.0 as u64 * 1_000_000);
     assert_eq!(text(&first.attributes, "keymoat.seq").as_deref(), Some("1"));
     assert_eq!(text(&first.attributes, "keymoat.outcome").as_deref(), Some("failed"));
     assert_eq!(text(&first.attributes, "url.path").as_deref(), Some("/x/[REDACTED:known]"));
-    let resource = logs.resource_logs[0].resource.as_ref().unwrap();
+    let resource = logs[0].resource_logs[0].resource.as_ref().unwrap();
     assert_eq!(text(&resource.attributes, "service.name").as_deref(), Some("keymoat"));
     let spans = ExportTraceServiceRequest::decode(receiver.messages("/otlp/v1/traces")[0].as_slice()).unwrap();
     let spans = &spans.resource_spans[0].scope_spans[0].spans;
