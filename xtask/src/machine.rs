@@ -32,6 +32,10 @@ pub(crate) enum Need {
     Chromium,
     /// NSS's `certutil`, which fills the certificate store that Chromium reads.
     Certutil,
+    /// curl, as the documents type it.
+    Curl,
+    /// The `openssl` command, which makes keys and certificates for the documents' configurations.
+    Openssl,
     /// nginx, to measure beside.
     Nginx,
     /// `strace`, which counts system calls and makes some fail.
@@ -49,13 +53,15 @@ impl Need {
         match self {
             Self::Rustfmt => process::output(Command::new("cargo").args(["fmt", "--version"])).is_some(),
             Self::Clippy => process::output(Command::new("cargo").args(["clippy", "--version"])).is_some(),
-            Self::Node => find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN),
+            Self::Node => has_node(),
             Self::Python => {
                 version("python3").is_some_and(|found| found >= PYTHON_MIN)
                     && process::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_some()
             }
             Self::Chromium => chromium().is_some(),
             Self::Certutil => find("certutil").is_some(),
+            Self::Curl => find("curl").is_some(),
+            Self::Openssl => find("openssl").is_some(),
             Self::Nginx => find("nginx").is_some(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
@@ -79,6 +85,8 @@ impl Need {
             Self::Python => Some("python3-venv"),
             Self::Chromium => Some("chromium"),
             Self::Certutil => Some("libnss3-tools"),
+            Self::Curl => Some("curl"),
+            Self::Openssl => Some("openssl"),
             Self::Nginx => Some("nginx-light"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
@@ -96,6 +104,8 @@ impl Need {
             Self::Python => "Python 3.11 or newer with venv and pip",
             Self::Chromium => "Chromium or Chrome, in the PATH",
             Self::Certutil => "NSS's certutil",
+            Self::Curl => "curl",
+            Self::Openssl => "openssl",
             Self::Nginx => "nginx",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",
@@ -126,6 +136,11 @@ pub(crate) fn prepare(needs: &[Need], log: &Path) -> Result<()> {
     let still: Vec<&str> = missing.into_iter().filter(|need| !need.is_met()).map(Need::advice).collect();
     ensure!(still.is_empty(), "missing on this machine: {}", still.join(", "));
     Ok(())
+}
+
+/// Whether the npm packages can be installed and run here.
+pub(crate) fn has_node() -> bool {
+    find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN)
 }
 
 /// The Chromium to test with.

@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask console`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
 mod bench;
 mod canary;
+mod console;
 mod container;
 mod demo;
 mod emulator;
@@ -14,8 +15,10 @@ mod ready;
 mod report;
 mod scan;
 mod sdk;
+mod snippets;
 mod suite;
 mod typescript;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +52,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Builds the web console into `console/dist`, where `cargo build --features console` finds it.
+    Console,
     /// Measures the release binary.
     Bench {
         #[command(subcommand)]
@@ -92,6 +97,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo => demo::run(&root),
+        Command::Console => suite::console(&root),
         Command::Test { list: true, .. } => {
             suite::list();
             Ok(ExitCode::SUCCESS)

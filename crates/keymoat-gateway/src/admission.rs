@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use http::header;
-use keymoat_core::carrier::Carrier;
 use keymoat_core::credential::{self, Presented};
 use keymoat_core::format::Shape;
 use keymoat_core::head::{Ask, Head};
 use keymoat_core::identity::{self, Identity};
 use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::{self, Access};
+use keymoat_core::record::InUrl;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::{Digest, Snapshot, Token};
 
@@ -63,7 +63,7 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
     let snapshot = shared.snapshots.load();
     let record = &mut passage.ledger.record;
     let presented = credential::take(head, passage.route, &snapshot, record);
-    if matches!(record.carrier, Some(Carrier::Query(_))) {
+    if record.in_url != InUrl::Nothing {
         record.user_agent = user_agent(head);
     }
     Ok(Arrived { presented, named })

@@ -247,6 +247,9 @@ impl Relayed {
                     return Poll::Ready(Some(Err(BodyError::Ended(too_many("bytes")))));
                 }
                 self.ledger.record.bytes_out = bytes;
+                if let Some(session) = &self.session {
+                    session.control().note_bytes(self.uploaded.bytes(), bytes);
+                }
             }
             return Poll::Ready(Some(Ok(frame)));
         }

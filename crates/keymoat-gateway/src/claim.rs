@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::Route;
 use keymoat_core::token::{Uses, told};
-use keymoat_core::{Constraint, Digest, Secret, Token};
+use keymoat_core::{Constraint, Digest, Record, Secret, Token};
 use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -23,15 +22,9 @@ use crate::worker::{Shared, Worker};
 ///
 /// # Errors
 /// `unavailable` when there are too many sessions, `credential_revoked` when the key or the token no longer holds.
-pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result<SessionGuard, Refusal> {
+pub(crate) fn session(worker: &Worker, record: &Record, access: &Access) -> Result<SessionGuard, Refusal> {
     let (key_id, token_id) = (access.key_id(), access.token().map(|token| &token.id));
-    let info = SessionInfo {
-        key_id: key_id.cloned(),
-        token_id: token_id.cloned(),
-        route: route.name.clone(),
-        opened_at: clock::now(),
-    };
-    let session = worker.shared.sessions.insert(info)?;
+    let session = worker.shared.sessions.insert(SessionInfo::of(record, clock::now()))?;
     let snapshot = worker.shared.snapshots.load();
     if token_id.is_some_and(|token_id| snapshot.is_token_revoked(token_id)) {
         return Err(told::revoked());
@@ -90,7 +83,7 @@ pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) ->
 /// Those of [`session`] and [`token_use`], and `forbidden` for a token that is locked to live sessions.
 pub(crate) async fn session_over_http(
     worker: &Worker,
-    route: &Route,
+    record: &Record,
     access: &Access,
     unclaimed: &Unclaimed,
 ) -> Result<SessionGuard, Refusal> {
@@ -98,7 +91,7 @@ pub(crate) async fn session_over_http(
         let text = "this token is locked to live sessions: mint one without a lock for requests";
         return Err(Refusal::new(Code::Forbidden, text));
     }
-    let mut session = session(worker, route, access)?;
+    let mut session = session(worker, record, access)?;
     if let Some((moment, refusal)) = bounds(&unclaimed.token).deadline {
         session.end_at(moment, refusal);
     }

@@ -294,6 +294,12 @@ impl Running {
         self.shared.sessions.count_by_route()
     }
 
+    /// The live sessions of this process: to be listed, and to be ended one by one.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// How many sessions are live: WebSockets and event streams.
     #[must_use]
     pub fn live_sessions(&self) -> usize {

@@ -21,13 +21,15 @@ pub type Beginnings = Arc<dyn Fn(Record) -> Pin<Box<dyn Future<Output = bool> + 
 pub(crate) struct Ledger {
     /// Boxed, because it goes from stage to stage by value.
     pub(crate) record: Box<Record>,
+    /// A browser opens a page with it, and remembers the address.
+    pub(crate) is_navigation: bool,
     started: Instant,
     records: Records,
 }
 
 impl Ledger {
     pub(crate) fn begin(record: Record, records: Records) -> Self {
-        Self { record: Box::new(record), started: Instant::now(), records }
+        Self { record: Box::new(record), is_navigation: false, started: Instant::now(), records }
     }
 
     /// Milliseconds since the head had arrived.

@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod dialect;
 mod executor;
+mod exposed;
 mod forwarded;
 pub mod gated;
 mod gateway;

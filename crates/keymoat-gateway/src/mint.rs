@@ -27,6 +27,7 @@ use crate::answer;
 use crate::body::ToClient;
 use crate::claim::no_answer;
 use crate::clock;
+use crate::exposed;
 use crate::passage::Passage;
 
 /// A request for a token may be this large.
@@ -130,7 +131,7 @@ pub(crate) async fn serve(
     *response.status_mut() = done.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    exposed::keep_private(headers, Some(passage.route));
     response
 }
 

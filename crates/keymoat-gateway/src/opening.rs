@@ -32,6 +32,7 @@ use crate::admission::{Admitted, Unclaimed};
 use crate::answer;
 use crate::body::{ToClient, ToUpstream};
 use crate::claim;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
@@ -73,8 +74,15 @@ async fn dial_first(
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
     };
+    let (route, since) = (passage.route, passage.worker.shared.started_at);
     match upstream::open_websocket(&link, request, &key, &labels).await {
-        Ok(opened) => start(passage, opened, &opening, session, link.target.mask().clone(), terms),
+        Ok(opened) => {
+            let mut answer = start(passage, opened, &opening, session, link.target.mask().clone(), terms);
+            if access.is_query_warned() {
+                exposed::warn(answer.headers_mut(), since, route);
+            }
+            answer
+        }
         Err(failure) => refuse_failed(passage, &failure, &opening),
     }
 }
@@ -88,7 +96,7 @@ async fn claimed(
     unclaimed: Option<Unclaimed>,
     (key, labels): (&str, &[String]),
 ) -> Result<(SessionGuard, Link, Request<ToUpstream>, Held), Refusal> {
-    let session = claim::session(passage.worker, passage.route, access)?;
+    let session = claim::session(passage.worker, &passage.ledger.record, access)?;
     let link = passage.link()?;
     let mut held = Held::default();
     if let (Some(unclaimed), Dialect::OpenAi) = (&unclaimed, passage.route.dialect) {

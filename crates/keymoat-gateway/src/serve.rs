@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
-use keymoat_core::record::{Protocol, Record};
+use keymoat_core::record::{InUrl, Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{Trace, origin, path, route};
+use keymoat_core::{Trace, credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
@@ -139,6 +139,7 @@ async fn travel(
     };
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
+    ledger.is_navigation = head.is_navigation();
     if let Some(own) = own::answer(&head) {
         return match refuse_own(worker, own) {
             Some(refusal) => answer::refusal(&refusal, None, ledger),
@@ -158,6 +159,9 @@ async fn travel(
     let Some(route) = route::find(&plan.routes, &head) else {
         let unknown =
             || Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
+        if credential::is_in_query(&head) {
+            ledger.record.in_url = InUrl::Stray;
+        }
         return answer::refusal(&draining(worker).or_else(|| overloaded(worker)).unwrap_or_else(unknown), None, ledger);
     };
     ledger.record.route = Some(route.name.clone());
@@ -241,10 +245,12 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
     };
     let session = match unclaimed {
         None => None,
-        Some(unclaimed) => match claim::session_over_http(passage.worker, passage.route, &access, &unclaimed).await {
-            Ok(session) => Some(session),
-            Err(refusal) => return passage.refuse(&refusal),
-        },
+        Some(unclaimed) => {
+            match claim::session_over_http(passage.worker, &passage.ledger.record, &access, &unclaimed).await {
+                Ok(session) => Some(session),
+                Err(refusal) => return passage.refuse(&refusal),
+            }
+        }
     };
     if let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await {
         return passage.refuse(&refusal);

@@ -158,7 +158,7 @@ impl Redactor {
     /// The text with every credential masked; borrowed if there is none. It is taken as a whole, apart from the stream.
     pub fn redact<'t>(&mut self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let known = self.options.known.load();
-        if Suspects::new(&self.rules, known.as_deref(), text).next(0).is_none() {
+        if is_clean(&self.rules, known.as_deref(), text) {
             return Cow::Borrowed(text);
         }
         let rules = Arc::clone(&self.rules);
@@ -193,14 +193,14 @@ impl Redactor {
     /// Whole lines, each with its end.
     fn lines(&mut self, known: Option<&Known>, text: &[u8], out: &mut impl Write) -> io::Result<()> {
         let rules = Arc::clone(&self.rules);
-        let mut suspects = Suspects::new(&rules, known, text);
+        let mut passing = Passing::over(&rules, known, text);
         let mut clean_from = 0;
         let mut at = 0;
         // Credentials come in a row: behind one, the next line is looked at without passing over it first.
         let mut masked = false;
         while at < text.len() {
             let start = match self.carry {
-                Carry::None if !masked => match suspects.next(at) {
+                Carry::None if !masked => match passing.next(at) {
                     Some(suspect) => line_start(text, at, suspect),
                     None => break,
                 },
@@ -334,12 +334,10 @@ impl Redactor {
     /// Looks for credentials in `line`. An error of the engine is a finding of all of it.
     fn look(&mut self, known: Option<&Known>, line: &[u8], truncated: bool, carry: Carry) -> Carry {
         let (rules, scratch) = (&self.rules, &mut self.scratch);
-        if carry == Carry::None && line.len() >= LONG {
-            let is_open = truncated && open_password(line).is_some();
-            if !is_open && Suspects::new(rules, known, line).next(0).is_none() {
-                scratch.findings.clear();
-                return Carry::None;
-            }
+        let is_open = || truncated && open_password(line).is_some();
+        if carry == Carry::None && line.len() >= LONG && is_clean(rules, known, line) && !is_open() {
+            scratch.findings.clear();
+            return Carry::None;
         }
         let done = catch_unwind(AssertUnwindSafe(|| LineScan::run(rules, known, scratch, line, truncated, carry)));
         done.unwrap_or_else(|_| {
@@ -400,6 +398,35 @@ impl Redactor {
     }
 }
 
+/// Whether nothing in `text` is suspicious. An error of the engine is no proof of that.
+fn is_clean(rules: &Rules, known: Option<&Known>, text: &[u8]) -> bool {
+    catch_unwind(|| Suspects::new(rules, known, text).next(0).is_none()).unwrap_or(false)
+}
+
+/// Passes over a text; after an error of the engine, over nothing more of it: each line is looked at closely.
+struct Passing<'a> {
+    suspects: Option<Suspects<'a>>,
+    length: usize,
+}
+
+impl<'a> Passing<'a> {
+    fn over(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
+        let suspects = catch_unwind(|| Suspects::new(rules, known, text)).ok();
+        Self { suspects, length: text.len() }
+    }
+
+    /// The first suspicious place from `from` on.
+    fn next(&mut self, from: usize) -> Option<usize> {
+        if let Some(suspects) = &mut self.suspects {
+            if let Ok(next) = catch_unwind(AssertUnwindSafe(|| suspects.next(from))) {
+                return next;
+            }
+            self.suspects = None;
+        }
+        (from < self.length).then_some(from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
@@ -452,6 +479,30 @@ mod tests {
                 SECRET.as_bytes().windows(8).any(|part| memchr::memmem::find(shown.as_bytes(), part).is_some());
             assert!(!leaked && shown.contains("[REDACTED:error]") && shown.ends_with("\nnext\n"), "at {place}");
             assert!(redactor.stats().lines_dropped > 0, "at {place}");
+        }
+    }
+
+    #[test]
+    fn an_error_while_lines_are_passed_over_lets_nothing_through() {
+        let long = format!("{} api_key={SECRET} x=1", "word ".repeat(LONG));
+        for text in [
+            format!("clean\nPASS api_key={SECRET}\nclean\ntoken={SECRET}\nend"),
+            format!("api_key={SECRET}\nclean\ntoken={SECRET} PASS\nclean\n"),
+            format!("clean\n{long} PASS\nclean\n"),
+            format!("PASS {}\nnext\n", long.repeat(40)),
+        ] {
+            let mut sound = Redactor::default();
+            let expected = shown(&mut sound, &[text.as_bytes()]);
+            assert!(!expected.contains(SECRET) && expected.contains("[REDACTED:api_key]"));
+            for size in [text.len(), 7000, 100] {
+                let mut rules = Rules::default();
+                rules.fault_in_passing = Some(b"PASS");
+                let mut redactor = Redactor::new(Arc::new(rules), Options::default());
+                let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+                assert_eq!(shown(&mut redactor, &chunks), expected);
+                assert_eq!(redactor.stats().masked, sound.stats().masked);
+                assert_eq!(String::from_utf8_lossy(&redactor.redact(text.as_bytes())), expected);
+            }
         }
     }
 

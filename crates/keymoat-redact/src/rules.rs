@@ -89,6 +89,8 @@ pub struct Rules {
     user_names: Vec<String>,
     #[cfg(test)]
     pub(crate) fault: Option<&'static [u8]>,
+    #[cfg(test)]
+    pub(crate) fault_in_passing: Option<&'static [u8]>,
 }
 
 impl Default for Rules {
@@ -105,6 +107,8 @@ impl Default for Rules {
             user_names: Vec::new(),
             #[cfg(test)]
             fault: None,
+            #[cfg(test)]
+            fault_in_passing: None,
         }
     }
 }

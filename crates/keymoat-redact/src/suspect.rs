@@ -52,8 +52,17 @@ impl<'a> Suspects<'a> {
         (nearest < self.text.len()).then_some(nearest)
     }
 
+    #[cfg(test)]
+    fn fail(&self, passed: Range<usize>) {
+        let passed = self.text.get(passed).unwrap_or_default();
+        let fault = self.rules.fault_in_passing.and_then(|fault| memchr::memmem::find(passed, fault));
+        assert!(fault.is_none(), "a fault on purpose");
+    }
+
     fn advance(&mut self, stream: usize, from: usize) -> usize {
         let at = self.search(stream, from).unwrap_or(self.text.len());
+        #[cfg(test)]
+        self.fail(from..at);
         if let Some(next) = self.next.get_mut(stream) {
             *next = at;
         }

@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The name cannot be one. It is not shown, because it may be a credential that was pasted in the wrong place.
     #[error(
         "a key's name has 1 to {NAME_CHARS_MAX} characters, no control characters, no space at its ends, and does not \
-         start with `km_`, `kmt_`, `kma_`, `key_` or `tok_`"
+         start with `km_`, `kmt_`, `kma_`, `key_`, `sec_` or `tok_`"
     )]
     NameInvalid,
     /// The scopes are empty or hold a word that cannot be one.
@@ -129,6 +129,48 @@ pub enum StoreError {
     /// The same credential is stored already.
     #[error("this secret belongs to a key already: generate another one")]
     SecretTaken,
+    /// The limits cannot be kept.
+    #[error("a key's limits: {0}")]
+    Limits(#[source] keymoat_core::limits::LimitsError),
+    /// The key was rotated, and its old secret still works.
+    #[error(
+        "the key was already rotated at {at}, and its old secret works until {until}: nothing was changed; `keymoat key \
+         retire {id}` ends the old one now, `keymoat key rotate {id} --end-oldest` does so and makes a third"
+    )]
+    AlreadyRotated {
+        /// The key's id.
+        id: String,
+        /// When its newest secret was made.
+        at: UnixMillis,
+        /// When the one before ends.
+        until: UnixMillis,
+    },
+    /// No old secret works any more.
+    #[error("key `{name}` has one secret that works, and no older one to end: to end the key, revoke it")]
+    NotRotating {
+        /// The key's name.
+        name: String,
+    },
+    /// The overlap is no time, or too long.
+    #[error("the overlap of a rotation is from 0 s to 366 days")]
+    OverlapInvalid,
+    /// The key is revoked for good.
+    #[error("key `{name}` is revoked: make another one with `keymoat key create`")]
+    KeyRevoked {
+        /// The key's name.
+        name: String,
+    },
+    /// The key has expired.
+    #[error("key `{name}` expired at {at}: give it another end first with `keymoat key change {name} --expires WHEN`")]
+    KeyExpired {
+        /// The key's name.
+        name: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Somebody else has changed the key.
+    #[error("the key was changed meanwhile: look at it again")]
+    KeyChangedMeanwhile,
     /// No key has this id or name. What was looked for is not shown, because it may be a credential.
     #[error("no key has this id or name: `keymoat key list` shows all")]
     KeyUnknown,

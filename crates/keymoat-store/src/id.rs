@@ -7,6 +7,9 @@ use crate::error::StoreError;
 /// What a key's id starts with.
 pub(crate) const KEY: &str = "key_";
 
+/// What the id of a key's secret starts with.
+pub(crate) const SECRET: &str = "sec_";
+
 /// What a token's id starts with.
 pub(crate) const TOKEN: &str = "tok_";
 

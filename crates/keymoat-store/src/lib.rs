@@ -12,6 +12,7 @@ pub mod events;
 pub mod feed;
 mod file_system;
 mod id;
+mod key_life;
 mod master_key;
 mod new_key;
 pub mod private_file;
@@ -32,6 +33,9 @@ pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
 pub use events::EventStore;
 pub use feed::{Feed, Freshness};
+pub use key_life::{
+    DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
+};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
 pub use sqlite::{Sqlite, Watch};
@@ -115,6 +119,85 @@ impl Store {
     pub fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_key(id_or_name, now),
+        }
+    }
+
+    /// Changes what may change of the key with this id or name, durably, and gives it. An expiry that lies ahead brings an
+    /// expired key back; nothing brings a revoked one back.
+    ///
+    /// # Errors
+    /// As of [`Store::create_key`]; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyChangedMeanwhile`].
+    pub fn change_key(&self, id_or_name: &str, change: &KeyChange, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.change_key(id_or_name, change, now),
+        }
+    }
+
+    /// Gives the key with this id or name another secret, durably: `secret`, in its canonical form, works at once, and the
+    /// one before until the overlap has passed.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyRotated`] while two secrets work, unless the oldest is to end; [`StoreError::KeyUnknown`],
+    /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`], [`StoreError::SecretTaken`],
+    /// [`StoreError::OverlapInvalid`], and whatever the disk refuses. Nothing has changed then.
+    pub fn rotate_key(
+        &self,
+        id_or_name: &str,
+        secret: &Secret,
+        rotation: Rotation,
+        now: UnixMillis,
+    ) -> Result<Rotated, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.rotate_key(id_or_name, secret, rotation, now),
+        }
+    }
+
+    /// Ends the old secret of a key that is being rotated at once, durably. Sessions that were opened with it go on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRotating`] when only one secret works; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyExpired`], and whatever the disk refuses.
+    pub fn end_old_secret(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.end_old_secret(id_or_name, now),
+        }
+    }
+
+    /// Takes keys over with the secrets that their holders have, in one transaction, and says of each what became of it,
+    /// in the order given.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then none was taken over.
+    pub fn import_keys(
+        &self,
+        imports: Vec<Import<'_>>,
+        mode: ImportMode,
+        now: UnixMillis,
+    ) -> Result<Vec<Imported>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.import_keys(imports, mode, now),
+        }
+    }
+
+    /// Adds what was counted towards the daily limits of keys, and gives what all processes have counted of `today` so
+    /// far. What is older than two days is forgotten. Watchers do not see it.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then nothing was added, but for [`StoreError::Io`], after which that is not known.
+    pub fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
+        }
+    }
+
+    /// What all processes have counted of a day so far.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.day_use(day),
         }
     }
 

@@ -8,11 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keymoat_admin::otlp::{Endpoint, Signal};
+use keymoat_core::Action;
 use keymoat_gateway::Running;
 use keymoat_store::Store;
 
 use crate::config::{self, Chosen, Config, Log, Problems, Watched};
 use crate::keys::Keys;
+use crate::observed::Observed;
 use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
@@ -42,6 +45,8 @@ pub(crate) struct Reloader {
     pub(crate) watched: Watched,
     /// What is told to keep the secrets in use out of every line.
     pub(crate) output: Output,
+    /// What is told of it.
+    pub(crate) observed: Observed,
 }
 
 /// Why nothing is reloaded any more.
@@ -60,6 +65,10 @@ pub(crate) struct Held {
     pub(crate) store_dir: PathBuf,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: config::Events,
+    /// The collector that is told, and of what.
+    pub(crate) telemetry: Option<(Endpoint, Vec<Signal>)>,
     /// There is nothing but the emulators and the demo key.
     pub(crate) first_run: bool,
 }
@@ -97,6 +106,8 @@ impl Reloader {
     }
 
     fn reload_asked(&mut self) {
+        // Whoever rotates logs asks in the same way.
+        self.observed.events.reopen();
         self.watched = self.watched.looked_at();
         self.reload();
     }
@@ -116,6 +127,7 @@ impl Reloader {
                     tracing::warn!("{note}");
                 }
                 tracing::info!("the configuration was read anew and is in force");
+                self.observed.act(Action::ConfigurationReloaded, None);
             }
             Err(error) => {
                 if let Some(problems) = error.downcast_ref::<Problems>() {
@@ -154,6 +166,18 @@ impl Reloader {
 }
 
 impl Held {
+    /// What a process holds that starts with this configuration.
+    pub(crate) fn of(config: &Config, first_run: bool) -> Self {
+        let telemetry = config.telemetry.as_ref();
+        Self {
+            store_dir: config.store_dir.clone(),
+            log: config.log.clone(),
+            events: config.events.clone(),
+            telemetry: telemetry.map(|telemetry| (telemetry.endpoint.clone(), telemetry.signals.clone())),
+            first_run,
+        }
+    }
+
     fn needs_restart(&self, config: &Config) -> Vec<String> {
         let mut notes = Vec::new();
         if config.store_dir != self.store_dir {
@@ -161,6 +185,10 @@ impl Held {
         }
         if config.log != self.log {
             notes.push("the form and the level of the log stay as they are until a restart".to_owned());
+        }
+        let other = Self::of(config, self.first_run);
+        if other.events != self.events || other.telemetry != self.telemetry {
+            notes.push("events are kept and told as before until a restart".to_owned());
         }
         notes
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use keymoat_core::{Digest, Key, Pepper, UnixMillis};
+use keymoat_core::{Digest, Held, Key, Pepper, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
 use keymoat_redact::Known;
@@ -16,14 +16,23 @@ use crate::config::{Config, ConfiguredKey, Tls};
 pub(crate) const CERTIFICATE: &str = "[tls] cert, key and client_ca";
 
 /// The keys of the configuration by their digests under the store's pepper.
-pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMillis) -> HashMap<Digest, Arc<Key>> {
+pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMillis) -> HashMap<Digest, Held> {
     let digested = configured.into_iter().map(|key| {
         let ConfiguredKey { id, name, scopes, secret } = key;
         // Only the digest goes further.
         let digest = pepper.digest(secret.expose());
-        (digest, Arc::new(Key { id, name, scopes, created_at: now, expires_at: None, revoked_at: None }))
+        let key = Key { scopes, ..Key::new(&id, &name, now) }.with_secret(&secret_id(pepper, &digest), now);
+        (digest, Held::newest(Arc::new(key)))
     });
     digested.collect()
+}
+
+/// The id of a configured secret: the same one wherever it stands in the file, and nothing that leads back to it.
+fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let Digest(drawn) = pepper.digest(&[b"keymoat secret id v1\0", digest.0.as_slice()].concat());
+    let digits = drawn.iter().take(12).filter_map(|byte| DIGITS.get(usize::from(byte % 32)));
+    "sec_".chars().chain(digits.map(|digit| char::from(*digit))).collect()
 }
 
 /// The secrets of a configuration that must stand in no line that is written: the real keys, and the clients' keys that
@@ -31,8 +40,9 @@ pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMil
 pub(crate) fn secrets(config: &Config) -> Option<Known> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().map(|key| &key.secret);
+    let of_collector = config.telemetry.iter().flat_map(|telemetry| telemetry.headers.iter().map(|(_, secret)| secret));
     // They are copied into the one place that every written line is compared with.
-    Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
+    Known::new(upstreams.chain(keys).chain(of_collector).map(|secret| secret.expose()))
 }
 
 /// What the gateway takes, and the authority to trust, if it is our own. Reads the certificate files.

@@ -25,12 +25,14 @@ use std::time::{Duration, Instant};
 use keymoat_core::event::{Event, Sink};
 use keymoat_core::{Act, Record, UnixMillis};
 use keymoat_redact::KnownSecrets;
-use keymoat_store::EventStore;
-use keymoat_store::events::{Kept, Retention};
+use keymoat_store::events::{Entry, Kept, Retention};
+use keymoat_store::{EventStore, StoreError};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::Acts;
 use crate::queue::Queue;
+
+use self::masked::Masker;
 
 pub use self::sink::{LineSink, Told};
 
@@ -226,6 +228,12 @@ impl Events {
         self.shared.queue.len()
     }
 
+    /// Sees how many events wait, without holding this handle's thread.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe(Arc::clone(&self.shared.queue))
+    }
+
     /// How many were lost since the start.
     #[must_use]
     pub fn lost(&self) -> Arc<Losses> {
@@ -278,6 +286,27 @@ impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
+}
+
+/// Sees how many events wait.
+pub struct Probe(Arc<Queue<Item>>);
+
+impl Probe {
+    /// How many events wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Keeps one act of a command, masked, and gives its number. A gateway that runs tells of it to its own readers.
+///
+/// # Errors
+/// Whatever the disk refuses.
+pub fn keep_act(store: &EventStore, act: Act, now: UnixMillis) -> Result<u64, StoreError> {
+    let event = Event::Act(Box::new(act));
+    let body = Masker::new(KnownSecrets::default()).mask(&event);
+    store.append(&[Entry { at: now, event: &event, body: &body }])
 }
 
 /// The writing thread; whoever drops it last waits for its end.

@@ -203,8 +203,7 @@ const fn kind(carrier: Option<&Carrier>) -> &'static str {
 }
 
 fn is_let_in_by_url(record: &Record) -> bool {
-    let is_key = record.key_id.is_some() && record.token_id.is_none();
-    record.outcome != Outcome::Refused && is_key && matches!(record.carrier, Some(Carrier::Query(_)))
+    record.let_in_by_url && record.outcome != Outcome::Refused
 }
 
 fn is_token_use(record: &Record) -> bool {

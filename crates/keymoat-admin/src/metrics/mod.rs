@@ -26,7 +26,7 @@ use self::catalogue::{
     TOKEN_MINTS, TOKEN_USES, UPSTREAM_FAILURES, UPSTREAM_RESPONSE, URL_KEYS,
 };
 use crate::Acts;
-use crate::events::{Events, Losses};
+use crate::events::Losses;
 
 pub use self::catalogue::{CATALOGUE, Described, Movement};
 
@@ -191,8 +191,8 @@ impl Gauges {
     }
 
     /// How many events wait, and how many were lost.
-    pub fn events(&self, events: &Events, lost: &Losses) {
-        self.events_waiting.set(i64::try_from(events.waiting()).unwrap_or(i64::MAX));
+    pub fn events(&self, waiting: usize, lost: &Losses) {
+        self.events_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         for sink in Sink::ALL {
             raise(&self.events_lost.get_or_create(&vec![("sink", sink.word().into())]), lost.of(sink));
         }

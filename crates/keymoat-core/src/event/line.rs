@@ -71,8 +71,13 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
     line.text("dialect", record.dialect.map(Dialect::word));
     line.text("carrier", record.carrier.as_ref().map(ToString::to_string).as_deref());
     line.number("copies_stripped", u64::from(record.copies_stripped));
+    line.text("in_url", record.in_url.word());
+    if record.let_in_by_url {
+        line.truth("let_in_by_url", true);
+    }
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
     line.text("key_id", record.key_id.as_deref());
+    line.text("secret_id", record.secret_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
     if record.token_minted {
         line.truth("token_minted", true);

@@ -57,7 +57,7 @@ pub(super) fn open(
     unclaimed: Unclaimed,
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
-    let prepared = claim::session(passage.worker, passage.route, access).and_then(|session| {
+    let prepared = claim::session(passage.worker, &passage.ledger.record, access).and_then(|session| {
         let lock = unclaimed.token.constraint.for_gemini()?.into_owned();
         let link = passage.link()?;
         // Our answer goes out before the upstream's, so that no subprotocol can be offered to it.

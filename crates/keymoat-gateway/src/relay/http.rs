@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
 use keymoat_core::policy::Access;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{InUrl, Outcome};
 use keymoat_core::refusal::Refusal;
-use keymoat_core::route::Route;
-use keymoat_core::{Mask, UnixMillis};
+use keymoat_core::{Mask, Record};
 use serde_json::json;
 
 use super::hygiene;
@@ -18,6 +17,7 @@ use crate::answer;
 use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
 use crate::claim;
 use crate::coding::Coding;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::masked::{Masked, mask_values};
 use crate::passage::Passage;
@@ -40,7 +40,7 @@ pub(crate) fn http(
     ledger.record.status = Some(parts.status.as_u16());
     let session = match session {
         Some(session) => Some(session),
-        None => match live_session(worker, &incoming, &parts.headers, route, access) {
+        None => match live_session(worker, &incoming, &parts.headers, &ledger.record, access) {
             Ok(session) => session,
             Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
         },
@@ -48,7 +48,12 @@ pub(crate) fn http(
     hygiene::clean(&mut parts.headers);
     let masked = masked(mask, &mut parts, &incoming);
     if access.is_query_warned() {
-        warn(&mut parts.headers, worker, route);
+        exposed::warn(&mut parts.headers, worker.shared.started_at, route);
+    }
+    if ledger.record.in_url != InUrl::Nothing {
+        exposed::keep_private(&mut parts.headers, Some(route));
+    } else if access.key_id().is_some() {
+        exposed::keep_to_one(&mut parts.headers, route);
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
@@ -99,7 +104,7 @@ fn live_session(
     worker: &Worker,
     incoming: &Incoming,
     headers: &HeaderMap,
-    route: &Route,
+    record: &Record,
     access: &Access,
 ) -> Result<Option<SessionGuard>, Refusal> {
     let event_stream =
@@ -107,44 +112,5 @@ fn live_session(
     if !event_stream || incoming.is_end_stream() {
         return Ok(None);
     }
-    claim::session(worker, route, access).map(Some)
-}
-
-/// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);
-/// the answer must not be kept or passed on.
-fn warn(headers: &mut HeaderMap, worker: &Worker, route: &Route) {
-    if let Some(value) = route.sunset.and_then(http_date) {
-        headers.insert(HeaderName::from_static("sunset"), value);
-    }
-    let since = format!("@{}", worker.shared.started_at.0 / 1000);
-    let entries = [
-        (HeaderName::from_static("deprecation"), since.as_str()),
-        (header::LINK, "</keymoat/errors/credential_in_query>; rel=\"deprecation\"; type=\"text/plain\""),
-        (header::CACHE_CONTROL, "private, no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    for (name, value) in entries {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// A time as HTTP writes it (RFC 9110 section 5.6.7), if it is one that a calendar has.
-fn http_date(at: UnixMillis) -> Option<HeaderValue> {
-    let time = jiff::Timestamp::from_millisecond(at.0).ok()?;
-    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
-    HeaderValue::try_from(text).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_written_as_http_does() {
-        let date = http_date(UnixMillis(1_803_859_200_000)).expect("a date");
-        assert_eq!(date, "Mon, 01 Mar 2027 00:00:00 GMT");
-        assert_eq!(http_date(UnixMillis(i64::MAX)), None);
-    }
+    claim::session(worker, record, access).map(Some)
 }

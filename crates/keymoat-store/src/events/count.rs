@@ -80,14 +80,14 @@ impl Tally {
             route: route.clone(),
             carrier: record.carrier.clone(),
             credential: credential(record),
-            in_url: in_url(record),
+            in_url: record.in_url.word().unwrap_or_default(),
             outcome: record.outcome.word(),
             code: record.code.map_or("", Code::word),
         };
         let sum = Sum::of(record);
         self.totals.entry(bucket.clone()).and_modify(|before| before.add(&sum)).or_insert(sum);
         let Some(key_id) = record.key_id.clone() else { return };
-        let holder = Holder { key_id, secret_id: secret_id(record) };
+        let holder = Holder { key_id, secret_id: record.secret_id.clone().unwrap_or_else(nothing) };
         let sighting = Sighting { carrier: record.carrier.clone(), route, credential: bucket.credential };
         self.keyed.entry((holder.clone(), bucket)).and_modify(|before| before.add(&sum)).or_insert(sum);
         let seen = Seen::of(record);
@@ -263,22 +263,9 @@ fn credential(record: &Record) -> &'static str {
     }
 }
 
-/// Which secret of the key it was.
-fn secret_id(_record: &Record) -> Arc<str> {
-    Arc::from("")
-}
-
-/// What stood in the URL.
-fn in_url(record: &Record) -> &'static str {
-    match record.carrier {
-        Some(Carrier::Query(_)) => credential(record),
-        _ => "",
-    }
-}
-
 /// Whether it would be refused if long-lived keys in URLs were.
 fn is_let_in_by_url(record: &Record) -> bool {
-    record.outcome != Outcome::Refused && in_url(record) == "key"
+    record.let_in_by_url && record.outcome != Outcome::Refused
 }
 
 /// The client's own name for itself, without the letters that steer terminals.

@@ -6,6 +6,7 @@
 mod backup;
 mod claims;
 pub(crate) mod desk;
+mod key_store;
 mod keys;
 mod mint;
 mod schema;
@@ -19,12 +20,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use keymoat_core::{Pepper, Snapshot};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
-use crate::new_key::NewKey;
 use crate::private_file::PrivateFileError;
 use crate::seal::Kek;
 use crate::upstream_secret::Change;
@@ -90,42 +90,6 @@ impl Sqlite {
 
     pub(crate) fn pepper(&self) -> &Arc<Pepper> {
         &self.pepper
-    }
-
-    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
-        // Only the digest of the secret goes further.
-        let digest = self.pepper.digest(secret.expose());
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        keys::insert(&change, &key, &digest)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        Ok(key)
-    }
-
-    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        keys::all(&held(&self.reader))
-    }
-
-    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
-        keys::find(&held(&self.reader), id_or_name)
-    }
-
-    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut key = keys::find(&change, id_or_name)?;
-        if key.revoked_at.is_some() {
-            return Ok(key);
-        }
-        keys::revoke(&change, &key.id, now)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        key.revoked_at = Some(now);
-        Ok(key)
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -212,13 +176,13 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use keymoat_core::Scopes;
+    use keymoat_core::{Key, Secret, UnixMillis};
 
     use super::*;
+    use crate::new_key::NewKey;
 
     fn create(store: &Sqlite, name: &str) -> Result<Key, StoreError> {
-        let new = NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None };
-        store.create_key(new, &Secret::from(name), UnixMillis(1))
+        store.create_key(NewKey::named(name), &Secret::from(name), UnixMillis(1))
     }
 
     #[test]

@@ -41,11 +41,11 @@ fn the_feed_gives_the_first_snapshot_before_it_returns_and_later_ones_as_they_co
     let feed = Feed::start(Arc::new(scenario.store), OFTEN, move |change| into.send(change.snapshot).unwrap()).unwrap();
     let first = snapshots.try_recv().unwrap();
     let digest = first.pepper.digest(secret("a").expose());
-    assert_eq!(first.keys[&digest].revoked_at, None);
+    assert_eq!(first.keys[&digest].key.revoked_at, None);
 
     other.revoke_key("a", NOW).unwrap();
     let second = snapshots.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(second.keys[&digest].revoked_at, Some(NOW));
+    assert_eq!(second.keys[&digest].key.revoked_at, Some(NOW));
 
     feed.stop();
     assert!(matches!(snapshots.try_recv(), Err(mpsc::TryRecvError::Disconnected)), "the thread has ended");

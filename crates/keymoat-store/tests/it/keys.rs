@@ -12,7 +12,8 @@ use crate::{NOW, Scenario, files, named, secret};
 fn a_reopened_store_keeps_its_keys_and_recognises_their_secrets() {
     let scenario = Scenario::new();
     let scopes = Scopes::from_words(["voice", "mint"]);
-    let new = NewKey { name: "backend".into(), scopes: scopes.clone(), expires_at: Some(UnixMillis(NOW.0 + 5)) };
+    let expires_at = Some(UnixMillis(NOW.0 + 5));
+    let new = NewKey { scopes: scopes.clone(), expires_at, ..NewKey::named("backend") };
     let made = scenario.store.create_key(new, &secret("backend"), NOW).unwrap();
     let path = scenario.path();
     let Scenario { dir, store } = scenario;
@@ -24,7 +25,7 @@ fn a_reopened_store_keeps_its_keys_and_recognises_their_secrets() {
     assert_eq!(made.created_at, NOW);
     let snapshot = store.snapshot().unwrap();
     let digest = snapshot.pepper.digest(secret("backend").expose());
-    assert_eq!(*snapshot.keys[&digest], made);
+    assert_eq!(*snapshot.keys[&digest].key, made);
     assert!(!snapshot.keys.contains_key(&snapshot.pepper.digest(secret("other").expose())));
     drop(dir);
 }
@@ -57,7 +58,7 @@ fn a_revoked_key_stays_in_the_snapshot_so_that_its_holder_can_be_told() {
     store.revoke_key("a", NOW).unwrap();
     let snapshot = store.snapshot().unwrap();
     let digest = snapshot.pepper.digest(secret("a").expose());
-    assert_eq!(snapshot.keys[&digest].revoked_at, Some(NOW));
+    assert_eq!(snapshot.keys[&digest].key.revoked_at, Some(NOW));
 }
 
 #[test]

@@ -9,12 +9,13 @@ mod faults;
 mod feed;
 mod keys;
 mod processes;
+mod rotation;
 mod secrets;
 mod stand;
 
 use std::path::Path;
 
-use keymoat_core::{Scopes, Secret, UnixMillis};
+use keymoat_core::{Secret, UnixMillis};
 use keymoat_store::{NewKey, Store};
 use tempfile::TempDir;
 
@@ -46,12 +47,24 @@ impl Scenario {
 
 /// A key that may do everything, never expires, and has this name.
 fn named(name: &str) -> NewKey {
-    NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None }
+    NewKey::named(name)
 }
 
 /// A secret that is like no other test's.
 fn secret(tag: &str) -> Secret {
     Secret::from(format!("km_{tag:A<43}0000000"))
+}
+
+/// Takes back what the fourth migration did.
+fn forget_the_life_of_keys(database: &rusqlite::Connection) {
+    database.execute_batch("DROP INDEX api_key_secret_id; DROP TABLE limit_use").unwrap();
+    let of_keys = "rotate_at rotate_age requests_per_second burst requests_per_day bytes_per_day sessions_max \
+                   session_duration_secs session_bytes models";
+    for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at")] {
+        for column in columns.split(' ') {
+            database.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
+        }
+    }
 }
 
 /// Every file of the folder, with its content.

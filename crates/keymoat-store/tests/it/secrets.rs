@@ -9,7 +9,7 @@ use keymoat_core::{Secret, UnixMillis};
 use keymoat_store::{Change, MasterKey, SealedSecret, SecretState, Store, StoreError, Unopenable, Watch};
 use rusqlite::Connection;
 
-use crate::{NOW, Scenario, files, named, secret};
+use crate::{NOW, Scenario, files, forget_the_life_of_keys, named, secret};
 
 const LATER: UnixMillis = UnixMillis(NOW.0 + 1);
 
@@ -236,7 +236,7 @@ fn a_backup_is_a_store_once_it_has_the_same_master_key() {
     let restored = Store::open(&backup).unwrap();
     assert_eq!(opened(&restored, "gemini"), Some((1, "one".into())), "as of the moment of the backup");
     let digest = restored.pepper().digest(secret("client").expose());
-    assert_eq!(restored.snapshot().unwrap().keys[&digest], Arc::new(key));
+    assert_eq!(restored.snapshot().unwrap().keys[&digest].key, Arc::new(key));
     assert_eq!(opened(&store, "gemini"), Some((2, "two".into())));
 }
 
@@ -265,6 +265,7 @@ fn a_store_of_the_version_before_is_brought_up_to_date_with_its_keys() {
     for table in ["token_order", "token_handle", "token_session", "token_terms", "token", "upstream_secret"] {
         database.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
+    forget_the_life_of_keys(&database);
     database.execute_batch("PRAGMA user_version = 1").unwrap();
     drop(database);
     let store = Store::open(&path).unwrap();

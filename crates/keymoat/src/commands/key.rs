@@ -89,7 +89,7 @@ fn create(store: &Store, name: &str, scopes: &[String], expires: Option<&str>, j
         expires.map(|text| expiry(text, now).map_err(anyhow::Error::msg)).transpose().context("--expires")?;
     let scopes = if scopes.is_empty() { Scopes::All } else { Scopes::from_words(scopes.iter().map(String::as_str)) };
     let secret = new_key_secret()?;
-    let key = store.create_key(NewKey { name: name.to_owned(), scopes, expires_at }, &secret, now)?;
+    let key = store.create_key(NewKey { scopes, expires_at, ..NewKey::named(name) }, &secret, now)?;
     // The one time that the key is shown: whoever asked for it must get it.
     let plain = std::str::from_utf8(secret.expose())?;
     if json {
@@ -207,7 +207,7 @@ mod tests {
 
     fn key(id: &str, name: &str, scopes: Scopes) -> Key {
         let created_at = UnixMillis(1_763_771_332_005);
-        Key { id: id.into(), name: name.into(), scopes, created_at, expires_at: None, revoked_at: None }
+        Key { scopes, ..Key::new(id, name, created_at) }
     }
 
     #[test]

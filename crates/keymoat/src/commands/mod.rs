@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how each ends.
 
+mod audit;
 mod check;
 mod completion;
 mod config;
@@ -55,6 +56,7 @@ enum Command {
     Token(token::Arguments),
     Upstream(upstream::Arguments),
     Store(store::Arguments),
+    Audit(audit::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -80,6 +82,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -161,7 +164,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [Strin
 }
 
 /// Writes a remark to standard error, where it does not get into a result.
-fn remark(text: &str) {
+pub(crate) fn remark(text: &str) {
     // Standard error may be closed; a remark is not worth failing for.
     let _ = writeln!(anstream::stderr(), "{text}");
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use keymoat_core::Action;
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
@@ -15,6 +16,7 @@ use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::handed::Handed;
 use crate::keys::Keys;
+use crate::observed::{self, Observed};
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
@@ -118,18 +120,19 @@ fn serve(
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
-    let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
+    let held = Held::of(&config, first_run);
     output.keep_out(wiring::secrets(&config));
+    let observed = Observed::start(&store_dir, &config.events, config.telemetry.take(), output)?;
+    observed.watch_certificate(observed::certificate_file(&config.tls, &store_dir));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
     let (settings, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
-    let records = output.clone();
     // Signals are caught before anything is promised, so that none is lost in between.
     let signals = process::signals()?;
-    let record = Arc::new(move |record: &_| records.record(record));
-    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
+    let records = observed.records(output);
+    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
     let (ask, asked) = mpsc::channel();
@@ -137,12 +140,14 @@ fn serve(
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
     let freshness = feed.freshness();
+    observed.watch(&running, Arc::clone(keys.snapshots()), freshness.clone());
     running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
     let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
     let emulated = emulators.as_ref().map(Emulators::address);
     print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
     running.serve();
     handed.tell_ready();
+    observed.act(Action::Started, None);
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
     let reloader = Reloader {
         program,
@@ -154,6 +159,7 @@ fn serve(
         held,
         watched,
         output: output.clone(),
+        observed: observed.clone(),
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
@@ -161,6 +167,8 @@ fn serve(
     until_asked_to_end(asked, reloader, &running, output)?;
     running.join();
     feed.stop();
+    observed.act(Action::Stopped, None);
+    observed.events.flush();
     tracing::info!("ended");
     drop(emulators);
     Ok(())

@@ -78,6 +78,11 @@ impl Output {
         Ok(Self { shared: Arc::new(shared), format })
     }
 
+    /// How many lines were dropped since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
     /// The secrets that are kept out of every line, for whoever writes elsewhere.
     pub(crate) fn known(&self) -> KnownSecrets {
         self.shared.known.clone()
@@ -129,6 +134,7 @@ impl Drop for Shared {
 
 fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write, redactor: Redactor) {
     let mut page = Page { to, text: Vec::new(), masked: Vec::new(), lines: 0, dropped, redactor };
+    let mut told = 0;
     while let Some(items) = queue.take() {
         for item in items {
             match item {
@@ -142,11 +148,14 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
             }
         }
         page.write();
-        let count = dropped.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            page.add(dropped_line(count, format).as_bytes());
-            page.lines = count;
-            page.write();
+        let all = dropped.load(Ordering::Relaxed);
+        if all > told {
+            page.add(dropped_line(all - told, format).as_bytes());
+            // It is given again until it was written, and is no loss itself.
+            page.lines = 0;
+            if page.write() {
+                told = all;
+            }
         }
         // An idle gateway does not keep what a busy one needed.
         (page.text, page.masked) = (Vec::new(), Vec::new());
@@ -173,13 +182,16 @@ impl<W: Write> Page<'_, W> {
         }
     }
 
-    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells.
-    fn write(&mut self) {
-        if !self.text.is_empty() && self.mask().and_then(|()| self.to.write_all(&self.masked)).is_err() {
+    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells. Says whether all
+    /// is well.
+    fn write(&mut self) -> bool {
+        let is_written = self.text.is_empty() || self.mask().and_then(|()| self.to.write_all(&self.masked)).is_ok();
+        if !is_written {
             self.dropped.fetch_add(self.lines, Ordering::Relaxed);
         }
         self.text.clear();
         self.lines = 0;
+        is_written
     }
 }
 

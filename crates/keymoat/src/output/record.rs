@@ -73,7 +73,7 @@ fn human(record: &Record) -> String {
 }
 
 /// A text from outside must not steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|letter| if letter.is_control() { letter.escape_unicode().collect() } else { vec![letter] })
         .collect()
@@ -114,12 +114,13 @@ mod tests {
         let mut record = refused();
         record.upstream = Some("events".into());
         record.key_id = Some("key_1".into());
+        record.secret_id = Some("sec_1".into());
         record.token_id = Some("token_1".into());
         record.cause = Some("why".to_owned());
         record.upstream_millis = Some(1);
         let fields: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&line(&record, LogFormat::Json)).expect("an object");
-        assert_eq!(fields.len(), 28, "a new field is left out above");
+        assert_eq!(fields.len(), 29, "a new field is left out above");
         for field in fields.keys() {
             assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
         }

@@ -165,6 +165,7 @@ where
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
             transfer(upstream, client, session, cx, buffer);
+            session.control.note_bytes(client.passed().1, upstream.passed().1);
             session.send_notice(client, upstream, cx);
             session.look_at_failures(client, upstream);
             exchange_own(client, upstream, session.now, cx);
