@@ -36,7 +36,7 @@ pub(crate) enum Need {
     Curl,
     /// The `openssl` command, which makes keys and certificates for the documents' configurations.
     Openssl,
-    /// nginx, to measure beside.
+    /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
     /// `strace`, which counts system calls and makes some fail.
     Strace,

@@ -72,6 +72,7 @@ impl Observed {
             delivery: events.delivery,
             retention: Retention { keep_millis, keep_max: events.keep_max },
             known: output.known(),
+            rules: output.rules(),
             file: events.file.clone(),
             stdout: events.stdout,
             others,
@@ -84,7 +85,7 @@ impl Observed {
             gauges.events(waiting.waiting(), &lost);
             gauges.lines_dropped(lines.dropped());
         });
-        let acts = metrics.counted(events.acts());
+        let acts = logged(metrics.counted(events.acts()));
         Ok(Self { events, metrics, acts, traces, _teller: teller })
     }
 
@@ -139,6 +140,20 @@ impl Observed {
         let (at, actor) = (time::now(), Actor::Keymoat);
         (self.acts)(Act { at, actor, action, target: None, detail: detail.into() });
     }
+}
+
+/// The acts that go to `acts`, written into the log, too.
+fn logged(acts: Acts) -> Acts {
+    Arc::new(move |act| {
+        let actor = match &act.actor {
+            Actor::Keymoat => "keymoat",
+            Actor::Command => "command",
+            Actor::Admin(id) => id,
+        };
+        let (of, detail) = (act.target.as_deref(), act.detail.as_deref());
+        tracing::info!(actor, action = act.action.word(), of, detail, "act");
+        acts(act);
+    })
 }
 
 /// Where the certificate of the TLS listener is.

@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 import { KEY, WRONG_KEY, outcomes } from './checks.mjs';
 import * as google from './genai.mjs';
+import { cached, history } from './history.mjs';
 import * as open from './openai.mjs';
 
 const { SUITE_PLAIN, SUITE_TLS, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
@@ -89,9 +90,13 @@ const checks = {
     refused(SUITE_TLS, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
   ...google.genai(page),
   ...open.openai(page),
+  ...history(browser, SUITE_PLAIN, KEY),
 };
 
 const failed = await outcomes(checks);
 await browser.close();
 server.close();
+const files = cached(`${SUITE_FOLDER}/profile`, KEY);
+if (files) failed++;
+console.log(files ? `FAIL the cache keeps no key: ${files} files do` : 'ok the cache keeps no key');
 process.exit(failed ? 1 : 0);

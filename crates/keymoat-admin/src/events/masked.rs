@@ -1,21 +1,39 @@
 //! The last look at an event before it leaves: whatever looks like a credential, or is one of the secrets in use, is
 //! masked, and what comes out is still one JSON object.
 
-use keymoat_core::event::Event;
-use keymoat_redact::{KnownSecrets, Options, Redactor};
+use std::sync::Arc;
 
-/// Masks events.
+use arc_swap::ArcSwap;
+use keymoat_core::event::Event;
+use keymoat_redact::{KnownSecrets, Options, Redactor, Rules};
+
+/// Masks events, by the rules in force.
 pub(super) struct Masker {
+    rules: Arc<ArcSwap<Rules>>,
+    /// Those that the redactor has.
+    taken: Arc<Rules>,
+    known: KnownSecrets,
     redactor: Redactor,
 }
 
 impl Masker {
-    pub(super) fn new(known: KnownSecrets) -> Self {
-        Self { redactor: Redactor::new(Default::default(), Options { known, ..Options::default() }) }
+    pub(super) fn new(known: KnownSecrets, rules: Arc<ArcSwap<Rules>>) -> Self {
+        let taken = rules.load_full();
+        let redactor = Self::redactor(&taken, &known);
+        Self { rules, taken, known, redactor }
+    }
+
+    fn redactor(rules: &Arc<Rules>, known: &KnownSecrets) -> Redactor {
+        Redactor::new(Arc::clone(rules), Options { known: known.clone(), ..Options::default() })
     }
 
     /// The JSON object of an event, masked. Each is looked at apart, so that none can hide another.
     pub(super) fn mask(&mut self, event: &Event) -> String {
+        let rules = self.rules.load();
+        if !Arc::ptr_eq(&rules, &self.taken) {
+            self.taken = Arc::clone(&rules);
+            self.redactor = Self::redactor(&rules, &self.known);
+        }
         let text = event.to_string();
         let masked = match self.redactor.redact(text.as_bytes()) {
             std::borrow::Cow::Borrowed(_) => return text,
@@ -36,11 +54,9 @@ impl Masker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use keymoat_core::record::Protocol;
     use keymoat_core::{Record, UnixMillis};
-    use keymoat_redact::Known;
+    use keymoat_redact::{Custom, Known, Pattern};
 
     use super::*;
 
@@ -49,7 +65,7 @@ mod tests {
         known.replace(Known::new([&b"a-secret-in-use"[..]]));
         let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);
         (record.path, record.cause) = (path.to_owned(), Some(cause.to_owned()));
-        Masker::new(known).mask(&Event::Decision(Arc::new(record)))
+        Masker::new(known, Arc::default()).mask(&Event::Decision(Arc::new(record)))
     }
 
     #[test]
@@ -71,6 +87,20 @@ mod tests {
                 assert_eq!(object["type"], "request.aborted");
             }
         }
+    }
+
+    #[test]
+    fn rules_that_change_hold_from_the_next_event_on() {
+        let rules = Arc::new(ArcSwap::default());
+        let mut masker = Masker::new(KnownSecrets::default(), Arc::clone(&rules));
+        let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);
+        record.path = "/x/BDG-123456".to_owned();
+        let event = Event::Decision(Arc::new(record));
+        assert!(masker.mask(&event).contains("BDG-123456"));
+        let pattern = Pattern { name: "badge".to_owned(), regex: "BDG-([0-9]{6})".to_owned() };
+        let custom = Custom { patterns: vec![pattern], ..Custom::default() };
+        rules.store(Arc::new(Rules::new(&custom).expect("a rule")));
+        assert!(!masker.mask(&event).contains("123456"));
     }
 
     #[test]

@@ -22,9 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use keymoat_core::event::{Event, Sink};
 use keymoat_core::{Act, Record, UnixMillis};
-use keymoat_redact::KnownSecrets;
+use keymoat_redact::{KnownSecrets, Rules};
 use keymoat_store::events::{Entry, Kept, Retention};
 use keymoat_store::{EventStore, StoreError};
 use tokio::sync::{broadcast, oneshot};
@@ -70,6 +71,8 @@ pub struct Options {
     pub retention: Retention,
     /// Secrets that stand in none of them.
     pub known: KnownSecrets,
+    /// The rules by which they are masked.
+    pub rules: Arc<ArcSwap<Rules>>,
     /// The file that gets a line for each.
     pub file: Option<PathBuf>,
     /// Whether standard output gets a line for each.
@@ -156,7 +159,7 @@ impl Events {
         let writer = writer::Writer::new(
             writer::Place { store: Arc::clone(&store), live: live.clone(), lost: Arc::clone(&lost) },
             Arc::clone(&sinks),
-            options.known,
+            Masker::new(options.known, options.rules),
             (options.retention, options.clock),
         );
         let taken = Arc::clone(&queue);
@@ -305,7 +308,7 @@ impl Probe {
 /// Whatever the disk refuses.
 pub fn keep_act(store: &EventStore, act: Act, now: UnixMillis) -> Result<u64, StoreError> {
     let event = Event::Act(Box::new(act));
-    let body = Masker::new(KnownSecrets::default()).mask(&event);
+    let body = Masker::new(KnownSecrets::default(), Arc::default()).mask(&event);
     store.append(&[Entry { at: now, event: &event, body: &body }])
 }
 

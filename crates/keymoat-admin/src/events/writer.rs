@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use keymoat_core::UnixMillis;
 use keymoat_core::event::{Event, Lost, Sink};
-use keymoat_redact::KnownSecrets;
 use keymoat_store::events::{Entry, Kept, Retention};
 use keymoat_store::{EventStore, StoreError};
 use tokio::sync::{broadcast, oneshot};
@@ -65,14 +64,14 @@ impl Writer {
     pub(super) fn new(
         place: Place,
         sinks: Arc<[LineSink]>,
-        known: KnownSecrets,
+        masker: Masker,
         (retention, clock): (Retention, fn() -> UnixMillis),
     ) -> Self {
         let now = Instant::now();
         Self {
             place,
             sinks,
-            masker: Masker::new(known),
+            masker,
             retention,
             clock,
             told: None,

@@ -10,6 +10,9 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Router;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
 use keymoat_core::event::Sink;
 use keymoat_core::{Act, UnixMillis};
 use prometheus_client::encoding::text::encode;
@@ -32,6 +35,15 @@ pub use self::catalogue::{CATALOGUE, Described, Movement};
 
 /// The media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The page `/metrics` for the admin listener, where it takes a viewer.
+pub fn page(metrics: Arc<Metrics>) -> Router {
+    let serve = move || {
+        let text = metrics.render();
+        async move { ([(CONTENT_TYPE, MEDIA_TYPE)], text) }
+    };
+    Router::new().route("/metrics", get(serve))
+}
 
 /// What stands for a route that there is none of.
 const NONE: &str = "-";

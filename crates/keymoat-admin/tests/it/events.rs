@@ -28,6 +28,7 @@ fn options(delivery: Delivery) -> Options {
         delivery,
         retention: Retention { keep_millis: i64::MAX, keep_max: 1_000_000 },
         known,
+        rules: Arc::default(),
         file: None,
         stdout: false,
         others: Vec::new(),

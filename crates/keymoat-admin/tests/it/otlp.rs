@@ -98,6 +98,7 @@ fn events(dir: &TempDir, target: &Target, signals: &[Signal]) -> Events {
         delivery: Delivery::BestEffort,
         retention: Retention { keep_millis: i64::MAX, keep_max: 1_000 },
         known,
+        rules: Arc::default(),
         file: None,
         stdout: false,
         others: vec![otlp::sink(target, signals, lost.clone()).unwrap()],

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::{Event, Lost};
 use crate::act::{Act, Actor};
 use crate::json::Value;
-use crate::record::{Outcome, Protocol, Record, Side};
+use crate::record::{InUrl, Outcome, Protocol, Record, Side};
 use crate::refusal::Code;
 use crate::route::Dialect;
 use crate::time::UnixMillis;
@@ -72,8 +72,8 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
     line.text("carrier", record.carrier.as_ref().map(ToString::to_string).as_deref());
     line.number("copies_stripped", u64::from(record.copies_stripped));
     line.text("in_url", record.in_url.word());
-    if record.let_in_by_url {
-        line.truth("let_in_by_url", true);
+    if record.in_url != InUrl::Nothing {
+        line.truth("let_in_by_url", record.let_in_by_url);
     }
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
     line.text("key_id", record.key_id.as_deref());

@@ -3,12 +3,15 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
+mod admin_orders;
+mod admins;
 mod backup;
 mod claims;
 pub(crate) mod desk;
 mod key_store;
 mod keys;
 mod mint;
+mod overrides;
 mod schema;
 mod secrets;
 mod token_store;
@@ -114,8 +117,9 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {

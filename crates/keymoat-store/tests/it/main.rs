@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod feed;
 mod keys;
+mod overrides;
 mod processes;
 mod rotation;
 mod secrets;
@@ -58,6 +59,7 @@ fn secret(tag: &str) -> Secret {
 /// Takes back what the fourth migration did.
 fn forget_the_life_of_keys(database: &rusqlite::Connection) {
     database.execute_batch("DROP INDEX api_key_secret_id; DROP TABLE limit_use").unwrap();
+    database.execute_batch("DROP TABLE route_override; DROP TABLE sunset_reached").unwrap();
     let of_keys = "rotate_at rotate_age requests_per_second burst requests_per_day bytes_per_day sessions_max \
                    session_duration_secs session_bytes models";
     for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at")] {

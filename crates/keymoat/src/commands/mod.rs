@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how each ends.
 
+mod admin;
 mod audit;
 mod check;
 mod completion;
@@ -55,6 +56,7 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Upstream(upstream::Arguments),
+    Admin(admin::Arguments),
     Store(store::Arguments),
     Audit(audit::Arguments),
     Emulate(emulate::Arguments),
@@ -81,6 +83,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
@@ -113,6 +116,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<StoreError>() {
         Some(
             StoreError::KeyUnknown
+            | StoreError::Limits(_)
+            | StoreError::AlreadyRotated { .. }
+            | StoreError::NotRotating { .. }
+            | StoreError::OverlapInvalid
+            | StoreError::KeyRevoked { .. }
+            | StoreError::KeyExpired { .. }
+            | StoreError::KeyChangedMeanwhile
+            | StoreError::SecretTaken
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
             | StoreError::ScopesInvalid
@@ -121,6 +132,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::SecretUnknown
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
+            | StoreError::AdminUnknown
+            | StoreError::AdminNameTaken { .. }
+            | StoreError::AdminChanged
+            | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
             | StoreError::BackupExists { .. },
@@ -139,8 +154,12 @@ const fn version() -> &'static str {
 
 /// Writes a result to standard output. A reader that went away (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -5,13 +5,17 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use keymoat_admin::listener::Listening;
+use keymoat_admin::{House, metrics};
 use keymoat_core::Action;
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
-use super::print;
 use super::ready::Ready;
+use super::{print, print_bytes};
+use crate::admin::{self, Claim, Offer};
 use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::handed::Handed;
@@ -121,13 +125,17 @@ fn serve(
         emulators = Some(running);
     }
     let held = Held::of(&config, first_run);
+    let of_admin = config.admin.clone();
+    let shown = chosen.shown(&arguments.flags, &config::environment())?;
+    let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
+    output.mask_by(wiring::rules(&config)?);
     let observed = Observed::start(&store_dir, &config.events, config.telemetry.take(), output)?;
     observed.watch_certificate(observed::certificate_file(&config.tls, &store_dir));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
-    let (settings, ca_file) = wiring::settings(config, &store_dir, now)?;
+    let (settings, certificate, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
     // Signals are caught before anything is promised, so that none is lost in between.
     let signals = process::signals()?;
@@ -135,6 +143,8 @@ fn serve(
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
+    // Writes what is left when it is dropped, after everything has ended.
+    let counts = running.keep_counts_in(Arc::clone(&store))?;
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
@@ -142,13 +152,42 @@ fn serve(
     let freshness = feed.freshness();
     observed.watch(&running, Arc::clone(keys.snapshots()), freshness.clone());
     running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
-    let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
+    let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
+    let admin = match &of_admin {
+        Some(settings) => {
+            let house = House {
+                store: Arc::clone(&store),
+                running: Arc::clone(&running),
+                snapshots: Arc::clone(keys.snapshots()),
+                configured: Arc::clone(&face),
+                acts: Arc::clone(&observed.acts),
+                clock: Arc::new(time::now),
+                rules: Arc::default(),
+                known: output.known(),
+                version: super::version(),
+                started_at: now,
+            };
+            let more = metrics::page(Arc::clone(&observed.metrics));
+            Some(admin::start(house, (settings, more), certificate, &store_dir, from_older)?)
+        }
+        None => None,
+    };
+    let offer = Offer::for_person(first_run, arguments.json);
+    let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
+    let ready =
+        Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
     let emulated = emulators.as_ref().map(Emulators::address);
-    print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
+    if arguments.json {
+        print(&ready.json()?)?;
+    } else {
+        let text = ready.text(emulated, keys.any_live(), &claim.unwrap_or(Claim::Done));
+        // The text may hold the claim link, which is printed here and nowhere else.
+        print_bytes(text.expose())?;
+    }
     running.serve();
     handed.tell_ready();
     observed.act(Action::Started, None);
-    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
+    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,
         chosen,
@@ -158,14 +197,21 @@ fn serve(
         taken,
         held,
         watched,
+        admin: admin.clone(),
+        face,
+        flags: arguments.flags.clone(),
         output: output.clone(),
         observed: observed.clone(),
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;
-    until_asked_to_end(asked, reloader, &running, output)?;
+    until_asked_to_end(asked, reloader, &running, admin.as_deref(), output)?;
     running.join();
+    if let Some(admin) = admin {
+        admin.end();
+    }
+    drop(counts);
     feed.stop();
     observed.act(Action::Stopped, None);
     observed.events.flush();
@@ -197,7 +243,10 @@ fn watch_store(
     taken: Arc<Mutex<Taken>>,
     ask: Sender<Asked>,
 ) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets, overrides }| {
+        if running.override_routes(overrides) {
+            tracing::info!("routes are held to what the store overrides");
+        }
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
         let sessions = running.end_sessions_of_revoked_tokens();
         if sessions > 0 {
@@ -218,11 +267,17 @@ fn until_asked_to_end(
     asked: Receiver<Asked>,
     reloader: Reloader,
     running: &Arc<Running>,
+    admin: Option<&Listening>,
     output: &Output,
 ) -> anyhow::Result<()> {
     let over = reloader.run(&asked);
     match over {
-        Over::HandedOver => running.hand_over(),
+        Over::HandedOver => {
+            running.hand_over();
+            if let Some(admin) = admin {
+                admin.end();
+            }
+        }
         Over::End => drain(running),
     }
     let (running, output) = (Arc::clone(running), output.clone());

@@ -118,9 +118,10 @@ mod tests {
         record.token_id = Some("token_1".into());
         record.cause = Some("why".to_owned());
         record.upstream_millis = Some(1);
+        record.in_url = keymoat_core::record::InUrl::Key;
         let fields: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&line(&record, LogFormat::Json)).expect("an object");
-        assert_eq!(fields.len(), 29, "a new field is left out above");
+        assert_eq!(fields.len(), 31, "a new field is left out above");
         for field in fields.keys() {
             assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
         }

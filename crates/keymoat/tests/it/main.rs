@@ -18,6 +18,7 @@ mod minting;
 mod openai;
 mod redact;
 mod reload;
+mod risks;
 mod scan;
 mod schema;
 mod serve;
