@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Uri;
+use keymoat_core::Route;
 
 use crate::gateway::Running;
 use crate::settings::{Inject, Limits, Origin, UpstreamHttp};

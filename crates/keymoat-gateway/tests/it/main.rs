@@ -1,5 +1,6 @@
 //! Drives the gateway and its parts through the doors that clients use.
 
+mod beginnings;
 mod behind;
 mod differential;
 mod gated;
