@@ -2,6 +2,8 @@
 //!
 //! Nothing here stands on the road of a request: the gateway hands over what happened and goes on.
 
+pub mod sunset;
+
 use std::sync::Arc;
 
 use keymoat_core::Act;
