@@ -1,7 +1,7 @@
 // Who is signed in, and what that person may do.
 
 import { computed, signal } from '@preact/signals';
-import { ApiError, call, isSignedOut, rememberCsrf } from './api/client.ts';
+import { ApiError, call, isSignedOut } from './api/client.ts';
 import type { Me, Role } from './api/types.ts';
 
 /** Nothing yet, nobody, or somebody. */
@@ -27,7 +27,6 @@ export async function whoAmI(): Promise<void> {
 
 /** Takes up a session. */
 export function welcome(somebody: Me): void {
-  rememberCsrf(somebody.csrf_token);
   isSignedOut.value = false;
   me.value = somebody;
 }
@@ -35,6 +34,5 @@ export function welcome(somebody: Me): void {
 /** Ends the session here and on the server. */
 export async function signOut(): Promise<void> {
   await call('DELETE', '/sign-in');
-  rememberCsrf(undefined);
   me.value = null;
 }

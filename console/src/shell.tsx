@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { useAction } from './api/query.ts';
 import { place } from './routing.tsx';
-import { me, signOut } from './session.ts';
+import { may, me, signOut } from './session.ts';
 import { chooseTheme, type Theme, theme } from './theme.ts';
 import { Button } from './ui/button.tsx';
 import { Select } from './ui/field.tsx';
@@ -65,7 +65,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <div id={id} class={isOpen ? 'menu is-open' : 'menu'}>
           <nav aria-label="Screens">
             <ul>
-              {PLACES.map(({ to, also, icon, name }) => (
+              {PLACES.filter(({ to }) => to !== '/people' || may('admin')).map(({ to, also, icon, name }) => (
                 <li key={to}>
                   <a href={to} aria-current={[to, ...also].some(isHere) ? 'page' : undefined}>
                     <Icon name={icon} />

@@ -28,7 +28,7 @@ export const curl = ({ base, path, isWebSocket }: Target): string => `# Paste th
 read -rs KEYMOAT_KEY && export KEYMOAT_KEY
 ${
   isWebSocket
-    ? `keymoat ws ${shell(ws(base) + path)} --credential-file <(printf %s "$KEYMOAT_KEY")`
+    ? `keymoat ws ${shell(ws(base) + path)} --carrier header:x-api-key --secret-file <(printf %s "$KEYMOAT_KEY")`
     : `curl --header @<(printf 'X-API-Key: %s' "$KEYMOAT_KEY") ${shell(base + path)}`
 }`;
 

@@ -37,23 +37,15 @@ export interface Answer<T> {
   etag: string | undefined;
 }
 
-/** What proves that a request comes from this page; `sign-in` and `me` give it. */
-let csrfToken: string | undefined;
-
 /** Set when the server no longer knows who this is: the shell then asks for the password. */
 export const isSignedOut = signal(false);
-
-/** Keeps what has to go along with every change. */
-export const rememberCsrf = (token: string | undefined): void => {
-  csrfToken = token;
-};
 
 export const API = '/api/v1';
 
 /** The API's answer to one request, or an {@link ApiError}. */
 export async function ask<T>(method: string, path: string, options: CallOptions = {}): Promise<Answer<T>> {
-  const headers = new Headers({ Accept: 'application/json' });
-  if (method !== 'GET' && csrfToken !== undefined) headers.set('X-CSRF-Token', csrfToken);
+  // A page of another origin cannot set a header of its own: it shows that the request comes from here.
+  const headers = new Headers({ Accept: 'application/json', 'X-Keymoat-Request': 'console' });
   if (method === 'POST') headers.set('Idempotency-Key', crypto.randomUUID());
   if (options.etag !== undefined) headers.set('If-Match', options.etag);
   const init: RequestInit = { method, headers, credentials: 'same-origin', cache: 'no-store', redirect: 'error' };

@@ -4,10 +4,9 @@ export type Role = 'viewer' | 'operator' | 'admin';
 
 /** Who is signed in. */
 export interface Me {
-  id: string;
-  name: string;
+  id: string | null;
+  name: string | null;
   role: Role;
-  csrf_token?: string;
 }
 
 export interface KeySecret {
@@ -206,12 +205,13 @@ export interface Admin {
   role: Role;
   kind: 'person' | 'key';
   created_at: string;
-  last_used_at?: string | null;
+  expires_at: string | null;
 }
 
 /** An admin just made; `secret` for an admin key, this once. */
-export interface NewAdmin extends Admin {
-  secret?: string | null;
+export interface NewAdmin {
+  admin: Admin;
+  secret: string | null;
 }
 
 export interface Health {

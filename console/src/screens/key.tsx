@@ -227,7 +227,7 @@ function Rotate({ item, etag, onClose, onMade }: RotateProps) {
 
 function Revoke({ item, onClose, onDone }: { item: Key; onClose: () => void; onDone: () => void }) {
   const revoke = useAction(async () => {
-    await call('POST', `/keys/${encodeURIComponent(item.id)}/revoke`, { body: {} });
+    await call('POST', `/keys/${encodeURIComponent(item.id)}/revoke`);
     toast(`${item.name} is revoked.`);
     onClose();
     onDone();

@@ -15,7 +15,7 @@ export function OutcomeChip({ outcome }: { outcome: string | undefined }) {
 }
 
 export function Scopes({ scopes }: { scopes: readonly string[] | null | undefined }) {
-  if (!scopes || scopes.length === 0) return <span>every route</span>;
+  if (!scopes || scopes.length === 0 || scopes.includes('*')) return <span>every route</span>;
   return (
     <span class="chips">
       {scopes.map((scope) => (

@@ -42,7 +42,8 @@ export function PeopleScreen(_: ScreenProps) {
             { label: 'Name', cell: ({ name }) => <span class="break">{name}</span>, isHead: true },
             { label: 'Role', cell: ({ role }) => <Chip tone={role === 'admin' ? 'warn' : 'plain'}>{role}</Chip> },
             { label: 'Signs in with', cell: ({ kind }) => (kind === 'person' ? 'a password' : 'an admin key') },
-            { label: 'Last seen', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
+            { label: 'Since', cell: ({ created_at }) => <Ago at={created_at} /> },
+            { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
             {
               label: 'Actions',
               isBare: true,
@@ -103,13 +104,13 @@ function AddSomebody({ onAdded }: { onAdded: () => void }) {
   const [name, setName] = useState('');
   const [role, setRole] = useState<Role>('viewer');
   const [password, setPassword] = useState('');
-  const [made, setMade] = useState<NewAdmin>();
+  const [made, setMade] = useState<string>();
   const add = useAction(async () => {
-    const body = { name: name.trim(), role, kind, ...(kind === 'person' && { password }) };
-    const admin = await call<NewAdmin>('POST', '/admins', { body });
+    const body = { name: name.trim(), role, ...(kind === 'person' && { password }) };
+    const { admin, secret } = await call<NewAdmin>('POST', '/admins', { body });
     setPassword('');
     setName('');
-    setMade(admin.secret ? admin : undefined);
+    setMade(secret ?? undefined);
     toast(`${admin.name} may administer now.`);
     onAdded();
   });
@@ -122,10 +123,10 @@ function AddSomebody({ onAdded }: { onAdded: () => void }) {
           void add.run();
         }}
       >
-        {made?.secret && (
+        {made !== undefined && (
           <SecretOnce
             what="admin key"
-            secret={made.secret}
+            secret={made}
             onGone={() => {
               setMade(undefined);
             }}

@@ -151,7 +151,7 @@ export function SessionsScreen(_: ScreenProps) {
 
 function EndSession({ session, onClose, onDone }: { session: Session; onClose: () => void; onDone: () => void }) {
   const end = useAction(async () => {
-    await call('POST', `/sessions/${encodeURIComponent(session.id)}/end`, { body: {} });
+    await call('POST', `/sessions/${encodeURIComponent(session.id)}/end`);
     toast('The session is ended.');
     onClose();
     onDone();

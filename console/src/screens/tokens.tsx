@@ -150,7 +150,7 @@ function TokenState({ token }: { token: Token }) {
 
 function RevokeToken({ token, onClose, onDone }: { token: Token; onClose: () => void; onDone: () => void }) {
   const revoke = useAction(async () => {
-    await call('POST', `/tokens/${encodeURIComponent(token.id)}/revoke`, { body: {} });
+    await call('POST', `/tokens/${encodeURIComponent(token.id)}/revoke`);
     toast('The token is revoked.');
     onClose();
     onDone();

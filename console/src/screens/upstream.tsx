@@ -21,7 +21,7 @@ export function UpstreamScreen({ parts: [name = ''] }: ScreenProps) {
   const [tested, setTested] = useState<UpstreamTest>();
   const test = useAction(async () => {
     setTested(undefined);
-    setTested(await call<UpstreamTest>('POST', `${path}/test`, { body: {} }));
+    setTested(await call<UpstreamTest>('POST', `${path}/test`));
     reload();
   });
   if (!upstream) {

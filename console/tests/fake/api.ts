@@ -206,8 +206,8 @@ const sunset: api.SunsetStatus = {
 };
 
 const admins: api.Admin[] = [
-  { id: 'adm_1', name: 'ada', role: 'admin', kind: 'person', created_at: at(-90 * DAY), last_used_at: at(0) },
-  { id: 'adm_2', name: 'grafana', role: 'viewer', kind: 'key', created_at: at(-9 * DAY), last_used_at: at(-HOUR) },
+  { id: 'adm_1', name: 'ada', role: 'admin', kind: 'person', created_at: at(-90 * DAY), expires_at: null },
+  { id: 'adm_2', name: 'grafana', role: 'viewer', kind: 'key', created_at: at(-9 * DAY), expires_at: at(90 * DAY) },
 ];
 
 export const me: api.Me = { id: 'adm_1', name: 'ada', role: 'admin' };

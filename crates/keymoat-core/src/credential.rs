@@ -23,6 +23,9 @@ use gather::{Found, Gathered};
 /// A longer credential is refused before it is digested.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
 
+/// A shorter credential that is not one of Keymoat's own can be guessed.
+pub const UNGUESSABLE_BYTES_MIN: usize = 20;
+
 /// A request with more copies than this is refused; each one costs a search through the whole head.
 const COPIES_MAX: usize = 8;
 
@@ -52,6 +55,12 @@ impl Presented {
     #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Whether somebody could come upon it by trying: it is short, and none of Keymoat's own.
+    #[must_use]
+    pub fn is_guessable(&self) -> bool {
+        matches!(self.shape, Shape::Foreign | Shape::NearMiss(_)) && self.credential.len() < UNGUESSABLE_BYTES_MIN
     }
 
     /// Where it sat.

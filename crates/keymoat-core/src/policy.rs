@@ -6,6 +6,7 @@ use crate::credential::Presented;
 use crate::head::Ask;
 use crate::identity::{Holder, Identity};
 use crate::key::{Key, MINT, Scopes};
+use crate::models;
 use crate::origin::Named;
 use crate::record::{InUrl, Record};
 use crate::refusal::{Code, Refusal};
@@ -93,6 +94,11 @@ pub fn decide(
     if !identity.key.scopes.allow(route_name) {
         record.cause = Some(format!("key `{}` lacks the scope `{route_name}`", identity.key.id));
         return Err(Refusal::new(Code::Forbidden, format!("the key lacks the scope `{route_name}`")));
+    }
+    if route.dialect == Dialect::Generic && !identity.key.limits.models.is_empty() {
+        record.cause =
+            Some(format!("key `{}` has a list of models, and route `{route_name}` is generic", identity.key.id));
+        return Err(models::unheld());
     }
     if let Holder::Token(token) = &identity.holder {
         let checked = check_token(token, route, ask, page);
@@ -323,6 +329,17 @@ mod tests {
         ] {
             assert_eq!(of_token(locked(text), dialect, &websocket(), &Named::None) == "yes", is_in, "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_with_a_list_of_models_is_kept_out_where_no_model_can_be_read() {
+        let of = |dialect| {
+            let limits = crate::limits::KeyLimits { models: vec!["m".into()], ..Default::default() };
+            let held = Identity { key: Arc::new(Key { limits, ..key("*") }), ..identity(token()) };
+            decide(held, &route(dialect), &websocket(), &Named::None, &mut record()).map(drop)
+        };
+        assert!(of(Dialect::Gemini).is_ok() && of(Dialect::OpenAi).is_ok());
+        assert_eq!(of(Dialect::Generic).expect_err("it cannot be held to them").code, Code::Forbidden);
     }
 
     #[test]

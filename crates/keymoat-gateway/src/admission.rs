@@ -9,7 +9,7 @@ use keymoat_core::identity::{self, Identity};
 use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::{self, Access};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{Digest, Snapshot, Token};
+use keymoat_core::{Digest, Key, Snapshot, Token};
 
 use crate::claim;
 use crate::clock;
@@ -18,6 +18,7 @@ use crate::dialect;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::serve::draining;
+use crate::throttle::{self, Standing};
 use crate::worker::Shared;
 
 /// A request that may go on.
@@ -63,13 +64,14 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
 /// Decides whether the request may go on.
 pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Admitted, Refusal> {
     let Arrived { presented, named } = arrive(passage, head, page)?;
-    let (route, ledger) = (passage.route, &mut passage.ledger);
+    let route = passage.route;
     if route.is_public(&head.path) {
-        let access = policy::pass_unasked(presented, &mut ledger.record)?;
+        let access = policy::pass_unasked(presented, &mut passage.ledger.record)?;
         return Ok(Admitted { access, path: dialect::upstream_path(route, head)?, unclaimed: None });
     }
-    let (identity, digest) = identify(&passage.worker.shared, presented?, ledger).await?;
-    let grant = policy::decide(identity, route, &head.ask, &named, &mut ledger.record)?;
+    let (identity, digest) = identify(passage, presented?).await?;
+    let grant = policy::decide(identity, route, &head.ask, &named, &mut passage.ledger.record)?;
+    meter(passage, &grant.identity.key)?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
@@ -77,17 +79,55 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
 
 /// Says who presented it; for a token, also its digest.
 pub(crate) async fn identify(
+    passage: &mut Passage<'_>,
+    presented: Presented,
+) -> Result<(Identity, Option<Digest>), Refusal> {
+    let shared = &passage.worker.shared;
+    check_view(shared)?;
+    let Some(patience) = passage.plan.limits.failed_credentials else {
+        return look_up(shared, presented, &mut passage.ledger).await;
+    };
+    let client = passage.ledger.record.client;
+    let is_token = matches!(presented.shape(), Shape::Token { .. });
+    // Whoever has a key of ours, or a long one of another maker, never comes by the table.
+    if (is_token || presented.is_guessable())
+        && let Standing::Throttled { wait_secs } = shared.throttle.standing(client, patience)
+        && (!is_token || !shared.throttle.may_ask_for_token(client))
+    {
+        passage.ledger.record.cause = Some(String::from("not looked up: its address is throttled"));
+        return Err(throttle::refusal(wait_secs));
+    }
+    let looked_up = look_up(shared, presented, &mut passage.ledger).await;
+    let record = &passage.ledger.record;
+    let is_known = record.key_id.is_some() || record.token_id.is_some();
+    match looked_up {
+        Err(refusal) if refusal.code == Code::CredentialInvalid && !is_known => {
+            match shared.throttle.count(client, patience) {
+                Standing::Good => Err(refusal),
+                Standing::Throttled { wait_secs } => Err(throttle::refusal(wait_secs)),
+            }
+        }
+        looked_up => looked_up,
+    }
+}
+
+async fn look_up(
     shared: &Shared,
     presented: Presented,
     ledger: &mut Ledger,
 ) -> Result<(Identity, Option<Digest>), Refusal> {
-    check_view(shared)?;
     if matches!(presented.shape(), Shape::Token { .. }) {
         return of_token(shared, presented, ledger).await;
     }
     let snapshot = shared.snapshots.load();
     let identity = identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?;
     Ok((identity, None))
+}
+
+/// Counts the request towards the limits of its key, and has what follows counted there, too.
+pub(crate) fn meter(passage: &mut Passage<'_>, key: &Arc<Key>) -> Result<(), Refusal> {
+    passage.metered = passage.worker.shared.meters.admit(key)?;
+    Ok(())
 }
 
 /// Nobody is let in on a view of the store that is too old: a revocation may have been missed.

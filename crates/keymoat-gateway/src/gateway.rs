@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
 use keymoat_core::{Route, RouteOverride, Snapshot};
-use keymoat_store::TokenDesk;
+use keymoat_store::{Store, StoreError, TokenDesk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -20,14 +20,18 @@ use crate::accept;
 use crate::clock;
 use crate::ledger::Records;
 use crate::memory::{self, Memory};
+use crate::meter::{Keeper, Meters};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
-use crate::session::Sessions;
+use crate::session::{Sessions, expiry};
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::worker::{Phase, Shared, Worker};
 
 /// How long refused and closing connections may take after the sessions were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often what was counted of a day is written: what a process forgets when it is killed.
+const KEEP_COUNTS: Duration = Duration::from_secs(5);
 /// How often a draining thread looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -110,6 +114,9 @@ impl Gateway {
             turned_away: Permits::new(accept::TURNED_AWAY_MAX),
             turned_away_tls: Permits::new(accept::TURNED_AWAY_TLS_MAX),
             sessions: Sessions::new(settings.limits.sessions_max),
+            meters: Meters::default(),
+            throttle: Throttle::default(),
+            connections: Arc::default(),
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
@@ -185,6 +192,7 @@ async fn serve(
 ) {
     if number == 0 {
         tokio::task::spawn_local(memory::watch(shared.clone()));
+        tokio::task::spawn_local(expiry::watch(shared.clone()));
     }
     let worker = Rc::new(Worker::new(shared, phase.subscribe()));
     for (number, socket) in sockets {
@@ -303,6 +311,12 @@ impl Running {
         debug_assert!(first, "readiness is decided in one place");
     }
 
+    /// Whether it takes new work, as `/keymoat/readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+    }
+
     /// The live sessions of this process: to be listed, and to be ended one by one.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
@@ -344,6 +358,15 @@ impl Running {
         let snapshot = self.shared.snapshots.load();
         let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
         self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
+    }
+
+    /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.
+    /// Drop what is returned after [`Running::join`]: it writes what is left.
+    ///
+    /// # Errors
+    /// What the disk or the system refuses.
+    pub fn keep_counts_in(&self, store: Arc<Store>) -> Result<Keeper, StoreError> {
+        Keeper::start(store, self.shared.meters.clone(), Arc::clone(&self.shared.snapshots), KEEP_COUNTS)
     }
 
     /// Has tokens minted, found and claimed at `desk`. Before that there are none. The first one that is given stays.

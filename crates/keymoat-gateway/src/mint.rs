@@ -185,13 +185,13 @@ async fn minter(
 ) -> Result<Arc<Key>, Refusal> {
     let arrived = admission::arrive(passage, head, page)?;
     let presented = arrived.presented?;
-    let shared = &passage.worker.shared;
-    let (identity, _) = admission::identify(shared, presented, &mut passage.ledger).await?;
+    let (identity, _) = admission::identify(passage, presented).await?;
     let record = &mut passage.ledger.record;
     let key = policy::may_mint(&identity, record)?;
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
+    admission::meter(passage, &key)?;
     Ok(key)
 }
 

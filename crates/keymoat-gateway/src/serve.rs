@@ -16,7 +16,7 @@ use keymoat_core::{credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
-use crate::body::{Cut, ToClient, ToUpstream, Upload};
+use crate::body::{Allowance, Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::cors::{self, Cors};
 use crate::forwarded;
@@ -27,9 +27,8 @@ use crate::own::Own;
 use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
-use crate::relay::websocket::too_many;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, upstream};
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -139,7 +138,7 @@ async fn travel(
         if let Some(refusal) = overloaded(worker) {
             return answer::refusal(&refusal, None, ledger);
         }
-        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger };
+        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger, metered: None };
         return match asked {
             Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
             Err(refusal) => passage.refuse(&refusal),
@@ -165,7 +164,7 @@ async fn travel(
     let mut answer = match overloaded(worker) {
         Some(refusal) => answer::refusal(&refusal, Some(route), ledger),
         None => {
-            let passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+            let passage = Passage { worker, peer, plan: &plan, route, switch, ledger, metered: None };
             pass(passage, head, body, page).await
         }
     };
@@ -221,8 +220,15 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 /// A plain request: sent up, and answered with what comes back.
 async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Admitted) -> Response<ToClient> {
     let Admitted { access, path, unclaimed } = admitted;
-    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
-    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle, bytes_max);
+    let source = match models::held(&passage, &head, &path, &access, body).await {
+        Ok(source) => source,
+        Err(refusal) => {
+            let broken = passage.switch.body_error().map(answer::of_gate);
+            return passage.refuse(broken.as_ref().unwrap_or(&refusal));
+        }
+    };
+    let allowance = Allowance::of(&access, passage.metered.as_ref());
+    let (upload, uploaded) = Upload::new(source, passage.plan.limits.body_idle, allowance);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
         let request = upstream::for_http(&link, head, &path, &passage, &access, upload)?;
@@ -273,7 +279,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             let refusal = Refusal::new(Code::RequestTimeout, "the body paused for too long: send it at once");
             answer::closing(passage.refuse(&refusal))
         }
-        Some(Cut::Beyond) => answer::closing(passage.refuse(&too_many("bytes"))),
+        Some(Cut::Beyond) => answer::closing(passage.refuse(&uploaded.beyond())),
         Some(Cut::Broken) => answer::closing(answer::cut_short(Some(passage.route), passage.ledger)),
     }
 }

@@ -1,5 +1,7 @@
 //! Live sessions: who they are, and how each can be asked to end.
 
+pub(crate) mod expiry;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -11,6 +13,8 @@ use keymoat_core::record::Protocol;
 use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+use crate::meter::Place;
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -137,7 +141,7 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None })
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -221,6 +225,8 @@ pub struct SessionGuard {
     control: SessionControl,
     registry: Arc<Registry>,
     timer: Option<AbortHandle>,
+    /// Its place among those of its key.
+    place: Option<Place>,
 }
 
 impl SessionGuard {
@@ -257,6 +263,11 @@ impl SessionGuard {
         for (_, control) in others.iter().take(beyond) {
             control.end(refusal.clone());
         }
+    }
+
+    /// Has it keep `place` for as long as it lives.
+    pub fn keep(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.

@@ -17,9 +17,11 @@ use tokio::sync::watch;
 use crate::claim;
 use crate::ledger::Records;
 use crate::memory::{Memory, Pressure};
+use crate::meter::Meters;
 use crate::permits::Permits;
 use crate::plan::Plan;
 use crate::session::Sessions;
+use crate::throttle::{Connections, Throttle};
 use crate::upstream::Link;
 
 /// How far the shutdown has come.
@@ -47,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) turned_away: Arc<Permits>,
     pub(crate) turned_away_tls: Arc<Permits>,
     pub(crate) sessions: Sessions,
+    pub(crate) meters: Meters,
+    pub(crate) throttle: Throttle,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.

@@ -59,15 +59,26 @@ impl<'a> Anchors<'a> {
         }) {
             return mask(current, previous);
         }
-        let rest = self.text.get(self.base..).unwrap_or_default();
-        let rest = rest.get(..BLOCK.min(rest.len())).unwrap_or_default();
+        let end = self.text.len().min(self.base + BLOCK);
         let mut current = [b' '; BLOCK];
         let mut previous = [b' '; BLOCK];
-        for ((current, previous), (at, byte)) in current.iter_mut().zip(&mut previous).zip(rest.iter().enumerate()) {
-            *current = *byte;
-            *previous = before(self.text, self.base + at);
+        fill(&mut current, self.text.get(self.base..end).unwrap_or_default());
+        match self.base.checked_sub(1) {
+            Some(start) => fill(&mut previous, self.text.get(start..end.saturating_sub(1)).unwrap_or_default()),
+            None => fill(
+                previous.get_mut(1..).unwrap_or_default(),
+                self.text.get(..end.saturating_sub(1)).unwrap_or_default(),
+            ),
         }
         mask(&current, &previous)
+    }
+}
+
+/// Puts `bytes` at the beginning.
+#[inline]
+fn fill(block: &mut [u8], bytes: &[u8]) {
+    if let Some(place) = block.get_mut(..bytes.len()) {
+        place.copy_from_slice(bytes);
     }
 }
 

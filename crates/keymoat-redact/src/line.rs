@@ -18,7 +18,6 @@ use crate::known::Known;
 use crate::names::{Name, byte, is_quote};
 use crate::rules::Rules;
 use crate::shape::is_masked;
-use crate::suspect::is_pair_name;
 use crate::table::Scope;
 use crate::view::{LEVELS, View};
 
@@ -77,7 +76,12 @@ pub(crate) struct LineScan<'a> {
     colons_until: usize,
     words_until: usize,
     jwt_until: usize,
+    no_digit_until: usize,
     no_pem_end: bool,
+    /// From where to where no line ends that is escaped.
+    one_line: Range<usize>,
+    /// What stands in front of the last `@`.
+    authority: userinfo::Seen,
     /// Where no name of a member is that holds a value.
     no_value: Range<usize>,
 }
@@ -101,6 +105,7 @@ impl<'a> LineScan<'a> {
         // Without a way out of the middle the compiler compares many bytes at a time.
         let is_unusual = |byte: u8| (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
         let unusual = line.iter().fold(false, |unusual, byte| unusual | is_unusual(*byte));
+        let encoded = line.iter().fold(false, |encoded, byte| encoded | (*byte == b'%') | (*byte == b'&'));
         let base = if unusual && clean.clean(line) {
             Layer { text: &clean.text, view: Some(&*clean) }
         } else {
@@ -109,7 +114,7 @@ impl<'a> LineScan<'a> {
         let mut layers = [base; LEVELS + 1];
         let mut count = 1;
         let mut below = base;
-        for view in decoded {
+        for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
             let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text)
                 .any(|at| known.is_some() || is_telling_escape(below.text, at))
                 || memchr::memchr_iter(b'\\', below.text).any(|at| byte(below.text, at + 1) == b'/')
@@ -134,7 +139,10 @@ impl<'a> LineScan<'a> {
             colons_until: 0,
             words_until: 0,
             jwt_until: 0,
+            no_digit_until: 0,
             no_pem_end: false,
+            one_line: 0..0,
+            authority: userinfo::Seen::default(),
             no_value: 0..0,
         };
         let from = scan.go_on(carry);
@@ -158,7 +166,8 @@ impl<'a> LineScan<'a> {
 
     fn look_through(&mut self, level: usize, from: usize) {
         (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
-        (self.no_pem_end, self.no_value) = (false, 0..0);
+        (self.no_digit_until, self.no_pem_end, self.no_value, self.one_line) = (0, false, 0..0, 0..0);
+        self.authority = userinfo::Seen::default();
         let text = self.text(level);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();
@@ -204,7 +213,7 @@ impl<'a> LineScan<'a> {
         }
         let Some(mut name) = Name::before(text, at) else { return at + 1 };
         let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
-        if meaning.scope == Scope::Query && !is_query(&name) && is_pair_name(&name.letters) {
+        if meaning.scope == Scope::Query && !is_query(&name) && name.letters.is_pair_name() {
             let resume = self.at_pair(level, at, &name);
             if resume > at + 1 || !(name.before == 0 || is_quote(name.before)) {
                 return resume;

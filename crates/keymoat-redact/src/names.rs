@@ -1,13 +1,51 @@
 //! Names: reading one backwards from a separator, normalising it, and looking it up.
 
+use crate::anchor::PAIR_NAMES;
 use crate::finding::Kind;
 use crate::shape::mark_end;
 use crate::table::{HEADERS, HeaderRule, NAMES, Scope};
 
-/// How many normalised letters of a name are looked at, from its end.
+/// How many letters of a name are searched for words, from its end.
 const LETTERS: usize = 40;
 /// How many bytes a name may have.
 const BYTES: usize = 128;
+
+/// Each letter and digit in lower case; [`JOINT`] for what may stand between them in a name, 0 for every other byte.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        if byte.is_ascii_alphanumeric() {
+            folded[byte as usize] = byte.to_ascii_lowercase();
+        } else if matches!(byte, b'_' | b'-' | b'.') {
+            folded[byte as usize] = JOINT;
+        }
+        byte += 1;
+    }
+    folded
+};
+const JOINT: u8 = 1;
+
+#[inline]
+fn folded(byte: u8) -> u8 {
+    FOLDED.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// The last eight letters of [`PAIR_NAMES`].
+const PAIR_TAILS: [u64; PAIR_NAMES.len()] = {
+    let mut tails = [0; PAIR_NAMES.len()];
+    let mut index = 0;
+    while index < tails.len() {
+        let name = PAIR_NAMES[index].as_bytes();
+        let mut back = 1;
+        while back <= 8 && back <= name.len() {
+            tails[index] |= (name[name.len() - back] as u64) << (64 - 8 * back);
+            back += 1;
+        }
+        index += 1;
+    }
+    tails
+};
 
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +55,15 @@ pub(crate) struct Meaning {
     pub(crate) header: Option<HeaderRule>,
 }
 
-/// The names, by their last letter.
+/// How many lists of names there are; a power of two.
+const LISTS: usize = 512;
+
+/// The names, by their last four letters.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    by_last: Vec<Vec<Entry>>,
+    by_tail: Vec<Vec<Entry>>,
+    /// Ends of names that are shorter than that.
+    short: Vec<Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,10 +76,25 @@ struct Entry {
     meaning: Meaning,
 }
 
+impl Entry {
+    #[inline]
+    fn fits(&self, letters: &Letters<'_>) -> bool {
+        if letters.tail & self.mask != self.tail {
+            return false;
+        }
+        let is_seen_whole = self.name.len() <= 8;
+        if self.suffix {
+            is_seen_whole || letters.ends_with(&self.name)
+        } else {
+            letters.count == self.name.len() && !letters.cut && (is_seen_whole || letters.ends_with(&self.name))
+        }
+    }
+}
+
 impl Names {
     /// The table's own.
     pub(crate) fn of_table() -> Self {
-        let mut names = Self { by_last: vec![Vec::new(); 256] };
+        let mut names = Self { by_tail: vec![Vec::new(); LISTS], short: Vec::new() };
         for (name, rule) in HEADERS {
             let kind = match rule {
                 HeaderRule::Authorization => Kind::Authorization,
@@ -53,103 +111,129 @@ impl Names {
 
     /// Adds a normalised name. Longer ones are looked at first.
     pub(crate) fn add(&mut self, name: &str, suffix: bool, meaning: Meaning) {
-        let Some(last) = name.bytes().last() else { return };
-        if let Some(bucket) = self.by_last.get_mut(usize::from(last)) {
-            let letters = Letters::of(name.as_bytes());
+        let tail = Letters::of(name.as_bytes()).tail;
+        let list = if suffix && name.len() < 4 { Some(&mut self.short) } else { self.by_tail.get_mut(list(tail)) };
+        if let Some(list) = list.filter(|_| !name.is_empty()) {
             let mask = u64::MAX << (64 - 8 * name.len().min(8));
-            bucket.push(Entry { name: name.as_bytes().into(), tail: letters.tail(), mask, suffix, meaning });
-            bucket.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
+            list.push(Entry { name: name.as_bytes().into(), tail, mask, suffix, meaning });
+            list.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
         }
     }
 
     /// What a normalised name means.
-    pub(crate) fn look_up(&self, letters: &Letters) -> Option<Meaning> {
-        let name = letters.as_bytes();
-        let bucket = self.by_last.get(usize::from(*name.last()?))?;
-        let tail = letters.tail();
-        let fits = |entry: &&Entry| {
-            if tail & entry.mask != entry.tail {
-                false
-            } else if entry.suffix {
-                name.ends_with(&entry.name)
-            } else {
-                *name == *entry.name && !letters.cut
-            }
-        };
-        bucket.iter().find(fits).map(|entry| entry.meaning)
+    #[inline]
+    pub(crate) fn look_up(&self, letters: &Letters<'_>) -> Option<Meaning> {
+        let entries = self.by_tail.get(list(letters.tail))?;
+        let entry = entries.iter().find(|entry| entry.fits(letters));
+        let entry = entry.or_else(|| self.short.iter().find(|entry| entry.fits(letters)));
+        entry.map(|entry| entry.meaning)
     }
 }
 
-/// A normalised name, or its end.
+/// The list of names whose last letters are these.
+#[inline]
+const fn list(tail: u64) -> usize {
+    ((tail >> 32) as u32).wrapping_mul(0x9e37_79b1) as usize >> (32 - LISTS.trailing_zeros())
+}
+
+/// A name, read normalised: its letters and digits in lower case, nothing else.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Letters {
-    /// Filled from the end.
-    buffer: [u8; LETTERS],
-    start: usize,
+pub(crate) struct Letters<'t> {
+    /// As it stands.
+    name: &'t [u8],
+    /// How many letters it has.
+    count: usize,
+    /// The last eight letters as a number, the last one highest; zeros for those that there are not.
+    tail: u64,
+    /// Whether the name goes on before it.
     cut: bool,
 }
 
-impl Letters {
-    pub(crate) const fn new() -> Self {
-        Self { buffer: [0; LETTERS], start: LETTERS, cut: false }
-    }
-
+impl<'t> Letters<'t> {
     /// Of a whole name.
-    pub(crate) fn of(name: &[u8]) -> Self {
-        let mut letters = Self::new();
+    #[inline]
+    pub(crate) fn of(name: &'t [u8]) -> Self {
+        let mut letters = Self { name, count: 0, tail: 0, cut: false };
         for byte in name.iter().rev() {
-            letters.put_before(*byte);
+            letters.put_before(folded(*byte));
         }
         letters
     }
 
-    /// Puts one byte of the name in front, unless it is one that does not count.
+    /// Counts one letter in front; anything else does not count.
     #[inline]
-    pub(crate) fn put_before(&mut self, byte: u8) {
-        if !byte.is_ascii_alphanumeric() {
-            return;
-        }
-        if self.start == 0 {
-            self.cut = true;
-            return;
-        }
-        self.start -= 1;
-        if let Some(place) = self.buffer.get_mut(self.start) {
-            *place = byte.to_ascii_lowercase();
+    fn put_before(&mut self, folded: u8) {
+        if folded > JOINT {
+            self.count += 1;
+            if self.count <= 8 {
+                self.tail |= u64::from(folded) << (64 - 8 * self.count);
+            }
         }
     }
 
-    /// The last eight letters as a number, the last one highest; zeros for those that there are not.
-    #[inline]
-    fn tail(&self) -> u64 {
-        self.buffer.last_chunk().map_or(0, |last| u64::from_le_bytes(*last))
+    /// The letters, the last one first.
+    fn backwards(&self) -> impl Iterator<Item = u8> {
+        self.name.iter().rev().map(|byte| folded(*byte)).filter(|letter| *letter > JOINT)
     }
 
+    fn ends_with(&self, end: &[u8]) -> bool {
+        self.count >= end.len() && self.backwards().zip(end.iter().rev()).all(|(letter, expected)| letter == *expected)
+    }
+
+    /// Whether these are all of its letters.
+    pub(crate) fn are(&self, letters: &str) -> bool {
+        self.count == letters.len() && self.ends_with(letters.as_bytes())
+    }
+
+    /// Whether it is one of the names of members that hold another name.
     #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
+    pub(crate) fn is_pair_name(&self) -> bool {
+        PAIR_TAILS.contains(&self.tail) && (self.count < 8 || PAIR_NAMES.iter().any(|pair| self.are(pair)))
     }
 
     /// The same without digits at the end: `API_KEY_2` is another `API_KEY`.
-    pub(crate) fn without_number(&self) -> Option<Self> {
-        let name = self.as_bytes();
-        let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-        (1..=2).contains(&digits).then(|| Self::of(name.get(..name.len() - digits).unwrap_or_default()))
+    #[inline]
+    fn without_number(&self) -> Option<Self> {
+        if !((self.tail >> 56) as u8).is_ascii_digit() {
+            return None;
+        }
+        let mut digits = 0;
+        let mut length = self.name.len();
+        for byte in self.name.iter().rev() {
+            if byte.is_ascii_digit() {
+                digits += 1;
+            } else if folded(*byte) > JOINT {
+                break;
+            }
+            length -= 1;
+        }
+        let shorter = Self { cut: self.cut, ..Self::of(self.name.get(..length).unwrap_or_default()) };
+        (digits <= 2).then_some(shorter)
     }
 
     /// Whether one of `words` is in it.
     pub(crate) fn contains_any(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| memchr::memmem::find(self.as_bytes(), word.as_bytes()).is_some())
+        let mut buffer = [0; LETTERS];
+        let mut start = LETTERS;
+        for (place, letter) in buffer.iter_mut().rev().zip(self.backwards()) {
+            *place = letter;
+            start -= 1;
+        }
+        let bit = |letter: u8| 1_u32 << (letter & 31);
+        let firsts = words.iter().filter_map(|word| word.bytes().next()).fold(0, |firsts, first| firsts | bit(first));
+        (start..LETTERS)
+            .filter_map(|at| buffer.get(at..))
+            .any(|rest| firsts & bit(byte(rest, 0)) != 0 && words.iter().any(|word| rest.starts_with(word.as_bytes())))
     }
 }
 
 /// A name in front of a separator.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Name {
+pub(crate) struct Name<'t> {
     /// Where it stands, without quotes.
     pub(crate) start: usize,
     pub(crate) end: usize,
-    pub(crate) letters: Letters,
+    pub(crate) letters: Letters<'t>,
     /// The quote around it and the number of backslashes before that.
     pub(crate) quote: Option<(u8, usize)>,
     /// The byte before it and its quote; 0 at the start of the text.
@@ -195,9 +279,9 @@ const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-impl Name {
+impl<'t> Name<'t> {
     /// The name that ends before the separator at `separator`.
-    pub(crate) fn before(text: &[u8], separator: usize) -> Option<Self> {
+    pub(crate) fn before(text: &'t [u8], separator: usize) -> Option<Self> {
         let mut end = separator;
         while before(text, end) == b' ' && separator - end < 8 {
             end -= 1;
@@ -216,7 +300,7 @@ impl Name {
     }
 
     /// The name in quotes whose closing one is at `close`.
-    fn quoted(text: &[u8], close: usize) -> Option<Self> {
+    fn quoted(text: &'t [u8], close: usize) -> Option<Self> {
         let quote = byte(text, close);
         let mut end = close;
         while before(text, end) == b'\\' && close - end < 16 {
@@ -225,7 +309,6 @@ impl Name {
         let backslashes = close - end;
         let lowest = end.saturating_sub(BYTES);
         let mut start = end;
-        let mut letters = Letters::new();
         let mut hyphen = false;
         while start > lowest {
             let byte = before(text, start);
@@ -237,7 +320,6 @@ impl Name {
                 return None;
             }
             hyphen |= byte == b'-';
-            letters.put_before(byte);
             start -= 1;
         }
         if before(text, start) != quote || start == end {
@@ -253,7 +335,7 @@ impl Name {
         Some(Self {
             start,
             end,
-            letters,
+            letters: Letters::of(text.get(start..end)?),
             quote: Some((quote, backslashes)),
             before: before(text, outer),
             outer_start: outer,
@@ -264,7 +346,7 @@ impl Name {
     }
 
     /// `auth[api_key]` is its inner name; `api_key[]` and `api_key[0]` are the outer one.
-    fn bracketed(text: &[u8], close: usize) -> Option<Self> {
+    fn bracketed(text: &'t [u8], close: usize) -> Option<Self> {
         let lowest = close.saturating_sub(BYTES);
         let mut open = close;
         while open > lowest && before(text, open) != b'[' {
@@ -290,23 +372,23 @@ impl Name {
         (name.start == open).then_some(name)
     }
 
-    fn plain(text: &[u8], end: usize) -> Option<Self> {
+    fn plain(text: &'t [u8], end: usize) -> Option<Self> {
         let lowest = end.saturating_sub(BYTES);
-        let mut start = end;
-        let mut letters = Letters::new();
+        let mut letters = Letters::of(&[]);
         let mut hyphen = false;
-        while start > lowest {
-            let byte = before(text, start);
-            if !is_name_byte(byte) {
+        let mut length = 0;
+        for byte in text.get(lowest..end)?.iter().rev() {
+            let folded = folded(*byte);
+            if folded == 0 {
                 break;
             }
-            hyphen |= byte == b'-';
-            letters.put_before(byte);
-            start -= 1;
+            hyphen |= *byte == b'-';
+            letters.put_before(folded);
+            length += 1;
         }
-        if start == end || start > 0 && start == lowest {
-            letters.cut = true;
-        }
+        let start = end - length;
+        letters.name = text.get(start..end)?;
+        letters.cut = start > 0 && start == lowest;
         (start < end).then(|| Self {
             start,
             end,
@@ -321,15 +403,12 @@ impl Name {
     }
 
     /// The same with the word before it, for names of two words in prose.
-    pub(crate) fn with_word_before(&self, text: &[u8]) -> Option<Self> {
+    pub(crate) fn with_word_before(&self, text: &'t [u8]) -> Option<Self> {
         if self.before != b' ' || self.quote.is_some() {
             return None;
         }
         let word = Self::plain(text, self.start - 1)?;
-        let mut letters = Letters::new();
-        for byte in text.get(word.start..self.end)?.iter().rev() {
-            letters.put_before(*byte);
-        }
+        let letters = Letters::of(text.get(word.start..self.end)?);
         Some(Self {
             start: word.start,
             outer_start: word.start,
@@ -341,20 +420,20 @@ impl Name {
     }
 
     /// Whether it is the word of a mark.
-    fn is_in_mark(&self, text: &[u8]) -> bool {
+    fn is_in_mark(&self, text: &'t [u8]) -> bool {
         const OPEN: &[u8] = b"[REDACTED:";
         let head = text.get(..self.start).unwrap_or_default();
         head.ends_with(OPEN) && mark_end(text, self.start - OPEN.len()).is_some_and(|end| end >= self.end)
     }
 
     /// Whether a mark is in it: what stood there may have been no name.
-    fn has_mark(&self, text: &[u8]) -> bool {
+    fn has_mark(&self, text: &'t [u8]) -> bool {
         let own = text.get(self.start..self.end).unwrap_or_default();
         memchr::memchr_iter(b'[', own).any(|open| mark_end(text, self.start + open).is_some_and(|end| end <= self.end))
     }
 
     /// What it means, alone or with the word before it; the name is widened in the second case.
-    pub(crate) fn meaning(&mut self, names: &Names, text: &[u8]) -> Option<Meaning> {
+    pub(crate) fn meaning(&mut self, names: &Names, text: &'t [u8]) -> Option<Meaning> {
         if self.before == b':' && self.is_in_mark(text) || self.quote.is_some() && self.has_mark(text) {
             return None;
         }

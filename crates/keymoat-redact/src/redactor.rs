@@ -35,6 +35,9 @@ const CONTEXT: usize = 1 << 10;
 /// A line of this length is passed over first, before it is looked at closely.
 const LONG: usize = 1 << 10;
 
+/// So many lines behind suspicious ones, at most, are looked at closely without being passed over.
+const ROW: usize = 31;
+
 /// What stands in the place of a line that could not be looked at.
 const DROPPED: &[u8] = b"[REDACTED:error]";
 
@@ -196,16 +199,24 @@ impl Redactor {
         let mut passing = Passing::over(&rules, known, text);
         let mut clean_from = 0;
         let mut at = 0;
-        // Credentials come in a row: behind one, the next line is looked at without passing over it first.
+        // Credentials come in a row, and so do lines that only look like it: behind one, some are looked at without
+        // passing over them first.
         let mut masked = false;
+        let (mut row, mut close) = (0, 0);
         while at < text.len() {
             let start = match self.carry {
-                Carry::None if !masked => match passing.next(at) {
-                    Some(suspect) => line_start(text, at, suspect),
+                Carry::None if !masked && close == 0 => match passing.next(at) {
+                    Some(suspect) => {
+                        let start = line_start(text, at, suspect);
+                        row = if start == at { (row * 2 + 1).min(ROW) } else { 0 };
+                        close = row;
+                        start
+                    }
                     None => break,
                 },
                 _ => at,
             };
+            close = close.saturating_sub(1);
             let rest = text.get(start..).unwrap_or_default();
             let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let line = text.get(start..end).unwrap_or_default();
@@ -400,7 +411,7 @@ impl Redactor {
 
 /// Whether nothing in `text` is suspicious. An error of the engine is no proof of that.
 fn is_clean(rules: &Rules, known: Option<&Known>, text: &[u8]) -> bool {
-    catch_unwind(|| Suspects::new(rules, known, text).next(0).is_none()).unwrap_or(false)
+    catch_unwind(|| Suspects::is_clean(rules, known, text)).unwrap_or(false)
 }
 
 /// Passes over a text; after an error of the engine, over nothing more of it: each line is looked at closely.

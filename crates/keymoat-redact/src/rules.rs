@@ -8,7 +8,7 @@ use regex_automata::util::syntax;
 
 use crate::anchor::{PAIR_NAMES, Tails};
 use crate::finding::Kind;
-use crate::names::{Letters, Meaning, Names};
+use crate::names::{Meaning, Names};
 use crate::shape::is_secret;
 use crate::streams::{RARE, Strings, cores};
 use crate::table::{HEADERS, LABELS, NAMES, Scope};
@@ -127,14 +127,13 @@ impl Rules {
         let mut rules = Self::default();
         let mut tails: Vec<Vec<u8>> = Vec::new();
         for name in &custom.names {
-            let letters = Letters::of(name.as_bytes());
-            let normalised = std::str::from_utf8(letters.as_bytes()).unwrap_or_default();
+            let normalised = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
             if normalised.len() < 3 {
                 return Err(RuleError::ShortName { name: name.clone() });
             }
             let meaning = Meaning { scope: Scope::Anywhere, kind: Kind::Credential, header: None };
-            rules.names.add(normalised, false, meaning);
-            tails.push(normalised.as_bytes().to_vec());
+            rules.names.add(&normalised, false, meaning);
+            tails.push(normalised.into_bytes());
         }
         let mut all: Vec<&[u8]> = table_tails().map(str::as_bytes).collect();
         all.extend(tails.iter().map(Vec::as_slice));

@@ -111,35 +111,68 @@ const LONG: [&str; 60] = [
 /// Cores and prefixes of three bytes.
 const SHORT: [&str; 10] = ["jwt", "JWT", "Jwt", "km_", "sk-", "ek_", "rt_", "hf_", "xox", "eyJ"];
 
-/// A set of strings.
+/// A set of strings of three bytes and more.
 #[derive(Clone, Debug)]
 pub(crate) struct Strings {
+    /// What finds the next one in a long text, on platforms with vectors.
     searcher: Option<Searcher>,
-    patterns: Vec<Vec<u8>>,
+    /// By a hash of the first three bytes: a group, from 1 on; 0 if no string begins so.
+    heads: Box<[u8; HEADS]>,
+    groups: Vec<Vec<Vec<u8>>>,
 }
+
+/// How many hashes there are; a power of two.
+const HEADS: usize = 4096;
+/// So many bytes are looked at one by one before the searcher is started: where there is one string there are more.
+const NEAR: usize = 16;
+/// A text of this length pays for starting the searcher.
+const LONG_ENOUGH: usize = 64;
 
 impl Strings {
     pub(crate) fn new(strings: &[impl AsRef<str>]) -> Self {
-        let patterns: Vec<Vec<u8>> = strings.iter().map(|text| text.as_ref().as_bytes().to_vec()).collect();
-        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&patterns).build();
-        Self { searcher, patterns }
+        let patterns = strings.iter().map(|text| text.as_ref().as_bytes());
+        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns.clone()).build();
+        let mut set = Self { searcher, heads: Box::new([0; HEADS]), groups: Vec::new() };
+        for pattern in patterns {
+            let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(*head))) else { continue };
+            if *place == 0 {
+                set.groups.push(Vec::new());
+                *place = u8::try_from(set.groups.len()).unwrap_or(u8::MAX);
+            }
+            if let Some(group) = set.groups.get_mut(usize::from(*place) - 1) {
+                group.push(pattern.to_vec());
+            }
+        }
+        set
     }
 
     /// Where the next one starts, from `from` on.
     pub(crate) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
-        match &self.searcher {
-            _ if from >= text.len() => None,
-            Some(searcher) => searcher.find_in(text, (from..text.len()).into()).map(|found| found.start()),
-            // A platform without vectors.
-            None => self.next_one_by_one(text, from),
+        let rest = text.get(from..)?;
+        let searcher = self.searcher.as_ref().filter(|_| rest.len() >= LONG_ENOUGH);
+        let near = if searcher.is_some() { NEAR + 2 } else { rest.len() };
+        let heads = rest.get(..near).unwrap_or_default().windows(3).enumerate();
+        for (at, head) in heads {
+            let head = head.first_chunk().map_or(0, |head| hash(*head));
+            let group = self.heads.get(head).copied().unwrap_or_default();
+            if group > 0 && self.is_at(rest.get(at..).unwrap_or_default(), group) {
+                return Some(from + at);
+            }
         }
+        let found = searcher?.find_in(text, (from + NEAR..text.len()).into());
+        found.map(|found| found.start())
     }
 
-    fn next_one_by_one(&self, text: &[u8], from: usize) -> Option<usize> {
-        let rest = text.get(from..)?;
-        let places = self.patterns.iter().filter_map(|pattern| memchr::memmem::find(rest, pattern));
-        places.min().map(|at| from + at)
+    fn is_at(&self, rest: &[u8], group: u8) -> bool {
+        let group = self.groups.get(usize::from(group) - 1);
+        group.is_some_and(|group| group.iter().any(|pattern| rest.starts_with(pattern)))
     }
+}
+
+#[inline]
+fn hash([first, second, third]: [u8; 3]) -> usize {
+    let head = u32::from_le_bytes([first, second, third, 0]);
+    head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }
 
 /// The sets that a text is passed over with.
@@ -165,6 +198,25 @@ mod tests {
 
     fn has_core(text: &str) -> bool {
         cores().iter().any(|set| set.next(text.as_bytes(), 0).is_some())
+    }
+
+    #[test]
+    fn a_string_is_found_wherever_it_stands() {
+        for set in cores().iter().chain([&Strings::new(&RARE)]) {
+            for length in [0, 3, 15, 16, 17, 62, 63, 64, 65, 200] {
+                for string in RARE.iter().chain(&LONG).chain(&SHORT) {
+                    let is_in_set = set.next(string.as_bytes(), 0) == Some(0);
+                    let text = format!("{}{string}{}", "~".repeat(length), "~".repeat(200 - length));
+                    for text in [&text, text.trim_end_matches('~')] {
+                        for from in [0, length / 2, length] {
+                            let found = set.next(text.as_bytes(), from);
+                            assert!(!is_in_set || found == Some(length), "{string} at {length} from {from}");
+                        }
+                        assert!(set.next(text.as_bytes(), length + string.len()).is_none());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

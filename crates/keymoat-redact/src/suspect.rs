@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use crate::anchor::{Anchors, PAIR_NAMES, is_telling_escape};
+use crate::anchor::{Anchors, is_telling_escape};
 use crate::known::Known;
-use crate::names::{Letters, Name, before, byte, is_behind_escape};
+use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
 
@@ -30,13 +30,23 @@ pub(crate) struct Suspects<'a> {
 }
 
 impl<'a> Suspects<'a> {
+    /// Whether there is none in `text`.
+    pub(crate) fn is_clean(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> bool {
+        let mut suspects = Self::unread(rules, known, text);
+        (0..STREAMS).all(|stream| suspects.advance(stream, 0) == text.len())
+    }
+
     pub(crate) fn new(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
-        let anchors = rules.own_names.then(|| Anchors::new(text, 0));
-        let mut suspects = Self { rules, known, text, next: [0; STREAMS], anchors };
+        let mut suspects = Self::unread(rules, known, text);
         for stream in 0..STREAMS {
             suspects.advance(stream, 0);
         }
         suspects
+    }
+
+    fn unread(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
+        let anchors = rules.own_names.then(|| Anchors::new(text, 0));
+        Self { rules, known, text, next: [0; STREAMS], anchors }
     }
 
     /// The first one from `from` on.
@@ -156,7 +166,7 @@ impl<'a> Suspects<'a> {
         }
         let end = at + word;
         Name::before(text, end)
-            .is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || is_pair_name(&name.letters))
+            .is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || name.letters.is_pair_name())
     }
 
     #[inline]
@@ -177,7 +187,7 @@ impl<'a> Suspects<'a> {
 
     fn has_meaning(&self, at: usize) -> bool {
         let Some(mut name) = Name::before(self.text, at) else { return false };
-        name.meaning(&self.rules.names, self.text).is_some() || is_pair_name(&name.letters)
+        name.meaning(&self.rules.names, self.text).is_some() || name.letters.is_pair_name()
     }
 
     fn may_be_option(&self, at: usize) -> bool {
@@ -192,8 +202,9 @@ impl<'a> Suspects<'a> {
 }
 
 impl Rules {
-    /// The name of the XML tag that ends at `close`, if it is one that means something: its place, and the letters.
-    pub(crate) fn tag(&self, text: &[u8], close: usize) -> Option<(Range<usize>, Letters)> {
+    /// The name of the XML tag that ends at `close`, if it means something or announces another name: its place, and
+    /// what it means.
+    pub(crate) fn tag(&self, text: &[u8], close: usize) -> Option<(Range<usize>, Option<Meaning>)> {
         /// How long a tag may be.
         const TAG: usize = 256;
         let start = close.saturating_sub(TAG);
@@ -212,14 +223,9 @@ impl Rules {
         }
         let letters = Letters::of(local);
         let end = open + 1 + word.len();
-        (self.names.look_up(&letters).is_some() || is_pair_name(&letters)).then_some((end - local.len()..end, letters))
+        let meaning = self.names.look_up(&letters);
+        (meaning.is_some() || letters.is_pair_name()).then_some((end - local.len()..end, meaning))
     }
-}
-
-pub(crate) fn is_pair_name(letters: &Letters) -> bool {
-    let name = letters.as_bytes();
-    matches!(name.last(), Some(b'e' | b'y' | b'r' | b'd' | b'm'))
-        && PAIR_NAMES.iter().any(|pair| pair.len() == name.len() && name == pair.as_bytes())
 }
 
 /// The name of an option behind its dashes.

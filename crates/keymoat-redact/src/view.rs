@@ -16,8 +16,18 @@ pub(crate) struct View {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     start: u32,
-    end: u32,
+    length: u16,
     level: u8,
+}
+
+impl Place {
+    fn new(piece: Range<usize>, level: u8) -> Self {
+        Self { start: piece.start as u32, length: u16::try_from(piece.len()).unwrap_or(u16::MAX), level }
+    }
+
+    const fn end(self) -> usize {
+        self.start as usize + self.length as usize
+    }
 }
 
 impl View {
@@ -34,11 +44,11 @@ impl View {
     /// The line's bytes that a part of this view was made from.
     pub(crate) fn raw(&self, part: Range<usize>) -> Range<usize> {
         let behind = |at: usize| {
-            self.places.get(at).map_or(self.places.last().map_or(0, |last| last.end), |place| place.start) as usize
+            let place = self.places.get(at).map(|place| place.start as usize);
+            place.unwrap_or_else(|| self.places.last().map_or(0, |last| last.end()))
         };
         let start = behind(part.start);
-        let end =
-            part.end.checked_sub(1).and_then(|last| self.places.get(last)).map_or(start, |place| place.end as usize);
+        let end = part.end.checked_sub(1).and_then(|last| self.places.get(last)).map_or(start, |place| place.end());
         start..end.max(start)
     }
 
@@ -76,7 +86,7 @@ impl View {
             changed |= length > 1 || shown.is_none();
             let end = at + length;
             if let Some(shown) = shown {
-                self.push(shown, Place { start: at as u32, end: end as u32, level: 0 });
+                self.push(shown, Place::new(at..end, 0));
             }
             at = end;
         }
@@ -102,7 +112,7 @@ impl View {
                         Some(below) => (below.raw(at..at + length), below.level(at..at + length)),
                         None => (at..at + length, 0),
                     };
-                    self.push(shown, Place { start: raw.start as u32, end: raw.end as u32, level: level + 1 });
+                    self.push(shown, Place::new(raw, level + 1));
                     at += length;
                 }
                 None => {
@@ -118,7 +128,7 @@ impl View {
         self.text.extend_from_slice(text.get(part.clone()).unwrap_or_default());
         match below {
             Some(below) => self.places.extend_from_slice(below.places.get(part).unwrap_or_default()),
-            None => self.places.extend(part.map(|at| Place { start: at as u32, end: at as u32 + 1, level: 0 })),
+            None => self.places.extend(part.map(|at| Place { start: at as u32, length: 1, level: 0 })),
         }
     }
 }
@@ -147,12 +157,18 @@ pub(crate) fn colour(rest: &[u8]) -> Option<usize> {
 
 /// A character of no width, or one that looks like ASCII: its length, and what it looks like.
 pub(crate) fn folded(rest: &[u8]) -> Option<(usize, Option<u8>)> {
-    let length = match rest.first()? {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        _ => 4,
+    let is_more = |byte: u8| byte & 0xc0 == 0x80;
+    let (length, character) = match *rest {
+        [first @ 0xc2..=0xdf, second, ..] if is_more(second) => {
+            (2, char::from_u32(u32::from(first & 0x1f) << 6 | u32::from(second & 0x3f))?)
+        }
+        [first @ 0xe0..=0xef, second, third, ..] if is_more(second) && is_more(third) => {
+            let code = u32::from(first & 0xf) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+            (3, char::from_u32(code).filter(|character| *character >= '\u{800}')?)
+        }
+        [0xf0..=0xf4, ..] => (4, std::str::from_utf8(rest.get(..4)?).ok()?.chars().next()?),
+        _ => return None,
     };
-    let character = std::str::from_utf8(rest.get(..length)?).ok()?.chars().next()?;
     let code = u32::from(character);
     let shown = match code {
         0xad

@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The name cannot be one. It is not shown, because it may be a credential that was pasted in the wrong place.
     #[error(
         "a key's name has 1 to {NAME_CHARS_MAX} characters, no control characters, no space at its ends, and does not \
-         start with `km_`, `kmt_`, `kma_`, `key_`, `sec_` or `tok_`"
+         start with `km_`, `kmt_`, `kma_`, `key_`, `sec_`, `tok_` or `adm_`"
     )]
     NameInvalid,
     /// The scopes are empty or hold a word that cannot be one.
@@ -177,6 +177,24 @@ pub enum StoreError {
     /// No token has this id. What was looked for is not shown, because it may be a credential.
     #[error("no token has this id: `keymoat token list` shows all that have not ended long ago")]
     TokenUnknown,
+    /// No admin has this id or name. What was looked for is not shown, because it may be a credential.
+    #[error("no admin has this id or name: `keymoat admin list` shows all")]
+    AdminUnknown,
+    /// An admin has this name.
+    #[error("an admin named `{name}` exists: choose another name, or remove that one first")]
+    AdminNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Nobody could administer any more.
+    #[error("this is the last one who may administer everything: make another one first")]
+    LastAdmin,
+    /// The admin changed since it was looked at.
+    #[error("the admin has changed meanwhile: look again, then change it")]
+    AdminChanged,
+    /// The claim link was used, has ended, or was replaced by a newer one.
+    #[error("this claim link is used, has ended, or was replaced by a newer one: `keymoat admin claim` prints another")]
+    ClaimInvalid,
     /// The credential is no token of this store.
     #[error("this is no token of this store: it was not minted here, or it ended long ago and is forgotten")]
     TokenNotFound,

@@ -65,7 +65,7 @@ pub(crate) fn check_limits(limits: &KeyLimits) -> Result<(), StoreError> {
 
 /// A name is shown in terminals and logs, and must not be mistaken for an id or be a credential.
 pub(crate) fn name_is_valid(name: &str) -> bool {
-    let taken = ["km_", "kmt_", "kma_", id::KEY, id::SECRET, id::TOKEN];
+    let taken = ["km_", "kmt_", "kma_", id::KEY, id::SECRET, id::TOKEN, id::ADMIN];
     (1..=NAME_CHARS_MAX).contains(&name.chars().count())
         && name.trim() == name
         && !name.chars().any(char::is_control)

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 well, 1 found or refused, 2 could not run.
 
+mod admin;
 mod commands;
 mod config;
 mod demo;
@@ -13,6 +14,7 @@ mod output;
 mod process;
 mod reload;
 mod sealed;
+mod socket;
 mod story;
 mod upgrade;
 mod wiring;

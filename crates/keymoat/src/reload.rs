@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keymoat_admin::listener::Listening;
 use keymoat_gateway::Running;
 use keymoat_store::Store;
 
-use crate::config::{self, Chosen, Config, Log, Problems, Watched};
+use crate::admin::{self, Face};
+use crate::config::{self, Admin, Chosen, Config, Flags, Log, Problems, Watched};
 use crate::keys::Keys;
 use crate::output::{Output, time};
 use crate::process::Asked;
@@ -40,6 +42,12 @@ pub(crate) struct Reloader {
     pub(crate) held: Held,
     /// The files that the configuration in force was read from.
     pub(crate) watched: Watched,
+    /// The admin listener, if there is one.
+    pub(crate) admin: Option<Arc<Listening>>,
+    /// What it shows of the configuration.
+    pub(crate) face: Face,
+    /// What was said on the command line.
+    pub(crate) flags: Flags,
     /// What is told to keep the secrets in use out of every line.
     pub(crate) output: Output,
 }
@@ -60,6 +68,8 @@ pub(crate) struct Held {
     pub(crate) store_dir: PathBuf,
     /// How lines are written.
     pub(crate) log: Log,
+    /// The admin listener.
+    pub(crate) admin: Option<Admin>,
     /// There is nothing but the emulators and the demo key.
     pub(crate) first_run: bool,
 }
@@ -93,7 +103,7 @@ impl Reloader {
             let why = anyhow::anyhow!("the secret came by standard input, which a new process cannot read again");
             return Upgraded::Stays { why, reload: false };
         }
-        upgrade::attempt(&self.program, &self.running, asked)
+        upgrade::attempt(&self.program, &self.running, self.admin.as_deref(), asked)
     }
 
     fn reload_asked(&mut self) {
@@ -143,8 +153,13 @@ impl Reloader {
         let now = time::now();
         let secrets = wiring::secrets(&config);
         let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
-        let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
+        let shown = admin::configured(&config, self.chosen.shown(&self.flags, &config::environment())?);
+        let (settings, certificate, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
+        if let (Some(admin), Some(certificate)) = (&self.admin, certificate) {
+            admin.present(certificate);
+        }
+        self.face.store(Arc::new(shown));
         self.output.keep_out(secrets);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
@@ -158,6 +173,9 @@ impl Held {
         let mut notes = Vec::new();
         if config.store_dir != self.store_dir {
             notes.push("the store stays where it is until a restart".to_owned());
+        }
+        if config.admin != self.admin {
+            notes.push("the admin listener stays as it is until a restart".to_owned());
         }
         if config.log != self.log {
             notes.push("the form and the level of the log stay as they are until a restart".to_owned());

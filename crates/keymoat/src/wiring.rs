@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use keymoat_core::{Digest, Held, Key, Pepper, UnixMillis};
+use keymoat_core::{Digest, Held, Key, KeySecret, Pepper, RotateAfter, Secret, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
 use keymoat_redact::Known;
+use rustls::ServerConfig;
 
+use crate::admin;
 use crate::config::{Config, ConfiguredKey, Tls};
 
 /// What an error about the provided certificate starts with.
@@ -17,14 +19,28 @@ pub(crate) const CERTIFICATE: &str = "[tls] cert, key and client_ca";
 
 /// The keys of the configuration by their digests under the store's pepper.
 pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMillis) -> HashMap<Digest, Held> {
-    let digested = configured.into_iter().map(|key| {
-        let ConfiguredKey { id, name, scopes, secret } = key;
-        // Only the digest goes further.
-        let digest = pepper.digest(secret.expose());
-        let key = Key { scopes, ..Key::new(&id, &name, now) }.with_secret(&secret_id(pepper, &digest), now);
-        (digest, Held::newest(Arc::new(key)))
-    });
-    digested.collect()
+    let mut digested = HashMap::new();
+    for key in configured {
+        let ConfiguredKey { id, name, scopes, secret, previous, rotate_after, limits } = key;
+        // When a secret was made is not known: what is due stays so until another date is written.
+        let digest = |secret: &Secret, ends_at| {
+            // Only the digest goes further.
+            let digest = pepper.digest(secret.expose());
+            (digest, KeySecret { id: secret_id(pepper, &digest).into(), created_at: UnixMillis(0), ends_at })
+        };
+        let previous = previous.map(|(secret, until)| digest(&secret, until));
+        let secrets: Vec<_> = previous.into_iter().chain([digest(&secret, None)]).collect();
+        let key = Arc::new(Key {
+            scopes,
+            rotate_after: rotate_after.map(RotateAfter::Moment),
+            secrets: secrets.iter().map(|(_, secret)| secret.clone()).collect(),
+            limits,
+            ..Key::new(&id, &name, now)
+        });
+        let held = |secret: KeySecret| Held { key: Arc::clone(&key), secret_id: secret.id };
+        digested.extend(secrets.into_iter().map(|(digest, secret)| (digest, held(secret))));
+    }
+    digested
 }
 
 /// The id of a configured secret: the same one wherever it stands in the file, and nothing that leads back to it.
@@ -39,12 +55,13 @@ fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
 /// it names. The store's keys are known as digests only.
 pub(crate) fn secrets(config: &Config) -> Option<Known> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
-    let keys = config.keys.iter().map(|key| &key.secret);
+    let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
     // They are copied into the one place that every written line is compared with.
     Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
 }
 
-/// What the gateway takes, and the authority to trust, if it is our own. Reads the certificate files.
+/// What the gateway takes, the certificate of the admin listener, and the authority to trust, if it is our own. Reads the
+/// certificate files.
 ///
 /// # Errors
 /// A certificate or key that cannot be read or used.
@@ -52,8 +69,12 @@ pub(crate) fn settings(
     config: Config,
     store_dir: &Path,
     now: UnixMillis,
-) -> anyhow::Result<(Settings, Option<PathBuf>)> {
+) -> anyhow::Result<(Settings, Option<Arc<ServerConfig>>, Option<PathBuf>)> {
     let (listeners, ca_file) = listeners(&config, store_dir, now)?;
+    let of_admin = match &config.admin {
+        Some(admin) => admin::certificate(admin, &config, &listeners)?,
+        None => None,
+    };
     let settings = Settings {
         listeners,
         threads: config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
@@ -62,7 +83,7 @@ pub(crate) fn settings(
         limits: config.limits,
         trusted_proxies: config.trusted_proxies,
     };
-    Ok((settings, ca_file))
+    Ok((settings, of_admin, ca_file))
 }
 
 /// The plain listener, then the TLS one if there is one; and the authority to trust, if it is our own.

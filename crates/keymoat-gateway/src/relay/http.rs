@@ -15,12 +15,13 @@ use serde_json::json;
 
 use super::hygiene;
 use crate::answer;
-use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
+use crate::body::{Allowance, BodyClock, Relayed, ToClient, Uploaded};
 use crate::claim;
 use crate::coding::Coding;
 use crate::exposed;
 use crate::ledger::Ledger;
 use crate::masked::{Masked, mask_values};
+use crate::meter::Metered;
 use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
@@ -36,13 +37,13 @@ pub(crate) fn http(
     session: Option<SessionGuard>,
     mask: Arc<Mask>,
 ) -> Response<ToClient> {
-    let Passage { worker, plan, route, mut ledger, .. } = passage;
+    let Passage { worker, plan, route, mut ledger, metered, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
-    let session = match session {
-        Some(session) => Some(session),
-        None => match live_session(worker, &incoming, &parts.headers, &ledger.record, access) {
-            Ok(session) => session,
+    let session = match is_event_stream(&incoming, &parts.headers) {
+        false => session,
+        true => match live_session(worker, session, &ledger.record, access, metered.as_ref()) {
+            Ok(session) => Some(session),
             Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
         },
     };
@@ -60,9 +61,9 @@ pub(crate) fn http(
     parts.extensions.clear();
     let idle = plan.limits.body_idle;
     let Some(masked) = masked else { return withheld(parts, ledger, &uploaded) };
-    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
+    let allowance = Allowance::of(access, metered.as_ref());
     let clock = BodyClock::default();
-    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, bytes_max, clock, masked };
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, allowance, clock, masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
 
@@ -100,18 +101,32 @@ fn withheld(mut parts: response::Parts, mut ledger: Ledger, uploaded: &Uploaded)
     Response::from_parts(parts, ToClient::own(document.to_string()))
 }
 
-/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
+/// Whether the answer has no known end.
+fn is_event_stream(incoming: &Incoming, headers: &HeaderMap) -> bool {
+    let is_one =
+        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    is_one && !incoming.is_end_stream()
+}
+
+/// An event stream is a live session: it can be seen and ended, a revocation reaches it, and it counts among those of
+/// its key. That of a token is one already.
 fn live_session(
     worker: &Worker,
-    incoming: &Incoming,
-    headers: &HeaderMap,
+    session: Option<SessionGuard>,
     record: &Record,
     access: &Access,
-) -> Result<Option<SessionGuard>, Refusal> {
-    let event_stream =
-        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    if !event_stream || incoming.is_end_stream() {
-        return Ok(None);
-    }
-    claim::session(worker, record, access).map(Some)
+    metered: Option<&Metered>,
+) -> Result<SessionGuard, Refusal> {
+    let mut session = match session {
+        Some(session) => session,
+        None => {
+            let mut session = claim::session(worker, record, access)?;
+            if let Some((moment, refusal)) = claim::bounds(access, None).and_then(|bounds| bounds.deadline) {
+                session.end_at(moment, refusal);
+            }
+            session
+        }
+    };
+    claim::place(&mut session, metered)?;
+    Ok(session)
 }

@@ -105,7 +105,10 @@ impl LineScan<'_> {
         let starts = [at, at.saturating_sub(1)];
         let found = starts.into_iter().find_map(|start| {
             let rest = text.get(start..)?;
-            let fitting = PREFIXES.iter().filter(|rule| rest.starts_with(rule.prefix.as_bytes()));
+            let first = byte(rest, 0);
+            let fitting = PREFIXES.iter().filter(|rule| {
+                rule.prefix.as_bytes().first() == Some(&first) && rest.starts_with(rule.prefix.as_bytes())
+            });
             fitting.max_by_key(|rule| rule.prefix.len()).map(|rule| (start, rule))
         });
         let Some((start, rule)) = found else { return at + 1 };
@@ -113,10 +116,21 @@ impl LineScan<'_> {
             return at + 1;
         }
         let body = start + rule.prefix.len();
+        if rule.digit && body < self.no_digit_until {
+            return at + 1;
+        }
         let rest = text.get(body..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| fits(rule.letters, **byte)).count();
         let value = rest.get(..length).unwrap_or_default();
-        if length < rule.least || rule.digit && !value.iter().any(u8::is_ascii_digit) || shape::is_masked(value) {
+        if length < rule.least {
+            return at + 1;
+        }
+        if rule.digit && !value.iter().any(u8::is_ascii_digit) {
+            // No prefix further in changes that.
+            self.no_digit_until = body + length;
+            return at + 1;
+        }
+        if shape::is_masked(value) {
             return at + 1;
         }
         let checksum = checksum(rule, value);

@@ -156,19 +156,25 @@ fn closes(run: usize, backslashes: usize) -> bool {
     }
 }
 
-/// The end of the line, or of the escaped one that ends first.
-pub(super) fn line(text: &[u8], start: usize) -> usize {
+/// Where the line ends, or the escaped one that ends first.
+pub(super) fn break_at(text: &[u8], start: usize) -> usize {
     let mut at = start;
-    let mut end = text.len();
     while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'\\', 0, rest)) {
         let place = at + found;
-        let ends = byte(text, place) == 0 || matches!(byte(text, place + 1), b'r' | b'n');
-        if ends {
-            end = place;
-            break;
+        if byte(text, place) == 0 || matches!(byte(text, place + 1), b'r' | b'n') {
+            return place;
         }
         at = place + 1;
     }
+    text.len()
+}
+
+/// The end of the line, or of the escaped one that ends first, without blanks.
+pub(super) fn line(text: &[u8], start: usize) -> usize {
+    before_blanks(text, start, break_at(text, start))
+}
+
+pub(super) fn before_blanks(text: &[u8], start: usize, mut end: usize) -> usize {
     while end > start && matches!(before(text, end), b' ' | b'\t' | b'\r' | b'\\') {
         end -= 1;
     }

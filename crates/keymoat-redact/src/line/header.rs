@@ -52,17 +52,26 @@ impl LineScan<'_> {
         at
     }
 
+    /// The end of the line without blanks. What was found out is kept.
+    pub(super) fn line_end(&mut self, level: usize, from: usize) -> usize {
+        let text = self.text(level);
+        if !(self.one_line.contains(&from) && self.one_line.end <= text.len()) {
+            self.one_line = from..end::break_at(text, from);
+        }
+        end::before_blanks(text, from, self.one_line.end)
+    }
+
     /// How far a header's value goes.
-    fn extent(&self, level: usize, at: usize, name: &Name, meaning: Meaning) -> (Range<usize>, End) {
+    fn extent(&mut self, level: usize, at: usize, name: &Name, meaning: Meaning) -> (Range<usize>, End) {
         let text = self.text(level);
         if is_quote(name.before) && name.quote.is_none() {
             let backslashes = text.get(..name.outer_start.saturating_sub(1)).unwrap_or_default();
             let backslashes = backslashes.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
             let (end, closed) = end::closing(text, at, name.before, backslashes);
-            let end = if closed { end } else { end::line(text, at) };
+            let end = if closed { end } else { self.line_end(level, at) };
             return (at..end, End::Quote(name.before, u8::try_from(backslashes).unwrap_or(u8::MAX)));
         }
-        let line = end::line(text, at);
+        let line = self.line_end(level, at);
         if before(text, at) == b'[' {
             let rest = text.get(at..line).unwrap_or_default();
             let mut from = 0;
@@ -193,7 +202,7 @@ impl LineScan<'_> {
             };
             let letters = name.map(|name| name.letters);
             let telling = letters.is_some_and(|letters| {
-                matches!(letters.as_bytes(), b"response" | b"mac" | b"hash" | b"cnonce")
+                ["response", "mac", "hash", "cnonce"].iter().any(|name| letters.are(name))
                     || self.rules.names.look_up(&letters).is_some()
             });
             if telling && !span.is_empty() {

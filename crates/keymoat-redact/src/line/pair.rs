@@ -1,5 +1,6 @@
 //! A name and its value as two members: `{"name": "x-api-key", "value": "…"}`, parts of forms, XML elements.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::{Finder, FinderRev};
@@ -12,7 +13,6 @@ use crate::carry::Carry;
 use crate::finding::{Carrier, End, Kind};
 use crate::names::{Letters, Meaning, Name, before, byte};
 use crate::shape;
-use crate::suspect::is_pair_name;
 use crate::table::Scope;
 
 /// How far from its name a pair's value may stand in one line.
@@ -26,7 +26,7 @@ impl LineScan<'_> {
     /// A separator whose name means nothing itself, but may announce one.
     pub(super) fn at_pair(&mut self, level: usize, at: usize, name: &Name) -> usize {
         let text = self.text(level);
-        if !is_pair_name(&name.letters) || byte(text, at) == b',' {
+        if !name.letters.is_pair_name() || byte(text, at) == b',' {
             return at + 1;
         }
         let value = end::blank(text, at + 1);
@@ -68,11 +68,7 @@ impl LineScan<'_> {
 
     fn value_after(&mut self, level: usize, from: usize, site: &Site, meaning: Meaning, shaped: bool) -> bool {
         let text = self.text(level);
-        if !self.no_value.contains(&from) {
-            let rest = text.get(from..).unwrap_or_default();
-            self.no_value = from..VALUE.find(rest).map_or(usize::MAX, |at| from + at);
-        }
-        if self.no_value.end >= from + REACH {
+        if self.has_no_value(level, from..from + REACH) {
             return false;
         }
         let window = text.get(from..text.len().min(from + REACH)).unwrap_or_default();
@@ -84,13 +80,22 @@ impl LineScan<'_> {
     fn value_before(&mut self, level: usize, to: usize, site: &Site, meaning: Meaning, shaped: bool) -> bool {
         let text = self.text(level);
         let start = to.saturating_sub(REACH);
-        let window = text.get(start..to).unwrap_or_default();
-        if memchr::memchr(b'u', window).is_none() {
+        if self.has_no_value(level, start..to) {
             return false;
         }
+        let window = text.get(start..to).unwrap_or_default();
         let opened = memchr::memrchr2(b'{', b'<', window).map_or(0, |at| at + 1);
         let found = VALUE_BACKWARDS.rfind(window.get(opened..).unwrap_or_default());
         self.mask_member(level, found.and_then(|at| value_member(text, start + opened + at)), site, meaning, shaped)
+    }
+
+    /// Whether no name of a member that holds a value is in `part`. What was found out is kept.
+    fn has_no_value(&mut self, level: usize, part: Range<usize>) -> bool {
+        if !self.no_value.contains(&part.start) {
+            let rest = self.text(level).get(part.start..).unwrap_or_default();
+            self.no_value = part.start..VALUE.find(rest).map_or(usize::MAX, |at| part.start + at);
+        }
+        self.no_value.end >= part.end
     }
 
     fn mask_member(
@@ -110,7 +115,7 @@ impl LineScan<'_> {
     /// The value comes in a later line, or behind the blank line of a form's part.
     fn await_pair(&mut self, level: usize, at: usize, name: &Name, behind: usize, site: &Site, meaning: Meaning) {
         let text = self.text(level);
-        let is_part = byte(text, at) == b'=' && name.letters.as_bytes() == b"name";
+        let is_part = byte(text, at) == b'=' && name.letters.are("name");
         if is_part && let Some((start, end)) = part_in_line(text, behind) {
             let site = Site { carrier: Carrier::Multipart, ..site.clone() };
             return self.report(level, start..end, &site, End::Line);
@@ -160,9 +165,9 @@ impl LineScan<'_> {
     /// The end of an XML tag.
     pub(super) fn at_tag(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
-        let Some((name, letters)) = self.rules.tag(text, at) else { return at + 1 };
+        let Some((name, meaning)) = self.rules.tag(text, at) else { return at + 1 };
         let (start, end) = element(text, at + 1);
-        let Some(meaning) = self.rules.names.look_up(&letters) else {
+        let Some(meaning) = meaning else {
             self.announced_by_element(level, start, end);
             return at + 1;
         };
@@ -240,7 +245,7 @@ fn value_member(text: &[u8], at: usize) -> Option<end::Quoted> {
         }
         separator
     })?;
-    let fits = matches!(name.letters.as_bytes(), b"value" | b"headervalue" | b"stringvalue");
+    let fits = ["value", "headervalue", "stringvalue"].iter().any(|value| name.letters.are(value));
     let separator =
         text.get(name.end..)?.iter().position(|byte| matches!(byte, b':' | b'=')).map(|at| name.end + at)?;
     let value = end::blank(text, separator + 1);

@@ -24,8 +24,13 @@ impl LineScan<'_> {
             return None;
         }
         let label = rest.get(BEGIN.len()..rest.len().min(BEGIN.len() + 64))?;
-        let label_end = memchr::memmem::find(label, b"-----")?;
-        memchr::memmem::find(label.get(..label_end)?, b"PRIVATE KEY")?;
+        let label_end = memchr::memchr_iter(b'-', label).find(|at| label.get(*at..*at + 5) == Some(b"-----"))?;
+        let label = label.get(..label_end)?;
+        // A mark in it, or a bracket at all, is none of a label.
+        let is_private = label.ends_with(b"PRIVATE KEY") || label.windows(11).any(|part| part == b"PRIVATE KEY");
+        if !is_private || label.contains(&b'[') {
+            return None;
+        }
         let body = at + BEGIN.len() + label_end + 5;
         let closed = if self.no_pem_end { None } else { memchr::memmem::find(text.get(body..)?, END) };
         let site = pem(level);

@@ -30,14 +30,40 @@ const SCHEMES: [&str; 20] = [
     "mqtt",
 ];
 
+/// So many `@` of one piece of text are looked at with all that stands in front of them, which keeps time linear.
+const SIGNS: usize = 4;
+
+/// What is known of the piece of text in front of the last `@`, which may be that in front of the next one too.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Where it starts, and up to where it was seen.
+    start: usize,
+    to: usize,
+    kind: Option<Authority>,
+    /// How many `@` it has had, with other delimiters between them, and where the last one was.
+    count: usize,
+    last: usize,
+    has_password: bool,
+}
+
+impl Seen {
+    /// Where the piece of text starts that ends at `at`.
+    fn start_of(&mut self, text: &[u8], at: usize) -> usize {
+        let seen = if self.to <= at { self.to } else { 0 };
+        let fresh = text.get(seen..at).unwrap_or_default();
+        match fresh.iter().rposition(|byte| ends_authority(*byte)) {
+            None if seen > 0 => self.to = at,
+            end => *self = Self { start: end.map_or(seen, |end| seen + end + 1), to: at, ..Self::default() },
+        }
+        self.start
+    }
+}
+
 impl LineScan<'_> {
     /// An `@`. Goes on behind the last one of the authority.
     pub(super) fn at_sign(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
-        let mut start = at;
-        while start > 0 && !ends_authority(before(text, start)) {
-            start -= 1;
-        }
+        let mut start = self.authority.start_of(text, at);
         let mut last = at;
         let mut end = at + 1;
         while let Some(&byte) = text.get(end) {
@@ -50,9 +76,24 @@ impl LineScan<'_> {
             end += 1;
         }
         let resume = last + 1;
-        let authority = Authority::of(text, &mut start);
-        let user_end =
-            text.get(start..last).and_then(|part| shape::outside_marks(b':', part)).map(|colon| start + colon);
+        let authority = match self.authority.kind {
+            Some(authority) => authority,
+            None => Authority::of(text, &mut start),
+        };
+        self.authority.kind = Some(authority);
+        self.authority.start = start;
+        self.authority.count += 1;
+        let mut user_end = None;
+        if self.authority.count > SIGNS {
+            // What stands in front was looked at with each of the others. What follows a password surely is more of it.
+            start = self.authority.last + 1;
+            user_end = (authority == Authority::Sure && self.authority.has_password).then_some(self.authority.last);
+        }
+        self.authority.last = last;
+        let user_end = user_end.or_else(|| {
+            text.get(start..last).and_then(|part| shape::outside_marks(b':', part)).map(|colon| start + colon)
+        });
+        self.authority.has_password |= user_end.is_some();
         let site = Site {
             kind: Kind::Password,
             carrier: Carrier::Userinfo,
@@ -118,7 +159,7 @@ pub(crate) fn open_password(text: &[u8]) -> Option<usize> {
 }
 
 /// How sure it is that an authority starts here.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Authority {
     Sure,
     Unsure,

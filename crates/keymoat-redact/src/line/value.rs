@@ -110,7 +110,7 @@ impl LineScan<'_> {
                 false if mark_end(text, quoted.start).is_some() => {
                     end::unquoted(text, quoted.start, Around::Assignment)
                 }
-                false => end::line(text, quoted.start),
+                false => self.line_end(level, quoted.start),
             };
             let shaped = meaning.scope == Scope::Shaped && name.quote.is_none() && !is_query(name)
                 || meaning.scope == Scope::Shaped && site.carrier != Carrier::Query;

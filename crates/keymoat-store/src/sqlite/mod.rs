@@ -3,6 +3,8 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
+mod admin_orders;
+mod admins;
 mod backup;
 mod claims;
 pub(crate) mod desk;

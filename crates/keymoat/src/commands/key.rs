@@ -107,7 +107,7 @@ fn create(store: &Store, name: &str, scopes: &[String], expires: Option<&str>, j
 }
 
 /// Reads `90d` from `now` on, or a time.
-fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
+pub(super) fn expiry(text: &str, now: UnixMillis) -> Result<UnixMillis, String> {
     let expires_at = match config::duration_text(text) {
         Ok(duration) => now.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
         Err(_) => parse_rfc3339(text)?,

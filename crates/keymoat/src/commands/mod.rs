@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how each ends.
 
+mod admin;
 mod check;
 mod completion;
 mod config;
@@ -54,6 +55,7 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Upstream(upstream::Arguments),
+    Admin(admin::Arguments),
     Store(store::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
@@ -79,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
@@ -118,6 +121,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::SecretUnknown
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
+            | StoreError::AdminUnknown
+            | StoreError::AdminNameTaken { .. }
+            | StoreError::AdminChanged
+            | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
             | StoreError::BackupExists { .. },
@@ -136,8 +143,12 @@ const fn version() -> &'static str {
 
 /// Writes a result to standard output. A reader that went away (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -5,12 +5,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use keymoat_admin::House;
+use keymoat_admin::listener::Listening;
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
-use super::print;
 use super::ready::Ready;
+use super::{print, print_bytes};
+use crate::admin::{self, Claim, Offer};
 use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::handed::Handed;
@@ -118,12 +122,16 @@ fn serve(
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
-    let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
+    let held =
+        Held { store_dir: config.store_dir.clone(), log: config.log.clone(), admin: config.admin.clone(), first_run };
+    let of_admin = config.admin.clone();
+    let shown = chosen.shown(&arguments.flags, &config::environment())?;
+    let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
-    let (settings, ca_file) = wiring::settings(config, &store_dir, now)?;
+    let (settings, certificate, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
     let records = output.clone();
     // Signals are caught before anything is promised, so that none is lost in between.
@@ -132,18 +140,47 @@ fn serve(
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
+    // Writes what is left when it is dropped, after everything has ended.
+    let counts = running.keep_counts_in(Arc::clone(&store))?;
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
     let freshness = feed.freshness();
     running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
-    let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
+    let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
+    let admin = match &of_admin {
+        Some(settings) => {
+            let house = House {
+                store: Arc::clone(&store),
+                running: Arc::clone(&running),
+                configured: Arc::clone(&face),
+                acts: admin::acts(),
+                clock: Arc::new(time::now),
+                rules: Arc::default(),
+                known: output.known(),
+                version: super::version(),
+                started_at: now,
+            };
+            Some(admin::start(house, settings, certificate, &store_dir, from_older)?)
+        }
+        None => None,
+    };
+    let offer = Offer::for_person(first_run, arguments.json);
+    let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
+    let ready =
+        Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
     let emulated = emulators.as_ref().map(Emulators::address);
-    print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
+    if arguments.json {
+        print(&ready.json()?)?;
+    } else {
+        let text = ready.text(emulated, keys.any_live(), &claim.unwrap_or(Claim::Done));
+        // The text may hold the claim link, which is printed here and nowhere else.
+        print_bytes(text.expose())?;
+    }
     running.serve();
     handed.tell_ready();
-    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
+    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,
         chosen,
@@ -153,13 +190,20 @@ fn serve(
         taken,
         held,
         watched,
+        admin: admin.clone(),
+        face,
+        flags: arguments.flags.clone(),
         output: output.clone(),
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;
-    until_asked_to_end(asked, reloader, &running, output)?;
+    until_asked_to_end(asked, reloader, &running, admin.as_deref(), output)?;
     running.join();
+    if let Some(admin) = admin {
+        admin.end();
+    }
+    drop(counts);
     feed.stop();
     tracing::info!("ended");
     drop(emulators);
@@ -213,11 +257,17 @@ fn until_asked_to_end(
     asked: Receiver<Asked>,
     reloader: Reloader,
     running: &Arc<Running>,
+    admin: Option<&Listening>,
     output: &Output,
 ) -> anyhow::Result<()> {
     let over = reloader.run(&asked);
     match over {
-        Over::HandedOver => running.hand_over(),
+        Over::HandedOver => {
+            running.hand_over();
+            if let Some(admin) = admin {
+                admin.end();
+            }
+        }
         Over::End => drain(running),
     }
     let (running, output) = (Arc::clone(running), output.clone());

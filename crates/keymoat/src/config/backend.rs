@@ -77,7 +77,7 @@ fn keys(read: &mut Reader<'_>, text: String) -> Vec<ConfiguredKey> {
             Ok((secret, remark)) => {
                 improvable += usize::from(remark.is_some());
                 let id = format!("env_{number}");
-                keys.push(ConfiguredKey { name: id.as_str().into(), id: id.into(), scopes: Scopes::All, secret });
+                keys.push(ConfiguredKey::plain(&id, secret));
             }
             Err(message) => read.report_overall(format!("environment variable {KEYS}: {message}")),
         }

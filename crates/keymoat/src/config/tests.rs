@@ -107,7 +107,6 @@ fn a_literal_secret_is_refused_and_never_repeated() {
 #[test]
 fn settings_of_later_versions_are_refused_with_a_way_out() {
     for (text, place) in [
-        ("[admin]\nenabled = true\n", "keymoat.toml:2:11: "),
         ("[store]\nurl = \"postgres://user:canary@host/db\"\n", "keymoat.toml:2:7: "),
         ("[store]\nurl = \"${env:X}\"\n", "keymoat.toml:2:7: "),
     ] {

@@ -45,6 +45,9 @@ struct Shared {
     queue: Arc<Queue<Item>>,
     dropped: Arc<AtomicU64>,
     known: KnownSecrets,
+    /// The secrets to keep out, those in use and those of before.
+    kept: Mutex<Kept>,
+    rules: ArcSwap<Rules>,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,11 @@ impl Output {
     /// forgotten.
     pub(crate) fn keep_out(&self, known: Option<Known>) {
         self.shared.known.replace(known);
+    }
+
+    /// The secrets that are kept out, for others who write.
+    pub(crate) fn known(&self) -> KnownSecrets {
+        self.shared.known.clone()
     }
 
     /// The form of the lines.

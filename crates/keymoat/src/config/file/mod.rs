@@ -19,7 +19,7 @@ use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
-pub(crate) use self::behind::{Key, Upstream};
+pub(crate) use self::behind::{Key, KeyLimits, Upstream};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
@@ -100,13 +100,21 @@ pub(crate) struct Store {
     pub(crate) url: Option<At<String>>,
 }
 
-/// The admin listener, which this version does not have.
+/// The admin listener: the API, and the socket for commands. A change waits for a restart, but for certificates.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
-    /// Takes `false` alone.
-    #[schemars(extend("const" = false))]
+    /// Says whether there is one; `false` is for those who only want the file.
     pub(crate) enabled: Option<At<bool>>,
+    /// Listens at `IP:PORT`; port 0 is a free one. Beyond loopback it needs TLS, and an admin before it starts.
+    pub(crate) listen: Option<At<String>>,
+    /// Names the PEM file with a certificate chain of its own. Where nothing is said it is that of `[tls]`, and plain text
+    /// on loopback.
+    pub(crate) cert: Option<At<String>>,
+    /// Names the PEM file with the key of that certificate.
+    pub(crate) key: Option<At<String>>,
+    /// Names hosts such as `["admin.example"]` that it answers to beside `localhost` and addresses.
+    pub(crate) hosts: Option<At<Vec<At<String>>>>,
 }
 
 /// What is written, and how. A change waits for a restart.

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::super::file;
 use super::super::store::FILE_VARIABLE;
-use super::super::{Config, LogFormat, Tls};
+use super::super::{Certificate, Config, LogFormat, Tls};
 use super::{Sheet, number, text, texts};
 
 /// What is said of a setting that another one makes meaningless.
@@ -103,10 +103,33 @@ impl Sheet<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self, written: &file::Admin) {
+    pub(super) fn admin(&mut self, written: &file::Admin, config: &Config) {
         self.begin("admin");
-        let file::Admin { enabled } = written;
-        self.row("enabled", Value::Boolean(false), enabled.as_ref(), "default");
+        let file::Admin { enabled, listen, cert, key, hosts } = written;
+        self.row("enabled", Value::Boolean(config.admin.is_some()), enabled.as_ref(), "default");
+        let Some(admin) = &config.admin else {
+            return ["listen", "cert", "key", "hosts"]
+                .into_iter()
+                .for_each(|name| self.unset(name, "there is no admin listener"));
+        };
+        match (listen, self.origin.flags.listen) {
+            (None, Some(_)) => self.given("listen", text(admin.listen), "flag --listen: beside it"),
+            _ => self.row("listen", text(admin.listen), listen.as_ref(), "default"),
+        }
+        match &admin.certificate {
+            Certificate::Own { cert: cert_file, key: key_file } => {
+                self.row("cert", self.path(cert_file), cert.as_ref(), "default");
+                self.row("key", self.path(key_file), key.as_ref(), "default");
+            }
+            Certificate::OfTls => {
+                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: those of [tls]"))
+            }
+            Certificate::None => {
+                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: plain text on loopback"))
+            }
+        }
+        let names = texts(&admin.hosts);
+        self.written("hosts", hosts.as_ref(), |_| names.clone(), "default: `localhost` and addresses");
     }
 
     pub(super) fn redact(&mut self, written: &file::Redact) {

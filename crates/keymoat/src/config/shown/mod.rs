@@ -118,7 +118,7 @@ fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     sheet.listen(listen, config);
     sheet.tls(tls, config);
     sheet.store(store, config);
-    sheet.admin(admin);
+    sheet.admin(admin, config);
     for known in &config.upstreams {
         if let Some((_, written)) = upstream.iter().find(|(name, _)| *name.get_ref() == *known.name) {
             sheet.upstream(known, written);

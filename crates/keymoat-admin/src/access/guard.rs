@@ -1,0 +1,193 @@
+//! Stands before every route: host, origin, credentials in the query, who asks, and whether they may.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::{HeaderMap, HeaderName, Uri};
+use keymoat_core::{Action, Actor, Secret, UnixMillis, format};
+use keymoat_store::Admin;
+
+use super::needs::{self, Need};
+use super::origin::{self, Foreign};
+use super::throttle::Guess;
+use super::{Caller, Who};
+use crate::api::problem::{Code, Problem};
+use crate::api::{Desk, query};
+use crate::listener::Peer;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The cookie's name where there is TLS; a browser takes it with `Secure` and `Path=/` only.
+pub(crate) const COOKIE_TLS: &str = "__Host-keymoat";
+
+/// The cookie's name on loopback in plain text.
+pub(crate) const COOKIE_PLAIN: &str = "keymoat";
+
+/// A credential that came with a request.
+enum Presented {
+    /// In `Authorization` or `X-API-Key`.
+    Key(Secret),
+    /// In our cookie.
+    Cookie(Secret),
+}
+
+/// Lets a request through with its [`Caller`], or answers it.
+pub(crate) async fn stand(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
+    match admit(&desk, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
+    let peer = request.extensions().get::<Peer>().copied().ok_or_else(|| Problem::of(Code::Internal))?;
+    let is_command = matches!(peer, Peer::Command);
+    if !is_command {
+        check_host(desk, request.headers(), request.uri())?;
+        origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+    }
+    query::refuse_credentials(request.uri().query())?;
+    let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
+        return Ok(());
+    };
+    // What is no operation is answered by the router: 404, or 405 with what is allowed.
+    let Some(need) = needs::of(request.method(), &path) else { return Ok(()) };
+    let now = desk.house.now();
+    let Need::Role(role) = need else {
+        request.extensions_mut().insert(peer);
+        return Ok(());
+    };
+    let caller = match peer {
+        Peer::Command => Caller { who: Who::Command, role: keymoat_core::Role::Admin, address: None },
+        Peer::Client(address) => identify(desk, request, address.ip(), now).await?,
+    };
+    if !caller.role.may(role) {
+        let detail = format!("this needs the role `{}`, and yours is `{}`", role.word(), caller.role.word());
+        return Err(Problem::with(Code::Forbidden, detail));
+    }
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+fn check_host(desk: &Desk, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Problem::with(Code::RequestMalformed, "a request names its host once"));
+    };
+    let host = host.to_str().unwrap_or_default();
+    let is_same = uri.authority().is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(host));
+    if is_same && desk.hosts.take(host) { Ok(()) } else { Err(Problem::of(Code::HostUnknown)) }
+}
+
+fn foreign(foreign: Foreign) -> Problem {
+    match foreign {
+        Foreign::Origin => Problem::of(Code::OriginRefused),
+        Foreign::Unproven => Problem::of(Code::CsrfRefused),
+    }
+}
+
+async fn identify(
+    desk: &Arc<Desk>,
+    request: &mut Request,
+    address: IpAddr,
+    now: UnixMillis,
+) -> Result<Caller, Problem> {
+    match take(request.headers_mut(), desk.is_tls)? {
+        None => Err(Problem::of(Code::CredentialMissing)),
+        Some(Presented::Key(key)) => of_key(desk, key, address, now).await,
+        Some(Presented::Cookie(cookie)) => {
+            origin::check_change(request.method(), request.headers()).map_err(foreign)?;
+            of_cookie(desk, cookie, address, now).await
+        }
+    }
+}
+
+/// Takes the credential out of the request. A header goes before a cookie.
+fn take(headers: &mut HeaderMap, is_tls: bool) -> Result<Option<Presented>, Problem> {
+    let authorization: Vec<_> = headers.get_all(AUTHORIZATION).iter().cloned().collect();
+    let api_keys: Vec<_> = headers.get_all(X_API_KEY).iter().cloned().collect();
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
+    for name in [AUTHORIZATION, X_API_KEY, COOKIE] {
+        headers.remove(name);
+    }
+    let mut keys = Vec::new();
+    for value in &authorization {
+        let bytes = value.as_bytes();
+        let scheme = bytes.get(..7).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+            return Err(Problem::with(Code::CredentialInvalid, "write `Authorization: Bearer kma_…`"));
+        }
+        keys.push(Secret::new(bytes.get(7..).unwrap_or_default().trim_ascii().to_vec()));
+    }
+    keys.extend(api_keys.iter().map(|value| Secret::new(value.as_bytes().trim_ascii().to_vec())));
+    keys.retain(|key| !key.is_empty());
+    if let Some(key) = keys.pop() {
+        if keys.iter().any(|other| !other.matches(&key)) {
+            return Err(Problem::of(Code::CredentialAmbiguous));
+        }
+        return Ok(Some(Presented::Key(key)));
+    }
+    let name = if is_tls { COOKIE_TLS } else { COOKIE_PLAIN };
+    let pairs = cookies.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut own = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    match (own.next(), own.next()) {
+        (Some(value), None) => Ok(Some(Presented::Cookie(Secret::new(value.to_vec())))),
+        (None, _) => Ok(None),
+        // Somebody has planted a second one.
+        (Some(_), Some(_)) => Err(Problem::of(Code::CredentialAmbiguous)),
+    }
+}
+
+async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {
+    let guess = Guess { address: Some(address), account: None };
+    desk.throttle.check(guess, now).map_err(Problem::wait)?;
+    if !format::is_admin(&key) {
+        desk.throttle.failed(guess, now);
+        let detail = match format::shape(&key) {
+            format::Shape::Key | format::Shape::Token { .. } => {
+                "this is a credential for the data listener: the admin listener takes admin keys (`kma_…`) only"
+            }
+            _ => "this is no admin key (`kma_…`)",
+        };
+        return Err(Problem::with(Code::CredentialInvalid, detail));
+    }
+    let admin = desk.store(move |store| store.admin_of_key(&key)).await?;
+    let Some(admin) = admin.filter(|admin| is_good(admin, now)) else {
+        desk.throttle.failed(guess, now);
+        desk.house.tell(
+            Actor::Keymoat,
+            Action::SignInRefused,
+            None,
+            Some(format!("an admin key was refused from {address}")),
+        );
+        return Err(Problem::of(Code::CredentialInvalid));
+    };
+    let role = admin.role;
+    Ok(Caller { who: Who::Key(admin), role, address: Some(address) })
+}
+
+async fn of_cookie(desk: &Arc<Desk>, cookie: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {
+    let over = || Problem::with(Code::CredentialInvalid, "the session is over: sign in again");
+    let (digest, id, version) = desk.sessions.find(&cookie, now).ok_or_else(over)?;
+    let admin = match desk.store(move |store| store.admin(&id)).await {
+        Ok(admin) => admin,
+        Err(problem) if problem.code == Code::NotFound => return Err(over()),
+        Err(problem) => return Err(problem),
+    };
+    if !is_good(&admin, now) || admin.version != version {
+        desk.sessions.end(digest);
+        return Err(over());
+    }
+    let role = admin.role;
+    Ok(Caller { who: Who::Person(admin, digest), role, address: Some(address) })
+}
+
+/// Whether it has not expired; one that was removed is not found.
+pub(crate) fn is_good(admin: &Admin, now: UnixMillis) -> bool {
+    admin.expires_at.is_none_or(|expires_at| expires_at > now)
+}
