@@ -15,6 +15,7 @@ mod scan;
 mod serve;
 mod store;
 mod store_choice;
+mod sunset;
 mod token;
 mod upstream;
 mod upstream_test;
@@ -57,6 +58,7 @@ enum Command {
     Upstream(upstream::Arguments),
     Admin(admin::Arguments),
     Store(store::Arguments),
+    Sunset(sunset::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -83,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Sunset(arguments) => sunset::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -127,6 +130,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
+            | StoreError::OverrideUnknown
             | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,
