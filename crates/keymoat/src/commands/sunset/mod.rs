@@ -109,10 +109,9 @@ impl Place {
 
     fn plan(&self, routes: &[String], since: i64) -> anyhow::Result<Plan> {
         let (in_force, now) = (self.in_force(), now());
-        if let Some(unknown) = routes.iter().find(|name| !in_force.iter().any(|route| *route.name == ***name)) {
+        if routes.iter().any(|name| !in_force.iter().any(|route| *route.name == **name)) {
+            // What was typed may be anything, also a key: it is not repeated.
             let known: Vec<&str> = in_force.iter().map(|route| &*route.name).collect();
-            // What was typed may be anything, also a key.
-            drop(unknown);
             return Err(Found(format!("no route has this name: the routes are {}", known.join(", "))).into());
         }
         let known = Known { routes: &in_force, keys: &self.keys, now };
