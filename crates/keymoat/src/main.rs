@@ -17,6 +17,7 @@ mod reload;
 mod sealed;
 mod socket;
 mod story;
+mod sunsets;
 mod upgrade;
 mod wiring;
 

@@ -17,6 +17,7 @@ mod serve;
 mod session;
 mod store;
 mod store_choice;
+mod sunset;
 mod token;
 mod upstream;
 mod upstream_test;
@@ -61,6 +62,7 @@ enum Command {
     Admin(admin::Arguments),
     Store(store::Arguments),
     Audit(audit::Arguments),
+    Sunset(sunset::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -89,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Sunset(arguments) => sunset::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -141,6 +144,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
+            | StoreError::OverrideUnknown
             | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,

@@ -25,6 +25,7 @@ use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
+use crate::sunsets::Sunsets;
 use crate::upgrade::Program;
 use crate::wiring;
 
@@ -195,6 +196,8 @@ fn serve(
         keys,
         store,
         taken,
+        acts: admin::acts(),
+        sunsets: Sunsets::default(),
         held,
         watched,
         admin: admin.clone(),
