@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use keymoat_core::{Act, Action, Actor, Dialect, UnixMillis};
+use keymoat_core::{Act, Action, Actor, Dialect, Snapshot, UnixMillis};
 use keymoat_gateway::Running;
 use keymoat_redact::{KnownSecrets, Rules};
 use keymoat_store::Store;
@@ -22,6 +22,8 @@ pub struct House {
     pub store: Arc<Store>,
     /// The gateway.
     pub running: Arc<Running>,
+    /// What the gateway decides by, the configuration's keys among it.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
     /// What of the configuration is shown; replaced when it is read again.
     pub configured: Arc<ArcSwap<Configured>>,
     /// Where what somebody does is told.

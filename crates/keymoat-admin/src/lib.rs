@@ -13,6 +13,7 @@ mod console;
 mod house;
 pub mod listener;
 mod random;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use access::password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError
 pub use api::open_api;
 pub use house::{Clock, Configured, ConfiguredUpstream, House, Setting};
 pub use random::{RandomFailed, new_secret};
+pub use verdict::{GEMINI_TARGET, OPENAI_TARGET, Verdict, verdict};
 
 /// Where the acts of people and commands go. Must not block.
 pub type Acts = Arc<dyn Fn(Act) + Send + Sync>;

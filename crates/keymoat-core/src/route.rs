@@ -231,6 +231,16 @@ pub enum Pattern {
     Below(String),
 }
 
+/// As the configuration writes it.
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
 impl Pattern {
     /// Reads `/api/events` or `/api/*`.
     ///

@@ -66,7 +66,7 @@ pub struct Running {
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Held by whoever makes a plan out of the one in force.
     planning: Mutex<()>,
 }

@@ -36,6 +36,7 @@ mod stream;
 pub mod throttle;
 pub mod tls;
 mod upstream;
+mod view;
 mod worker;
 
 pub use gateway::{Gateway, Running, StartError};
@@ -43,3 +44,4 @@ pub use ledger::Records;
 pub use plan::PlanError;
 pub use upstream::TargetError;
 pub use upstream::probe::{Answer, Certificate, Missed, Probe, probe};
+pub use view::{Probing, UpstreamView};

@@ -83,6 +83,11 @@ impl Plan {
         Self { trusted_proxies, ..self }
     }
 
+    /// All upstreams, in no order.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.targets.values()
+    }
+
     /// The upstream of that name.
     pub(crate) fn target(&self, upstream: &str) -> Option<&Arc<Target>> {
         self.targets.get(upstream)

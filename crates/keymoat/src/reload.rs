@@ -151,7 +151,9 @@ impl Reloader {
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
         let now = time::now();
-        let secrets = wiring::secrets(&config);
+        // Before anything is sent with them, and whatever comes of the rest.
+        self.output.keep_out(wiring::secrets(&config));
+        let rules = wiring::rules(&config)?;
         let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
         let shown = admin::configured(&config, self.chosen.shown(&self.flags, &config::environment())?);
         let (settings, certificate, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
@@ -160,7 +162,7 @@ impl Reloader {
             admin.present(certificate);
         }
         self.face.store(Arc::new(shown));
-        self.output.keep_out(secrets);
+        self.output.mask_by(rules);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
         self.watched = watched;

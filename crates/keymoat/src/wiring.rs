@@ -8,7 +8,7 @@ use anyhow::Context;
 use keymoat_core::{Digest, Held, Key, KeySecret, Pepper, RotateAfter, Secret, UnixMillis};
 use keymoat_gateway::settings::{Listener, Settings};
 use keymoat_gateway::tls;
-use keymoat_redact::Known;
+use keymoat_redact::Rules;
 use rustls::ServerConfig;
 
 use crate::admin;
@@ -53,11 +53,19 @@ fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
 
 /// The secrets of a configuration that must stand in no line that is written: the real keys, and the clients' keys that
 /// it names. The store's keys are known as digests only.
-pub(crate) fn secrets(config: &Config) -> Option<Known> {
+pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
-    // They are copied into the one place that every written line is compared with.
-    Known::new(upstreams.chain(keys).map(|secret| secret.expose()))
+    // They are copied for the one place that every written line is compared with.
+    upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect()
+}
+
+/// The rules that every line is masked by.
+///
+/// # Errors
+/// None that the reader of the configuration has not told.
+pub(crate) fn rules(config: &Config) -> anyhow::Result<Rules> {
+    Rules::new(&config.redact).context("[redact]")
 }
 
 /// What the gateway takes, the certificate of the admin listener, and the authority to trust, if it is our own. Reads the

@@ -102,7 +102,15 @@ async fn identify(
         Some(Presented::Key(key)) => of_key(desk, key, address, now).await,
         Some(Presented::Cookie(cookie)) => {
             origin::check_change(request.method(), request.headers()).map_err(foreign)?;
-            of_cookie(desk, cookie, address, now).await
+            let proof = request.headers().get(origin::CSRF_HEADER).cloned();
+            let caller = of_cookie(desk, cookie, address, now).await?;
+            match (&caller.who, proof) {
+                // It may be left out, but not be another one.
+                (Who::Person(_, session), Some(proof)) if proof.as_bytes() != session.csrf_token().as_bytes() => {
+                    Err(Problem::of(Code::CsrfRefused))
+                }
+                _ => Ok(caller),
+            }
         }
     }
 }

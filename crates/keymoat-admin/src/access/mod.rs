@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use keymoat_core::{Actor, Role};
-use keymoat_store::{Admin, AdminKind};
+use keymoat_store::Admin;
 
 /// Who asks. Put into a request by the guard; nothing below decides who it is.
 #[derive(Clone, Debug)]
@@ -43,23 +43,6 @@ impl Caller {
         match &self.who {
             Who::Command => Actor::Command,
             Who::Key(admin) | Who::Person(admin, _) => Actor::Admin(Arc::clone(&admin.id)),
-        }
-    }
-
-    /// The admin, but for a command.
-    pub(crate) fn admin(&self) -> Option<&Admin> {
-        match &self.who {
-            Who::Command => None,
-            Who::Key(admin) | Who::Person(admin, _) => Some(admin),
-        }
-    }
-
-    /// The word for how it came.
-    pub(crate) fn kind(&self) -> &'static str {
-        match &self.who {
-            Who::Command => "command",
-            Who::Key(_) => AdminKind::Key.word(),
-            Who::Person(..) => AdminKind::Person.word(),
         }
     }
 }

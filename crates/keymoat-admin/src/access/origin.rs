@@ -9,6 +9,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// A page of another origin cannot set it without a preflight, which is never answered.
 const OWN_HEADER: HeaderName = HeaderName::from_static("x-keymoat-request");
 
+/// Holds what proves that a page has read an answer of ours.
+pub(crate) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
@@ -47,7 +50,7 @@ pub(crate) fn check_change(method: &Method, headers: &HeaderMap) -> Result<(), F
     // `check` has compared them: that there is one is enough.
     let says_origin = headers.contains_key(ORIGIN)
         || headers.get(SEC_FETCH_SITE).is_some_and(|site| site.as_bytes() == b"same-origin");
-    let no_form = headers.contains_key(OWN_HEADER) || is_json(headers);
+    let no_form = headers.contains_key(OWN_HEADER) || headers.contains_key(CSRF_HEADER) || is_json(headers);
     if says_origin && no_form { Ok(()) } else { Err(Foreign::Unproven) }
 }
 

@@ -98,7 +98,9 @@ impl Hasher {
                 let nobody = own
                     .nobody
                     .get_or_init(|| hash_password(&Secret::from("nobody has this password")).unwrap_or_default());
-                is_password(&password, nobody) && false
+                // The outcome does not matter, only that it took as long.
+                let _ = is_password(&password, nobody);
+                false
             }
         })
         .await

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keymoat_core::format::{Kind, is_admin};
 use keymoat_core::{Secret, UnixMillis};
 use keymoat_store::Admin;
@@ -26,6 +28,14 @@ const ALL_MAX: usize = 4096;
 /// The digest by which a session is found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SessionDigest([u8; 32]);
+
+impl SessionDigest {
+    /// What a page of ours sends along with every change, to prove that it has read an answer of ours.
+    pub(crate) fn csrf_token(&self) -> String {
+        let digest = digest(&SHA256, &[b"keymoat csrf v1\0", &self.0[..]].concat());
+        URL_SAFE_NO_PAD.encode(digest.as_ref().get(..18).unwrap_or_default())
+    }
+}
 
 impl fmt::Debug for SessionDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +69,7 @@ impl Sessions {
     ///
     /// # Errors
     /// The system gives no random bytes.
-    pub(crate) fn begin(&self, admin: &Admin, now: UnixMillis) -> Result<Secret, RandomFailed> {
+    pub(crate) fn begin(&self, admin: &Admin, now: UnixMillis) -> Result<(Secret, SessionDigest), RandomFailed> {
         let secret = new_secret(Kind::Admin)?;
         let session = Session { admin_id: Arc::clone(&admin.id), version: admin.version, begun_at: now, used_at: now };
         let mut live = self.live();
@@ -70,8 +80,9 @@ impl Sessions {
         } else if live.len() >= ALL_MAX {
             forget_oldest(&mut live, |_| true);
         }
-        live.insert(digest_of(&secret), session);
-        Ok(secret)
+        let digest = digest_of(&secret);
+        live.insert(digest, session);
+        Ok((secret, digest))
     }
 
     /// Whose session this is, with the admin's version at its beginning; it counts as a use.
@@ -142,10 +153,10 @@ mod tests {
     #[test]
     fn a_session_ends_when_idle_and_at_its_whole_length() {
         let sessions = Sessions::default();
-        let cookie = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
+        let (cookie, _) = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
         assert!(sessions.find(&cookie, UnixMillis(IDLE_MILLIS - 1)).is_some());
         assert!(sessions.find(&cookie, UnixMillis(2 * IDLE_MILLIS - 1)).is_none(), "idle since the use before");
-        let cookie = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
+        let (cookie, _) = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
         let mut now = 0;
         while now < WHOLE_MILLIS - IDLE_MILLIS / 2 {
             assert!(sessions.find(&cookie, UnixMillis(now)).is_some());
@@ -157,8 +168,8 @@ mod tests {
     #[test]
     fn one_person_has_a_bounded_number_and_leaves_the_others_alone() {
         let sessions = Sessions::default();
-        let other = sessions.begin(&admin("adm_2"), UnixMillis(0)).expect("random");
-        let first = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
+        let (other, _) = sessions.begin(&admin("adm_2"), UnixMillis(0)).expect("random");
+        let (first, _) = sessions.begin(&admin("adm_1"), UnixMillis(0)).expect("random");
         for at in 1..=OF_ONE_MAX {
             sessions.begin(&admin("adm_1"), UnixMillis(i64::try_from(at).expect("small"))).expect("random");
         }

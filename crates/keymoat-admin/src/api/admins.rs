@@ -99,17 +99,31 @@ pub(super) struct NewAdminBody {
     name: String,
     /// How much it may do.
     role: RoleWord,
-    /// A person's password: at least 12 characters, at most 1024 bytes. Left out, a key is made.
+    /// A person, who needs a password, or a key. Where nothing is said it is a person with a password, and a key without.
+    kind: Option<KindWord>,
+    /// A person's password: at least 12 characters, at most 1024 bytes.
     #[schema(format = Password, min_length = 12, max_length = 1024)]
     password: Option<String>,
     /// From when on it is refused; null for never.
     expires_at: Option<Moment>,
 }
 
+/// How an admin proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AdminKind)]
+pub(super) enum KindWord {
+    /// A person with a password.
+    Person,
+    /// A program with a key.
+    Key,
+}
+
 /// What was made.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AdminMade {
     /// The admin.
+    #[serde(flatten)]
     admin: AdminShown,
     /// The admin key, this once; null for a person.
     secret: Option<String>,
@@ -168,7 +182,16 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<NewAdminBody>,
 ) -> Result<MadeWithSecret<AdminMade>, Problem> {
-    let NewAdminBody { name, role, password, expires_at } = asked;
+    let NewAdminBody { name, role, kind, password, expires_at } = asked;
+    match (kind, &password) {
+        (Some(KindWord::Person), None) => {
+            return Err(Problem::with(Code::FieldInvalid, "a person needs a password").field("password"));
+        }
+        (Some(KindWord::Key), Some(_)) => {
+            return Err(Problem::with(Code::FieldInvalid, "a key has no password").field("password"));
+        }
+        _ => {}
+    }
     let (role, expires_at, now) = (Role::from(role), expires_at.map(|at| at.0), desk.house.now());
     let (admin, secret) = match password {
         Some(password) => {

@@ -13,9 +13,10 @@ use keymoat_store::{AdminKind, NewAdmin, Proof};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::admins::{AdminShown, text_of};
+use super::admins::text_of;
 use super::answer::Json;
 use super::body::Body;
+use super::me::Me;
 use super::problem::{Code, Problem};
 use super::sign_in::cookie;
 use super::{Desk, masked};
@@ -31,46 +32,30 @@ pub(super) struct Claim {
     /// What stands behind `#claim=` in the link.
     #[schema(format = Password)]
     claim: String,
-    /// The first person.
-    person: Option<FirstPerson>,
-    /// The first admin key.
-    key: Option<FirstKey>,
-}
-
-/// The first person.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FirstPerson {
-    /// The name to sign in with.
+    /// The name that the first person signs in with.
     #[schema(min_length = 1, max_length = 100)]
-    name: String,
-    /// At least 12 characters, at most 1024 bytes.
+    name: Option<String>,
+    /// That person's password: at least 12 characters, at most 1024 bytes.
     #[schema(format = Password, min_length = 12, max_length = 1024)]
-    password: String,
-}
-
-/// The first admin key.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FirstKey {
-    /// Its name.
+    password: Option<String>,
+    /// The name of a first admin key.
     #[schema(min_length = 1, max_length = 100)]
-    name: String,
+    key_name: Option<String>,
 }
 
-/// What was made.
+/// Who you are from here on: the person, or else the key.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Claimed {
-    /// The admins that there are from here on.
-    admins: Vec<AdminShown>,
+    /// Who you are.
+    #[serde(flatten)]
+    me: Me,
     /// The admin key, this once.
-    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
 }
 
 /// Makes the first admin by the link that `keymoat serve` or `keymoat admin claim` printed.
 ///
-/// The link is good for an hour and one use. The person is signed in at once.
+/// The link is good for an hour and one use. The person is signed in at once: the answer sets the cookie.
 #[utoipa::path(post, path = "/api/v1/claim", tag = "access", request_body = Claim,
     responses((status = 201, description = "The admins that were made.", body = Claimed)))]
 pub(super) async fn claim(
@@ -78,10 +63,17 @@ pub(super) async fn claim(
     Extension(peer): Extension<Peer>,
     Body(asked): Body<Claim>,
 ) -> Result<Response, Problem> {
-    let Claim { claim: text, person, key } = asked;
+    let Claim { claim: text, name, password, key_name } = asked;
     let secret = claim::read(text);
-    if person.is_none() && key.is_none() {
-        return Err(Problem::with(Code::FieldInvalid, "name a `person`, a `key`, or both").field("person"));
+    let person = match (name, password.map(Secret::from)) {
+        (Some(name), Some(password)) => Some((name, password)),
+        (None, None) => None,
+        (Some(_), None) => return Err(Problem::with(Code::FieldInvalid, "a person needs a password").field("password")),
+        (None, Some(_)) => return Err(Problem::with(Code::FieldInvalid, "a person needs a name").field("name")),
+    };
+    if person.is_none() && key_name.is_none() {
+        let detail = "give `name` and `password` of a person, or `key_name`, or all of them";
+        return Err(Problem::with(Code::FieldInvalid, detail).field("name"));
     }
     let (now, guess) = (desk.house.now(), Guess { address: peer.address(), account: None });
     desk.throttle.check(guess, now).map_err(Problem::wait)?;
@@ -94,10 +86,10 @@ pub(super) async fn claim(
         return Err(Problem::of(Code::ClaimInvalid));
     };
     let person = match person {
-        Some(FirstPerson { name, password }) => Some((name, desk.hasher.hash(Secret::from(password)).await??)),
+        Some((name, password)) => Some((name, desk.hasher.hash(password).await??)),
         None => None,
     };
-    let made_key = key.map(|key| Ok((key.name, new_secret(Kind::Admin)?))).transpose();
+    let made_key = key_name.map(|name| Ok((name, new_secret(Kind::Admin)?))).transpose();
     let made_key = made_key.map_err(|_: crate::random::RandomFailed| Problem::of(Code::Unavailable))?;
     let made = desk
         .blocking(move |store| {
@@ -127,11 +119,15 @@ pub(super) async fn claim(
     let person = admins.iter().find(|admin| admin.kind == AdminKind::Person);
     let session = person.map(|person| desk.sessions.begin(person, now)).transpose();
     let session = session.map_err(|_| Problem::of(Code::Unavailable))?;
-    let body =
-        Claimed { admins: admins.iter().map(AdminShown::of).collect(), secret: made_key.map(|(_, key)| text_of(&key)) };
+    let me = match (person, &session, admins.first()) {
+        (Some(person), Some((_, session)), _) => Me::of_person(person, session),
+        (_, _, Some(key)) => Me::of_admin(key),
+        (_, _, None) => return Err(Problem::of(Code::Internal)),
+    };
+    let body = Claimed { me, secret: made_key.map(|(_, key)| text_of(&key)) };
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    if let Some(session) = session {
-        response.headers_mut().insert(SET_COOKIE, cookie(&session, desk.is_tls));
+    if let Some((cookie_value, _)) = session {
+        response.headers_mut().insert(SET_COOKIE, cookie(&cookie_value, desk.is_tls));
     }
     Ok(response)
 }

@@ -33,6 +33,10 @@ pub(super) struct Health {
     live_sessions: usize,
     /// Where the admin listener is.
     admin_url: String,
+    /// Where data is served in plain text.
+    gateway: Option<String>,
+    /// Where data is served with TLS.
+    gateway_tls: Option<String>,
     /// The addresses that it serves data at.
     listeners: Vec<String>,
 }
@@ -62,6 +66,8 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Json<Health> {
         is_claimed: claimed.unwrap_or_default(),
         live_sessions: running.live_sessions(),
         admin_url: desk.url.clone(),
+        gateway: running.addresses().first().map(|address| format!("http://{address}")),
+        gateway_tls: running.addresses().get(1).map(|address| format!("https://{address}")),
         listeners: running.addresses().iter().map(ToString::to_string).collect(),
     })
 }

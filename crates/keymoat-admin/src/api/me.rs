@@ -19,6 +19,7 @@ use super::body::Body;
 use super::moment::Moment;
 use super::problem::{Code, Problem};
 use super::sign_in::cookie;
+use crate::access::session::SessionDigest;
 use crate::access::throttle::Guess;
 use crate::access::{Caller, Who};
 
@@ -36,9 +37,16 @@ pub(super) struct Me {
     role: RoleWord,
     /// Until when.
     expires_at: Option<Moment>,
+    /// What a page sends as `X-CSRF-Token` with every change; null for whoever has no session.
+    csrf_token: Option<String>,
 }
 
 impl Me {
+    /// A person with the session that begins.
+    pub(super) fn of_person(admin: &Admin, session: &SessionDigest) -> Self {
+        Self { csrf_token: Some(session.csrf_token()), ..Self::of_admin(admin) }
+    }
+
     /// An admin.
     pub(super) fn of_admin(admin: &Admin) -> Self {
         Self {
@@ -47,6 +55,7 @@ impl Me {
             name: Some(admin.name.to_string()),
             role: role_word(admin.role),
             expires_at: admin.expires_at.map(Moment),
+            csrf_token: None,
         }
     }
 }
@@ -54,9 +63,13 @@ impl Me {
 /// Says who you are and how much you may do.
 #[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, description = "Who you are.", body = Me)))]
 pub(super) async fn show(Extension(caller): Extension<Caller>) -> Json<Me> {
-    Json(match caller.admin() {
-        Some(admin) => Me::of_admin(admin),
-        None => Me { kind: caller.kind(), id: None, name: None, role: role_word(caller.role), expires_at: None },
+    Json(match &caller.who {
+        Who::Person(admin, session) => Me::of_person(admin, session),
+        Who::Key(admin) => Me::of_admin(admin),
+        Who::Command => {
+            let role = role_word(caller.role);
+            Me { kind: "command", id: None, name: None, role, expires_at: None, csrf_token: None }
+        }
     })
 }
 
@@ -72,7 +85,8 @@ pub(super) struct NewPassword {
     password: String,
 }
 
-/// Changes your own password. All your sessions end, but for a new one that the answer begins.
+/// Changes your own password. All your sessions end, but for a new one that the answer begins: `GET /me` has its
+/// `csrf_token`.
 #[utoipa::path(put, path = "/api/v1/me/password", tag = "access", request_body = NewPassword,
     responses((status = 204, description = "Changed.")))]
 pub(super) async fn change_password(
@@ -99,7 +113,7 @@ pub(super) async fn change_password(
     let changed = desk.store(move |store| store.change_admin(&known.id, known.version, change, now)).await?;
     desk.sessions.end_of(&changed.id);
     desk.tell(&caller, Action::AdminChanged, &changed.id, Some("password".to_owned()));
-    let session = desk.sessions.begin(&changed, now).map_err(|_| Problem::of(Code::Unavailable))?;
+    let (session, _) = desk.sessions.begin(&changed, now).map_err(|_| Problem::of(Code::Unavailable))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(SET_COOKIE, cookie(&session, desk.is_tls));
     Ok(response)

@@ -4,6 +4,7 @@ mod admins;
 mod answer;
 mod body;
 mod claim;
+mod configuration;
 mod description;
 mod errors;
 mod fault;
@@ -15,7 +16,12 @@ mod orders;
 mod page;
 pub(crate) mod problem;
 pub(crate) mod query;
+mod redactions;
+mod routes;
+mod sessions;
 mod sign_in;
+mod tokens;
+mod upstreams;
 
 use std::sync::{Arc, LazyLock};
 
@@ -122,8 +128,23 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(me::show))
         .routes(routes!(me::change_password))
         .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::show))
-        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::show, keys::change::change))
+        .routes(routes!(keys::change::rotate))
+        .routes(routes!(keys::change::revoke))
+        .routes(routes!(keys::import::import))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::show))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(routes::list))
+        .routes(routes!(routes::show))
+        .routes(routes!(upstreams::list))
+        .routes(routes!(upstreams::show))
+        .routes(routes!(upstreams::test))
+        .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(configuration::show))
+        .routes(routes!(redactions::redact))
         .routes(routes!(admins::list, admins::create))
         .routes(routes!(admins::show, admins::change, admins::remove))
 }

@@ -13,7 +13,7 @@ use keymoat_store::{Order, OrderAnswer};
 
 use super::answer::HasSecret;
 use super::problem::{Code, Problem};
-use super::{Desk, body};
+use super::{Desk, body, tokens};
 use crate::access::Caller;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -27,7 +27,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Does a `POST` with an idempotency key once, and answers its repetitions with what was answered first. An answer with a
 /// secret is not kept: its repetition is told the id of what was made.
 pub(crate) async fn once(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    let is_meant = *request.method() == Method::POST && request.headers().contains_key(IDEMPOTENCY_KEY);
+    let is_meant = *request.method() == Method::POST
+        && request.headers().contains_key(IDEMPOTENCY_KEY)
+        && request.uri().path() != tokens::PATH;
     let Some(caller) = request.extensions().get::<Caller>().filter(|_| is_meant) else {
         return next.run(request).await;
     };
@@ -89,8 +91,7 @@ async fn kept(response: Response) -> (Response, Option<OrderAnswer>) {
     let (parts, body) = response.into_parts();
     let bytes = body::read(body).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let answer = (text.len() <= ANSWER_BYTES_MAX)
-        .then(|| OrderAnswer { status: status.as_u16(), text, is_whole: true })
-        .unwrap_or(OrderAnswer { status: status.as_u16(), text: String::new(), is_whole: false });
+    let is_whole = text.len() <= ANSWER_BYTES_MAX;
+    let answer = OrderAnswer { status: status.as_u16(), text: if is_whole { text } else { String::new() }, is_whole };
     (Response::from_parts(parts, axum::body::Body::from(bytes)), Some(answer))
 }

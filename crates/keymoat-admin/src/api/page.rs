@@ -63,6 +63,11 @@ pub(crate) fn cut<T>(
     Ok(Page { items, next_cursor })
 }
 
+/// A text that sorts the other way round, for lists in ascending order.
+pub(crate) fn turned(name: &str) -> String {
+    name.bytes().map(|byte| format!("{:02x}", 255 - byte)).collect::<String>() + "~"
+}
+
 /// A cursor for a place in a list.
 pub(crate) fn seal(place: &str) -> String {
     URL_SAFE_NO_PAD.encode(place)

@@ -108,6 +108,12 @@ codes! {
 pub(crate) struct Problem {
     /// What is wrong.
     pub(crate) code: Code,
+    more: Box<More>,
+}
+
+/// What is told beside the code.
+#[derive(Debug)]
+struct More {
     detail: Cow<'static, str>,
     field: Option<String>,
     created_id: Option<String>,
@@ -149,34 +155,43 @@ impl Problem {
 
     /// The problem with what it is in this case.
     pub(crate) fn with(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), field: None, created_id: None, retry_after_secs: None, allow: None }
+        let more = More { detail: detail.into(), field: None, created_id: None, retry_after_secs: None, allow: None };
+        Self { code, more: Box::new(more) }
     }
 
     /// The same, naming the field that is meant.
-    pub(crate) fn field(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()).filter(|field| !field.is_empty()), ..self }
+    pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
+        self.more.field = Some(field.into()).filter(|field| !field.is_empty());
+        self
     }
 
     /// The same, naming what was made.
-    pub(crate) fn created(self, id: String) -> Self {
-        Self { created_id: Some(id), ..self }
+    pub(crate) fn created(mut self, id: String) -> Self {
+        self.more.created_id = Some(id);
+        self
     }
 
     /// The same, with the methods that there are.
-    pub(crate) fn allowing(self, allow: Option<HeaderValue>) -> Self {
-        Self { allow, ..self }
+    pub(crate) fn allowing(mut self, allow: Option<HeaderValue>) -> Self {
+        self.more.allow = allow;
+        self
+    }
+
+    fn retry_after(mut self, secs: u64) -> Self {
+        self.more.retry_after_secs = Some(secs);
+        self
     }
 
     /// Whoever guesses has to wait.
     pub(crate) fn wait(Wait { secs }: Wait) -> Self {
         let detail = format!("too many attempts: try again in {secs} s");
-        Self { retry_after_secs: Some(secs), ..Self::with(Code::RateLimited, detail) }
+        Self::with(Code::RateLimited, detail).retry_after(secs)
     }
 }
 
 impl From<Busy> for Problem {
     fn from(_: Busy) -> Self {
-        Self { retry_after_secs: Some(1), ..Self::of(Code::Unavailable) }
+        Self::of(Code::Unavailable).retry_after(1)
     }
 }
 
@@ -201,10 +216,14 @@ impl From<StoreError> for Problem {
             StoreError::NameTaken { .. } | StoreError::AdminNameTaken { .. } => {
                 Self::with(Code::Conflict, text).field("name")
             }
-            StoreError::SecretExists { .. } | StoreError::SecretTaken | StoreError::LastAdmin => {
-                Self::with(Code::Conflict, text)
-            }
-            StoreError::AdminChanged => Self::of(Code::PreconditionFailed),
+            StoreError::SecretExists { .. }
+            | StoreError::SecretTaken
+            | StoreError::LastAdmin
+            | StoreError::KeyRevoked { .. }
+            | StoreError::KeyExpired { .. }
+            | StoreError::AlreadyRotated { .. }
+            | StoreError::NotRotating { .. } => Self::with(Code::Conflict, text),
+            StoreError::AdminChanged | StoreError::KeyChangedMeanwhile => Self::of(Code::PreconditionFailed),
             StoreError::ClaimInvalid => Self::of(Code::ClaimInvalid),
             StoreError::NameInvalid | StoreError::UpstreamNameInvalid => {
                 Self::with(Code::FieldInvalid, text).field("name")
@@ -213,10 +232,12 @@ impl From<StoreError> for Problem {
             StoreError::ExpiryPassed { .. } => {
                 Self::with(Code::FieldInvalid, "the expiry lies in the past").field("expires_at")
             }
+            StoreError::Limits(_) => Self::with(Code::FieldInvalid, text).field("limits"),
+            StoreError::OverlapInvalid => Self::with(Code::FieldInvalid, text).field("overlap_secs"),
             StoreError::SecretLength => Self::with(Code::FieldInvalid, text).field("secret"),
             _ => {
                 tracing::error!(error = text, "the store does not answer the admin listener");
-                Self { retry_after_secs: Some(1), ..Self::of(Code::Unavailable) }
+                Self::of(Code::Unavailable).retry_after(1)
             }
         }
     }
@@ -224,7 +245,8 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { code, detail, field, created_id, retry_after_secs, allow } = self;
+        let Self { code, more } = self;
+        let More { detail, field, created_id, retry_after_secs, allow } = *more;
         let status = code.status();
         let document = Document {
             r#type: format!("/api/v1/errors/{}", code.word()),

@@ -66,9 +66,9 @@ pub(super) async fn sign_in(
         return Err(Problem::with(Code::CredentialInvalid, "there is no such name, or that is not the password"));
     };
     desk.throttle.succeeded(guess);
-    let session = desk.sessions.begin(&admin, now).map_err(|_| Problem::of(Code::Unavailable))?;
+    let (session, digest) = desk.sessions.begin(&admin, now).map_err(|_| Problem::of(Code::Unavailable))?;
     desk.house.tell(Actor::Admin(admin.id.clone()), Action::SignedIn, Some(&admin.id), None);
-    let mut response = Json(Me::of_admin(&admin)).into_response();
+    let mut response = Json(Me::of_person(&admin, &digest)).into_response();
     response.headers_mut().insert(SET_COOKIE, cookie(&session, desk.is_tls));
     Ok(response)
 }

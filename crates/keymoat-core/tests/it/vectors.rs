@@ -71,6 +71,7 @@ fn a_client_sees_the_same_shapes() {
         let kind = match text(row, "kind") {
             "key" => Some(Kind::Key),
             "token" => Some(Kind::Token),
+            "admin" => Some(Kind::Admin),
             _ => None,
         };
         let expected = match (kind, row["fault"].as_str()) {
@@ -86,7 +87,7 @@ fn a_client_sees_the_same_shapes() {
                     _ => Spelling::Plain,
                 },
             },
-            (None, None) if text(row, "kind") == "admin" => Shape::NearMiss(NearMiss::Admin),
+            (Some(Kind::Admin), None) => Shape::NearMiss(NearMiss::Admin),
             (None, None) => Shape::Foreign,
             (_, Some(fault)) => panic!("no such fault: {fault}"),
         };

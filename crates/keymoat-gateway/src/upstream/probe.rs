@@ -93,7 +93,12 @@ impl From<Failure> for Missed {
 /// # Errors
 /// The upstream's settings cannot work. What fails on the way is in [`Probe::missed`].
 pub fn probe(upstream: Upstream, target: &Uri, limits: &Limits) -> Result<Probe, TargetError> {
-    let link = Link { target: Arc::new(Target::new(upstream)?), pool: Rc::new(Pool::default()), limits: *limits };
+    Ok(probe_target(Arc::new(Target::new(upstream)?), target, limits))
+}
+
+/// The same to an upstream that is in use.
+pub(crate) fn probe_target(upstream: Arc<Target>, target: &Uri, limits: &Limits) -> Probe {
+    let link = Link { target: upstream, pool: Rc::new(Pool::default()), limits: *limits };
     let mut seen = Probe::default();
     seen.missed = match runtime() {
         Ok(runtime) => {
@@ -104,7 +109,7 @@ pub fn probe(upstream: Upstream, target: &Uri, limits: &Limits) -> Result<Probe,
         }
         Err(error) => Some(Missed::Unreachable(error.to_string())),
     };
-    Ok(seen)
+    seen
 }
 
 fn runtime() -> io::Result<tokio::runtime::LocalRuntime> {

@@ -28,22 +28,27 @@ impl Sqlite {
                 "DELETE FROM admin_order WHERE begun_at <= ?1 OR (status IS NULL AND begun_at <= ?2)",
                 params![now.0.saturating_sub(KEPT_MILLIS), now.0.saturating_sub(LOST_MILLIS)],
             )?;
-            let known: Option<([u8; 32], Option<u16>, Option<String>, bool)> = change
+            let known = change
                 .prepare_cached("SELECT content, status, answer, is_whole FROM admin_order WHERE digest = ?1")?
-                .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+                .query_row([digest], |row| {
+                    let known: [u8; 32] = row.get(0)?;
+                    let status: Option<u16> = row.get(1)?;
+                    let text: Option<String> = row.get(2)?;
+                    let is_whole = row.get(3)?;
+                    Ok(match status {
+                        _ if known != content => Order::Other,
+                        None => Order::Running,
+                        Some(status) => Order::Done(OrderAnswer { status, text: text.unwrap_or_default(), is_whole }),
+                    })
+                })
                 .optional()?;
-            match known {
-                Some((known, ..)) if known != content => return Ok(Order::Other),
-                Some((_, None, ..)) => return Ok(Order::Running),
-                Some((_, Some(status), text, is_whole)) => {
-                    return Ok(Order::Done(OrderAnswer { status, text: text.unwrap_or_default(), is_whole }));
-                }
-                None => {}
+            if let Some(known) = known {
+                return Ok(known);
             }
+            let count: i64 = change.query_row("SELECT COUNT(*) FROM admin_order", [], |row| row.get(0))?;
             change.execute(
-                "DELETE FROM admin_order WHERE digest IN
-                 (SELECT digest FROM admin_order ORDER BY begun_at DESC LIMIT -1 OFFSET ?1)",
-                [KEPT_MAX - 1],
+                "DELETE FROM admin_order WHERE digest IN (SELECT digest FROM admin_order ORDER BY begun_at LIMIT ?1)",
+                [(count - KEPT_MAX + 1).max(0)],
             )?;
             change.execute(
                 "INSERT INTO admin_order (digest, content, begun_at) VALUES (?1, ?2, ?3)",

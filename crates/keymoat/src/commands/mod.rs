@@ -113,6 +113,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<StoreError>() {
         Some(
             StoreError::KeyUnknown
+            | StoreError::Limits(_)
+            | StoreError::AlreadyRotated { .. }
+            | StoreError::NotRotating { .. }
+            | StoreError::OverlapInvalid
+            | StoreError::KeyRevoked { .. }
+            | StoreError::KeyExpired { .. }
+            | StoreError::KeyChangedMeanwhile
+            | StoreError::SecretTaken
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
             | StoreError::ScopesInvalid

@@ -128,6 +128,7 @@ fn serve(
     let shown = chosen.shown(&arguments.flags, &config::environment())?;
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
+    output.mask_by(wiring::rules(&config)?);
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
@@ -154,6 +155,7 @@ fn serve(
             let house = House {
                 store: Arc::clone(&store),
                 running: Arc::clone(&running),
+                snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
                 acts: admin::acts(),
                 clock: Arc::new(time::now),

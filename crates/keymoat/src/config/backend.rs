@@ -5,7 +5,7 @@
 
 use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::LoneSubprotocol;
-use keymoat_core::{QueryPolicy, Scopes, Secret};
+use keymoat_core::{QueryPolicy, Secret};
 
 use super::Reader;
 use super::file::File;

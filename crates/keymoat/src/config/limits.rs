@@ -161,7 +161,12 @@ fn memory_bytes(quantity: &Quantity) -> Result<u64, String> {
     bytes_within(quantity, 64 << 20, 1 << 44)
 }
 
-pub(crate) fn amount(quantity: &Quantity) -> Option<u64> {
+/// Reads bytes, or a text such as `64KiB`, `16MiB`, `10GiB`.
+pub(crate) fn size_text(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| amount(&Quantity::Text(text.to_owned())))
+}
+
+fn amount(quantity: &Quantity) -> Option<u64> {
     match quantity {
         Quantity::Number(number) => u64::try_from(*number).ok(),
         Quantity::Text(text) => split_unit(text).and_then(|(number, unit)| {

@@ -32,6 +32,7 @@ use keymoat_core::network::{Network, UnknownNetwork};
 use keymoat_core::{Dialect, Route};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_redact::Custom;
 use keymoat_store::MasterKey;
 
 use self::file::{At, File};
@@ -44,8 +45,8 @@ use self::source::Source;
 pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
 pub(crate) use self::flags::Flags;
-pub(crate) use self::key::ConfiguredKey;
-pub(crate) use self::limits::duration_text;
+pub(crate) use self::key::{ConfiguredKey, checked as check_key};
+pub(crate) use self::limits::{duration_text, size_text};
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;

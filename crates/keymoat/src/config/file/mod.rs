@@ -129,7 +129,7 @@ pub(crate) struct Log {
     pub(crate) level: Option<At<String>>,
 }
 
-/// What is masked in text beside what Keymoat knows, and what is left.
+/// What is masked in text, the gateway's own lines among it, beside what Keymoat knows, and what is left.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Redact {

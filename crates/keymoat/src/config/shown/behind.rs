@@ -172,10 +172,7 @@ fn carriers_of(route: &Route) -> Value {
 }
 
 fn patterns_of(patterns: &[Pattern]) -> Value {
-    texts(patterns.iter().map(|pattern| match pattern {
-        Pattern::Exact(path) => path.clone(),
-        Pattern::Below(prefix) => format!("{prefix}*"),
-    }))
+    texts(patterns)
 }
 
 fn limits_of(limits: &KeyLimits) -> Value {

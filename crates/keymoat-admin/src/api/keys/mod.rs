@@ -1,21 +1,28 @@
-//! The keys that clients come with.
+//! The keys that clients come with: those of the store, which can be changed, and those of the configuration.
 
 #![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
+
+pub(super) mod change;
+pub(super) mod import;
+mod limits;
+mod shown;
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use keymoat_core::format::Kind;
-use keymoat_core::{Action, Key, Scopes, UnixMillis};
-use keymoat_store::NewKey;
+use keymoat_core::{Action, Key, RotateAfter, Scopes, UnixMillis};
+use keymoat_store::{NewKey, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use self::limits::LimitsBody;
+use self::shown::{KeyShown, KeyState, state};
 use super::Desk;
 use super::admins::text_of;
 use super::answer::{Json, MadeWithSecret, Tagged};
-use super::body::{Body, NoBody};
+use super::body::Body;
 use super::moment::Moment;
 use super::page::{Limit, Page, cut};
 use super::problem::{Code, Problem};
@@ -26,59 +33,8 @@ use crate::random::new_secret;
 /// A key has at most so many scopes.
 const SCOPES_MAX: usize = 64;
 
-/// Whether a key works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum KeyState {
-    /// It works.
-    Live,
-    /// Its time is over.
-    Expired,
-    /// Somebody revoked it.
-    Revoked,
-}
-
-/// A key, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Key)]
-pub(super) struct KeyShown {
-    /// Such as `key_7f3k…`.
-    id: String,
-    /// The name.
-    name: String,
-    /// The routes that it may use, `mint` to make tokens, or `*` for everything.
-    scopes: Vec<String>,
-    /// Whether it works.
-    state: KeyState,
-    /// When it was made.
-    created_at: Moment,
-    /// From when on it is refused; null for never.
-    expires_at: Option<Moment>,
-    /// Since when it is revoked.
-    revoked_at: Option<Moment>,
-}
-
-impl KeyShown {
-    fn of(key: &Key, now: UnixMillis) -> Self {
-        Self {
-            id: key.id.to_string(),
-            name: key.name.to_string(),
-            scopes: key.scopes.words().iter().map(ToString::to_string).collect(),
-            state: state(key, now),
-            created_at: Moment(key.created_at),
-            expires_at: key.expires_at.map(Moment),
-            revoked_at: key.revoked_at.map(Moment),
-        }
-    }
-}
-
-fn state(key: &Key, now: UnixMillis) -> KeyState {
-    match key {
-        Key { revoked_at: Some(_), .. } => KeyState::Revoked,
-        Key { expires_at: Some(expires_at), .. } if *expires_at <= now => KeyState::Expired,
-        _ => KeyState::Live,
-    }
-}
+/// A time to rotate lies at most so far away: ten years.
+const ROTATE_SECS_MAX: u32 = 10 * 366 * 86_400;
 
 /// A key to be made.
 #[derive(Deserialize, ToSchema)]
@@ -93,9 +49,14 @@ pub(super) struct NewKeyBody {
     scopes: Option<Vec<String>>,
     /// From when on it is refused; null for never.
     expires_at: Option<Moment>,
+    /// How old its secret may become before somebody is reminded to rotate it, in seconds.
+    #[schema(minimum = 1, maximum = 316_224_000)]
+    rotate_after_secs: Option<u32>,
+    /// How much may be done with it.
+    limits: Option<LimitsBody>,
 }
 
-/// A key that was made.
+/// A key that was made or rotated.
 #[derive(Serialize, ToSchema)]
 pub(super) struct KeyMade {
     /// The key.
@@ -121,14 +82,15 @@ pub(super) struct Asked {
     cursor: Option<String>,
 }
 
-/// Lists the keys of the store, the newest first.
+/// Lists all keys, the newest first.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(Asked), responses((status = 200, description = "A page.", body = Page<KeyShown>)))]
 pub(super) async fn list(
     State(desk): State<Arc<Desk>>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Page<KeyShown>>, Problem> {
     let now = desk.house.now();
-    let keys = desk.store(|store| store.keys()).await?;
+    let mut keys = desk.store(|store| store.keys()).await?;
+    keys.extend(configured(&desk));
     let text = asked.text.map(|text| text.to_lowercase());
     let is_meant = |key: &&Key| {
         asked.state.is_none_or(|asked| state(key, now) == asked)
@@ -142,6 +104,13 @@ pub(super) async fn list(
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
+/// The keys of the configuration.
+fn configured(desk: &Desk) -> Vec<Key> {
+    let ids = &desk.house.configured.load().keys;
+    let snapshot = desk.house.snapshots.load();
+    ids.iter().filter_map(|id| snapshot.key_by_id(id)).map(|key| Key::clone(key)).collect()
+}
+
 /// Makes a key; its secret is in the answer, this once.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = NewKeyBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Does it once, however often it is asked for.", min_length = 1, max_length = 255)),
@@ -151,16 +120,23 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<NewKeyBody>,
 ) -> Result<MadeWithSecret<KeyMade>, Problem> {
-    let NewKeyBody { name, scopes, expires_at } = asked;
+    let NewKeyBody { name, scopes, expires_at, rotate_after_secs, limits } = asked;
     let scopes = scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?;
+    let rotate_after = rotate_after_secs.map(rotate_after).transpose()?;
+    let limits = limits.map(LimitsBody::limits).transpose()?.unwrap_or_default();
     let secret = new_secret(Kind::Key).map_err(|_| Problem::of(Code::Unavailable))?;
     let now = desk.house.now();
-    let new = NewKey { scopes, expires_at: expires_at.map(|at| at.0), ..NewKey::named(&name) };
+    let new = NewKey { name, scopes, expires_at: expires_at.map(|at| at.0), rotate_after, limits };
     let made = desk.store(move |store| Ok((store.create_key(new, &secret, now)?, text_of(&secret))));
     let (key, secret) = made.await?;
     desk.tell(&caller, Action::KeyCreated, &key.id, Some(format!("`{}`", key.name)));
+    Ok(made_with(&key, secret, now))
+}
+
+/// The answer to whoever made or rotated a key.
+fn made_with(key: &Key, secret: String, now: UnixMillis) -> MadeWithSecret<KeyMade> {
     let location = format!("/api/v1/keys/{}", key.id);
-    Ok(MadeWithSecret { location, id: key.id.to_string(), body: KeyMade { key: KeyShown::of(&key, now), secret } })
+    MadeWithSecret { location, id: key.id.to_string(), body: KeyMade { key: KeyShown::of(key, now), secret } }
 }
 
 /// The scopes that a list of words means; the store says what is wrong with one.
@@ -174,26 +150,42 @@ fn scopes_of(words: &[String]) -> Result<Scopes, Problem> {
     Ok(Scopes::from_words(words.iter().map(String::as_str)))
 }
 
-/// Shows a key.
+fn rotate_after(secs: u32) -> Result<RotateAfter, Problem> {
+    if !(1..=ROTATE_SECS_MAX).contains(&secs) {
+        let detail = "this must be 1 to 316224000 seconds, which is ten years";
+        return Err(Problem::with(Code::FieldInvalid, detail).field("rotate_after_secs"));
+    }
+    Ok(RotateAfter::Age(i64::from(secs) * 1000))
+}
+
+/// Shows a key, by its id or its name.
 #[utoipa::path(get, path = "/api/v1/keys/{id}", tag = "keys", params(("id" = String, Path, description = "The id.")),
     responses((status = 200, description = "The key; `ETag` is its state.", body = KeyShown)))]
 pub(super) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Tagged<KeyShown>, Problem> {
     let now = desk.house.now();
-    let key = desk.store(move |store| store.key(&id)).await?;
+    let key = find(&desk, id).await?;
     Ok(Tagged(KeyShown::of(&key, now)))
 }
 
-/// Revokes a key for good; its live sessions end within a second.
-#[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", tag = "keys", params(("id" = String, Path, description = "The id.")),
-    responses((status = 200, description = "The key as it is now.", body = KeyShown)))]
-pub(super) async fn revoke(
-    State(desk): State<Arc<Desk>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    _: NoBody,
-) -> Result<Tagged<KeyShown>, Problem> {
-    let now = desk.house.now();
-    let key = desk.store(move |store| store.revoke_key(&id, now)).await?;
-    desk.tell(&caller, Action::KeyRevoked, &key.id, Some(format!("`{}`", key.name)));
-    Ok(Tagged(KeyShown::of(&key, now)))
+/// The key of the store, or of the configuration, with this id.
+async fn find(desk: &Desk, id: String) -> Result<Key, Problem> {
+    if let Some(key) = configured(desk).into_iter().find(|key| *key.id == *id) {
+        return Ok(key);
+    }
+    desk.store(move |store| store.key(&id)).await
+}
+
+/// The key of the store with this id, which can be changed.
+async fn find_own(desk: &Desk, id: &str) -> Result<Key, Problem> {
+    if desk.house.configured.load().keys.iter().any(|known| **known == *id) {
+        let detail = "this key stands in the configuration: change it there";
+        return Err(Problem::with(Code::Conflict, detail));
+    }
+    let id = id.to_owned();
+    desk.store(move |store| match store.key(&id)? {
+        key if *key.id == *id => Ok(key),
+        // A name may come to mean another key: what changes something is asked by the id.
+        _ => Err(StoreError::KeyUnknown),
+    })
+    .await
 }
