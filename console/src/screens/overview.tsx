@@ -121,7 +121,7 @@ const share = (part: number, whole: number) =>
 export function barsOf(rows: readonly UsageRow[], today = Date.now()): Bar[] {
   const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
   const end = Math.floor(today / DAY_MS) * DAY_MS;
-  const bars = Array.from({ length: DAYS }, (_, index) => {
+  const bars = Array.from({ length: DAYS }, (_, index): Bar => {
     const at = new Date(end - (DAYS - 1 - index) * DAY_MS);
     return { label: day.format(at), name: at.toISOString().slice(0, 10), values: {} };
   });
