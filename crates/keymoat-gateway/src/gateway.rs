@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
-use keymoat_core::{Route, RouteOverride, Snapshot};
+use keymoat_core::{RouteOverride, Snapshot};
 use keymoat_store::{Store, StoreError, TokenDesk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -262,12 +262,6 @@ impl Running {
             self.shared.plan.store(Arc::new(plan));
         }
         is_new
-    }
-
-    /// The routes in force, with their overrides.
-    #[must_use]
-    pub fn routes(&self) -> Vec<Route> {
-        self.shared.plan.load().routes.clone()
     }
 
     /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has

@@ -36,7 +36,7 @@ pub struct Probing {
 }
 
 impl Running {
-    /// The routes in force, in the order of the configuration.
+    /// The routes in force, with their overrides, in the order of the configuration.
     #[must_use]
     pub fn routes(&self) -> Vec<Route> {
         self.shared.plan.load().routes.clone()
