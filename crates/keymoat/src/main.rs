@@ -16,6 +16,7 @@ mod process;
 mod reload;
 mod sealed;
 mod socket;
+mod store_age;
 mod story;
 mod sunsets;
 mod upgrade;
