@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::accept;
+use crate::admission;
 use crate::clock;
 use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
@@ -118,6 +119,7 @@ impl Gateway {
             sessions: Sessions::new(settings.limits.sessions_max),
             meters: Meters::default(),
             throttle: Throttle::default(),
+            awaiting_news: Permits::new(admission::AWAITING_NEWS_MAX),
             connections: Arc::default(),
             memory: Memory::default(),
             started_at: clock::now(),
