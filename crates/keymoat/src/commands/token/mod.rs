@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::store_choice::{StoreChoice, open_existing};
 use super::{Found, print, remark, table, to_json};
+use crate::hand::Hand;
 use crate::output::time::{now, rfc3339};
 use crate::process;
 
@@ -85,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Revoke { id } => {
             refuse_token(id)?;
-            let state = store.revoke_token(id, now)?;
+            let state = Hand::on(&store, &config.dir).revoke_token(id, now)?;
             let text = format!("{} is revoked: running gateways end its sessions within a second\n", state.token.id);
             print(&if json { to_json(&Shown::of(&state, now))? } else { text })
         }
