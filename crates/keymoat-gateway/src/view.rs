@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Uri;
+use keymoat_core::Route;
 
 use crate::gateway::Running;
 use crate::settings::{Inject, Limits, Origin, UpstreamHttp};
@@ -35,6 +36,12 @@ pub struct Probing {
 }
 
 impl Running {
+    /// The routes in force, with their overrides, in the order of the configuration.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        self.shared.plan.load().routes.clone()
+    }
+
     /// The upstreams in force, by name.
     #[must_use]
     pub fn upstreams(&self) -> Vec<UpstreamView> {

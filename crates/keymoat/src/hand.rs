@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use http::Method;
-use keymoat_core::{Key, RotateAfter, Secret, UnixMillis};
+use keymoat_core::{Action, Key, RotateAfter, Secret, UnixMillis};
 use keymoat_store::{NewKey, Rotated, Rotation, Store, TokenState, WhileRotating};
 use serde_json::{Value, json};
 use zeroize::Zeroize;
 
+use crate::observed::tell_of_command;
 use crate::process::new_key_secret;
 use crate::socket::Socket;
 
@@ -33,7 +34,9 @@ impl<'a> Hand<'a> {
     pub(crate) fn create_key(&self, new: NewKey, now: UnixMillis) -> anyhow::Result<(Key, Secret)> {
         let Some(server) = self.server().filter(|_| !matches!(new.rotate_after, Some(RotateAfter::Moment(_)))) else {
             let secret = new_key_secret()?;
-            return Ok((self.store.create_key(new, &secret, now)?, secret));
+            let key = self.store.create_key(new, &secret, now)?;
+            self.tell(Action::KeyCreated, &key.id, format!("`{}`", key.name));
+            return Ok((key, secret));
         };
         let limits = &new.limits;
         let body = json!({
@@ -71,7 +74,10 @@ impl<'a> Hand<'a> {
         let Some(server) = self.server() else {
             let secret = new_key_secret()?;
             return Ok(match self.store.rotate_key(key, &secret, rotation, now)? {
-                done @ Rotated::Done(_) => (done, Some(secret)),
+                Rotated::Done(key) => {
+                    self.tell(Action::KeyRotated, &key.id, format!("`{}`", key.name));
+                    (Rotated::Done(key), Some(secret))
+                }
                 not_due @ Rotated::NotDue(_) => (not_due, None),
             });
         };
@@ -94,7 +100,11 @@ impl<'a> Hand<'a> {
     /// # Errors
     /// What the store refuses.
     pub(crate) fn revoke_key(&self, key: &str, now: UnixMillis) -> anyhow::Result<Key> {
-        let Some(server) = self.server() else { return Ok(self.store.revoke_key(key, now)?) };
+        let Some(server) = self.server() else {
+            let key = self.store.revoke_key(key, now)?;
+            self.tell(Action::KeyRevoked, &key.id, format!("`{}`", key.name));
+            return Ok(key);
+        };
         let id = self.store.key(key)?.id;
         server.ask(Method::POST, &format!("/api/v1/keys/{id}/revoke"), None)?;
         Ok(self.store.key(&id)?)
@@ -105,10 +115,18 @@ impl<'a> Hand<'a> {
     /// # Errors
     /// What the store refuses.
     pub(crate) fn revoke_token(&self, id: &str, now: UnixMillis) -> anyhow::Result<TokenState> {
-        let Some(server) = self.server() else { return Ok(self.store.revoke_token(id, now)?) };
+        let Some(server) = self.server() else {
+            let state = self.store.revoke_token(id, now)?;
+            self.tell(Action::TokenRevoked, &state.token.id, format!("of {}", state.token.key_id));
+            return Ok(state);
+        };
         let id = self.store.token(id, now)?.token.id.clone();
         server.ask(Method::POST, &format!("/api/v1/tokens/{id}/revoke"), None)?;
         Ok(self.store.token(&id, now)?)
+    }
+
+    fn tell(&self, action: Action, target: &str, detail: String) {
+        tell_of_command(&self.dir, action, target, Some(detail));
     }
 
     fn server(&self) -> Option<Socket> {

@@ -11,12 +11,14 @@ mod fingerprint_key;
 mod hand;
 mod handed;
 mod keys;
+mod observed;
 mod output;
 mod process;
 mod reload;
 mod sealed;
 mod socket;
 mod story;
+mod sunsets;
 mod upgrade;
 mod wiring;
 

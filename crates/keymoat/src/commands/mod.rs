@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how each ends.
 
 mod admin;
+mod audit;
 mod check;
 mod completion;
 mod config;
@@ -16,6 +17,7 @@ mod serve;
 mod session;
 mod store;
 mod store_choice;
+mod sunset;
 mod token;
 mod upstream;
 mod upstream_test;
@@ -59,6 +61,8 @@ enum Command {
     Session(session::Arguments),
     Admin(admin::Arguments),
     Store(store::Arguments),
+    Audit(audit::Arguments),
+    Sunset(sunset::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -86,6 +90,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Session(arguments) => session::run(&arguments),
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Sunset(arguments) => sunset::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -138,6 +144,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
+            | StoreError::OverrideUnknown
             | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,
@@ -183,7 +190,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [Strin
 }
 
 /// Writes a remark to standard error, where it does not get into a result.
-fn remark(text: &str) {
+pub(crate) fn remark(text: &str) {
     // Standard error may be closed; a remark is not worth failing for.
     let _ = writeln!(anstream::stderr(), "{text}");
 }

@@ -24,6 +24,7 @@ mod scan;
 mod schema;
 mod serve;
 mod settings_page;
+mod sunset;
 mod tidy;
 mod tls;
 mod tokens;

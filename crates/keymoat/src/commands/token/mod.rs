@@ -7,8 +7,8 @@ mod words;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use keymoat_core::UnixMillis;
 use keymoat_core::format::is_in;
+use keymoat_core::UnixMillis;
 use keymoat_store::{Store, StoreError, TokenState};
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let json = arguments.json;
     let now = now();
     match &arguments.action {
-        Action::Create(create) => create::run(&store, create, json, now),
+        Action::Create(create) => create::run(&store, create, json, now, &config.dir),
         Action::List { key } => {
             let key_id = key.as_deref().map(|key| create::parent_id(&store, key)).transpose()?;
             let tokens = store.tokens(key_id.as_deref(), now)?;
