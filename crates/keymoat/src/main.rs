@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod explain;
 mod fingerprint_key;
+mod hand;
 mod handed;
 mod keys;
 mod observed;
