@@ -11,37 +11,35 @@ export interface Me {
 
 export interface KeySecret {
   id: string;
-  prefix: string;
   created_at: string;
-  ends_at?: string | null;
-  last_used_at?: string | null;
-  requests_24h?: number;
+  ends_at: string | null;
+  is_live: boolean;
 }
 
 export interface Limits {
   requests_per_second?: number | null;
+  burst?: number | null;
   requests_per_day?: number | null;
+  bytes_per_day?: number | null;
   sessions?: number | null;
-  bytes?: number | null;
   session_secs?: number | null;
+  session_bytes?: number | null;
   models?: string[] | null;
 }
 
 export interface Key {
   id: string;
   name: string;
-  prefix: string;
-  owner?: string | null;
-  scopes: string[];
-  created_at: string;
-  expires_at?: string | null;
-  rotate_after?: string | null;
-  revoked_at?: string | null;
-  last_used_at?: string | null;
-  last_carrier?: string | null;
   source: 'store' | 'file';
+  scopes: string[];
+  state: 'live' | 'expired' | 'revoked';
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+  rotate_after: string | null;
+  rotate_after_secs: number | null;
   secrets: KeySecret[];
-  limits?: Limits | null;
+  limits: Limits | null;
 }
 
 /** A key just made or rotated: the only answer that ever holds its text. */
@@ -53,38 +51,36 @@ export interface NewKey {
 export interface Token {
   id: string;
   key_id: string;
-  key_name?: string;
-  created_at: string;
-  uses: number;
+  key_name: string | null;
+  routes: string[];
+  calls: 'any' | 'live';
+  state: 'live' | 'closed' | 'expired' | 'revoked';
+  uses: number | null;
   uses_left: number | null;
+  created_at: string;
   start_by: string;
   live_until: string;
-  origins?: string[];
-  model?: string | null;
-  setup?: unknown;
-  revoked_at?: string | null;
+  revoked_at: string | null;
+  origins: string[];
+  constraints: unknown;
 }
 
 export interface Session {
   id: string;
   route: string;
   upstream: string;
-  key_id?: string | null;
-  key_name?: string | null;
-  token_id?: string | null;
+  key_id: string | null;
+  key_name: string | null;
+  secret_id: string | null;
+  token_id: string | null;
   client: string;
-  origin?: string | null;
-  user_agent?: string | null;
-  model?: string | null;
   protocol: string;
-  carrier?: string | null;
+  carrier: string | null;
+  model: string | null;
   opened_at: string;
   bytes_in: number;
   bytes_out: number;
-  messages_in: number;
-  messages_out: number;
-  asked_setup?: unknown;
-  effective_setup?: unknown;
+  is_ending: boolean;
 }
 
 export type QueryPolicy = 'refuse' | 'tokens' | 'warn' | 'allow';
@@ -102,10 +98,14 @@ export interface Route {
   upstream: string;
   dialect: string;
   paths: string[];
+  prefix: string | null;
   carriers: string[];
   query: QueryPolicy;
-  sunset?: string | null;
-  origins: string[];
+  query_now: QueryPolicy;
+  sunset: string | null;
+  echoes_lone_subprotocol: boolean;
+  origins: string[] | null;
+  public: string[];
   override?: RouteOverride | null;
 }
 
@@ -114,16 +114,25 @@ export interface Upstream {
   url: string;
   dialect: string;
   inject: string;
-  secret: { source: string; set_at?: string | null };
-  certificate?: { days_left: number; issuer?: string; not_after: string } | null;
+  http: string;
+  secret: { source: string; reference: string | null; version: number | null; set_at: string | null };
+  withheld: string | null;
+}
+
+export interface Certificate {
+  names: string[];
+  not_after: string;
+  days_left: number;
 }
 
 export interface UpstreamTest {
   ok: boolean;
   detail: string;
-  status?: number | null;
-  duration_millis?: number | null;
-  certificate?: { days_left: number } | null;
+  address: string | null;
+  tls_version: string | null;
+  certificate: Certificate | null;
+  status: number | null;
+  duration_millis: number;
 }
 
 /** A request, a session or an act, as it is kept. What does not apply is left out. */
@@ -223,7 +232,8 @@ export interface Health {
 
 export interface Imported {
   imported: Key[];
-  refused?: { line: number; detail: string }[];
+  known: Key[];
+  refused: { line: number; detail: string }[];
 }
 
 /** Opens the socket of events, once. */

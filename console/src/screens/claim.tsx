@@ -22,7 +22,7 @@ export function ClaimScreen({ claim, onDone }: { claim: string; onDone: () => vo
     await whoAmI();
     onDone();
   });
-  const isShort = password !== '' && [...password].length < PASSWORD_CHARS_MIN;
+  const isShort = password !== '' && Array.from(password).length < PASSWORD_CHARS_MIN;
   const differs = again !== '' && again !== password;
   const isReady = name.trim() !== '' && password !== '' && !isShort && again === password;
   return (
@@ -30,8 +30,8 @@ export function ClaimScreen({ claim, onDone }: { claim: string; onDone: () => vo
       <Logo />
       <h1>Claim this Keymoat</h1>
       <p class="soft">
-        You opened the one-time link. Choose a name and a password: you will be the first admin, and the link will not work
-        again.
+        You opened the one-time link. Choose a name and a password: you will be the first admin, and the link will not
+        work again.
       </p>
       <form
         class="form"

@@ -68,9 +68,7 @@ export function Confirm({ title, children, confirm, look = 'danger primary', typ
         }}
       >
         {children}
-        {typed !== undefined && (
-          <Field label={`Type ${typed} to confirm`} value={text} onInput={setText} autoFocus />
-        )}
+        {typed !== undefined && <Field label={`Type ${typed} to confirm`} value={text} onInput={setText} autoFocus />}
         <ProblemNotice problem={action.problem} />
         <footer>
           <Button onClick={onClose}>Cancel</Button>

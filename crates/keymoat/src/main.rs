@@ -10,6 +10,7 @@ mod explain;
 mod fingerprint_key;
 mod handed;
 mod keys;
+mod observed;
 mod output;
 mod process;
 mod reload;
