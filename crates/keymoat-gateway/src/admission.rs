@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use http::header;
 use keymoat_core::credential::{self, Presented};
 use keymoat_core::format::Shape;
 use keymoat_core::head::{Ask, Head};
 use keymoat_core::identity::{self, Identity};
 use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::{self, Access};
+use keymoat_core::record::InUrl;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::{Digest, Key, Snapshot, Token};
 
@@ -20,6 +22,9 @@ use crate::passage::Passage;
 use crate::serve::draining;
 use crate::throttle::{self, Standing};
 use crate::worker::Shared;
+
+/// How much of a client's own name is kept.
+const USER_AGENT_CHARS_MAX: usize = 128;
 
 /// A request that may go on.
 pub(crate) struct Admitted {
@@ -57,8 +62,18 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
     }
     let named = Named::by(head, passage.peer.tls);
     let snapshot = shared.snapshots.load();
-    let presented = credential::take(head, passage.route, &snapshot, &mut passage.ledger.record);
+    let record = &mut passage.ledger.record;
+    let presented = credential::take(head, passage.route, &snapshot, record);
+    if record.in_url != InUrl::Nothing {
+        record.user_agent = user_agent(head);
+    }
     Ok(Arrived { presented, named })
+}
+
+/// The client's own name for itself, cut short: whoever runs it is to be told that its key is in a URL.
+fn user_agent(head: &Head) -> Option<String> {
+    let name = head.headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(name.chars().take(USER_AGENT_CHARS_MAX).collect())
 }
 
 /// Decides whether the request may go on.

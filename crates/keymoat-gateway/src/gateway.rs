@@ -1,9 +1,11 @@
 //! Starts the serving threads and ends them again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::accept;
 use crate::clock;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
 use crate::meter::{Keeper, Meters};
 use crate::permits::Permits;
@@ -120,6 +122,8 @@ impl Gateway {
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            traces: AtomicBool::new(false),
+            beginnings: OnceLock::new(),
             desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
@@ -303,6 +307,23 @@ impl Running {
         // A second one would be a mistake of whoever starts the gateway.
         let first = self.shared.ready.set(Box::new(ready)).is_ok();
         debug_assert!(first, "readiness is decided in one place");
+    }
+
+    /// Gives every request from now on its place in a trace: the client's, or one of its own.
+    pub fn trace(&self) {
+        self.shared.traces.store(true, Ordering::Relaxed);
+    }
+
+    /// Has every beginning kept before anything goes upstream. The first one that is given stays.
+    pub fn keep_beginnings_by(&self, beginnings: Beginnings) {
+        let first = self.shared.beginnings.set(beginnings).is_ok();
+        debug_assert!(first, "beginnings are kept in one place");
+    }
+
+    /// How many sessions are live on each route that has any.
+    #[must_use]
+    pub fn live_sessions_by_route(&self) -> HashMap<Arc<str>, usize> {
+        self.shared.sessions.count_by_route()
     }
 
     /// Whether it takes new work, as `/keymoat/readyz` says.

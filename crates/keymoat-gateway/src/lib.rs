@@ -40,7 +40,7 @@ mod view;
 mod worker;
 
 pub use gateway::{Gateway, Running, StartError};
-pub use ledger::Records;
+pub use ledger::{Beginnings, Records};
 pub use plan::PlanError;
 pub use upstream::TargetError;
 pub use upstream::probe::{Answer, Certificate, Missed, Probe, probe};

@@ -123,6 +123,7 @@ pub(crate) async fn serve(
     let record = &mut passage.ledger.record;
     (record.outcome, record.status) = (Outcome::Allowed, Some(done.status.as_u16()));
     record.token_id = Some(done.token_id);
+    record.token_minted = matches!(asked, Asked::Gemini | Asked::OpenAi(_) | Asked::Own);
     record.bytes_out = done.body.len() as u64;
     // The one answer that a token is in, to whoever minted it.
     let text = Bytes::copy_from_slice(done.body.expose());

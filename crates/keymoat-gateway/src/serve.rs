@@ -4,15 +4,16 @@
 
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderName, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
 use keymoat_core::record::{InUrl, Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{credential, origin, path, route};
+use keymoat_core::{Trace, credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
@@ -29,6 +30,9 @@ use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
 use crate::{answer, claim, mint, models, opening, own, relay, upstream};
+
+/// The header that names a request's place in a trace.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -81,6 +85,13 @@ fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Inc
     let mut record = Record::begin(now, peer.client, protocol);
     record.id = worker.record_id(now);
     record.method = known_method(request.method());
+    if worker.shared.traces.load(Ordering::Relaxed) {
+        let mut lines = request.headers().get_all(TRACEPARENT).iter();
+        // Of two nobody can say which one holds (W3C Trace Context section 3.2.1).
+        let only = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
+        let (trace_id, span_id) = worker.fresh_trace();
+        record.trace = Some(Trace::continued(only, trace_id, span_id));
+    }
     Ledger::begin(record, worker.shared.records.clone())
 }
 
@@ -247,6 +258,9 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             }
         }
     };
+    if let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await {
+        return passage.refuse(&refusal);
+    }
     let asked_to_end = async {
         match &session {
             Some(session) => session.control().asked().await,

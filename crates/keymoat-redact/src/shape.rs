@@ -30,18 +30,24 @@ pub(crate) fn has_own_mark(value: &[u8]) -> bool {
 }
 
 fn is_mark_word(word: &[u8]) -> bool {
-    ["redacted", "filtered", "masked", "hidden", "scrubbed", "removed", "sensitive"]
-        .iter()
-        .any(|mark| word.eq_ignore_ascii_case(mark.as_bytes()))
+    (6..=9).contains(&word.len())
+        && ["redacted", "filtered", "masked", "hidden", "scrubbed", "removed", "sensitive"]
+            .iter()
+            .any(|mark| word.eq_ignore_ascii_case(mark.as_bytes()))
 }
 
 /// Whether a value is marks only, or stars. What stands beside a mark in the same value is part of the value.
 pub(crate) fn is_masked(value: &[u8]) -> bool {
-    let marked = has_mark(value);
-    marked && !beside_marks(value).any(|part| part.iter().any(u8::is_ascii_alphanumeric))
+    let Some(first) = value.first() else { return false };
+    // Most values are in one piece, and begin like none of these.
+    let may_have_mark = value.len() >= 64 || value.iter().any(|byte| matches!(byte, b'[' | b'<' | b'('));
+    may_have_mark && has_mark(value) && !beside_marks(value).any(|part| part.iter().any(u8::is_ascii_alphanumeric))
         || is_mark_word(value)
-        || !value.is_empty() && value.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'#'))
-        || value.len() >= 3 && value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
+        || matches!(first, b'*' | b'.' | b'-' | b'#')
+            && value.iter().all(|byte| matches!(byte, b'*' | b'.' | b'-' | b'#'))
+        || matches!(first, b'x' | b'X' | b'*')
+            && value.len() >= 3
+            && value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
 }
 
 fn has_mark(value: &[u8]) -> bool {
@@ -141,7 +147,9 @@ fn is_word_for_nothing(value: &[u8]) -> bool {
         "...",
         "missing",
     ];
-    if value.len() > 40 {
+    // What all of them, and those below, begin with.
+    let may_begin = |first: u8| matches!(first | 0x20, b'a' | b'c'..=b'f' | b'm'..=b'o' | b'r'..=b'u' | b'y' | b'.');
+    if value.len() > 40 || !value.first().is_some_and(|first| may_begin(*first)) {
         return false;
     }
     if WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes())) {

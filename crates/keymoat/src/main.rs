@@ -10,12 +10,14 @@ mod explain;
 mod fingerprint_key;
 mod handed;
 mod keys;
+mod observed;
 mod output;
 mod process;
 mod reload;
 mod sealed;
 mod socket;
 mod story;
+mod sunsets;
 mod upgrade;
 mod wiring;
 

@@ -56,8 +56,9 @@ fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
 pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
+    let of_collector = config.telemetry.iter().flat_map(|telemetry| telemetry.headers.iter().map(|(_, secret)| secret));
     // They are copied for the one place that every written line is compared with.
-    upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect()
+    upstreams.chain(keys).chain(of_collector).map(|secret| Secret::new(secret.expose().to_vec())).collect()
 }
 
 /// The rules that every line is masked by.

@@ -22,6 +22,7 @@ pub(crate) const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/api/v1/openapi.json", OPEN),
     (Method::GET, "/api/v1/errors/{code}", OPEN),
     (Method::GET, "/healthz", OPEN),
+    (Method::GET, "/metrics", VIEWER),
     (Method::POST, "/api/v1/claim", OPEN),
     (Method::POST, "/api/v1/sign-in", OPEN),
     (Method::DELETE, "/api/v1/sign-in", VIEWER),

@@ -211,7 +211,7 @@ impl From<StoreError> for Problem {
             StoreError::KeyUnknown
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
-            | StoreError::AdminUnknown => Self::of(Code::NotFound),
+            | StoreError::AdminUnknown => Self::with(Code::NotFound, text),
             StoreError::SecretUnknown => Self::with(Code::NotFound, "the upstream has no sealed secret"),
             StoreError::NameTaken { .. } | StoreError::AdminNameTaken { .. } => {
                 Self::with(Code::Conflict, text).field("name")

@@ -18,6 +18,10 @@ pub(super) enum Around {
 pub(super) fn unquoted(text: &[u8], start: usize, around: Around) -> usize {
     let mut at = start;
     while let Some(&byte) = text.get(at) {
+        if !may_end(byte) {
+            at += 1;
+            continue;
+        }
         match byte {
             0..=b' ' | 0x7f | b'"' | b'\'' | b'`' | b'<' | b'>' | b')' | b']' | b'}' => break,
             b'&' | b';' if around != Around::Word => break,
@@ -33,6 +37,27 @@ pub(super) fn unquoted(text: &[u8], start: usize, around: Around) -> usize {
         }
     }
     trimmed(text, start, at)
+}
+
+/// Whether what a byte means to a value depends on anything.
+#[inline]
+fn may_end(byte: u8) -> bool {
+    const ENDS: [bool; 256] = {
+        let mut ends = [false; 256];
+        let all = b"\"'`<>)]}&;#,|[(\\\x7f";
+        let mut index = 0;
+        while index < all.len() {
+            ends[all[index] as usize] = true;
+            index += 1;
+        }
+        let mut control = 0;
+        while control <= b' ' {
+            ends[control as usize] = true;
+            control += 1;
+        }
+        ends
+    };
+    ENDS.get(usize::from(byte)).copied().unwrap_or(true)
 }
 
 /// A value less the punctuation of the sentence or text around it.

@@ -18,6 +18,9 @@ use crate::table::Scope;
 /// How far from its name a pair's value may stand in one line.
 const REACH: usize = 256;
 
+/// How long a name may be that is announced.
+const ANNOUNCED: usize = 64;
+
 /// What every name of a member that holds a value has in it.
 static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"alue"));
 static VALUE_BACKWARDS: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"alue"));
@@ -29,14 +32,21 @@ impl LineScan<'_> {
         if !name.letters.is_pair_name() || byte(text, at) == b',' {
             return at + 1;
         }
+        // Both members must be near, or the line must end.
+        let is_part = byte(text, at) == b'=' && name.letters.are("name");
+        let near = at.saturating_sub(REACH)..at + ANNOUNCED + 2 * REACH;
+        if !is_part && near.end < self.solid_until && self.has_no_value(level, near) {
+            return at + 1;
+        }
         let value = end::blank(text, at + 1);
         let seen = text.get(..text.len().min(value + REACH)).unwrap_or_default();
         let (start, stop, behind) = match end::quoted(seen, string_start(seen, value)) {
-            Some(quoted) if quoted.end - quoted.start <= 64 => (quoted.start, quoted.end, quoted.behind()),
+            Some(quoted) if quoted.end - quoted.start <= ANNOUNCED => (quoted.start, quoted.end, quoted.behind()),
             Some(_) => return at + 1,
             None => {
                 let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(byte);
-                let end = value + seen.get(value..).unwrap_or_default().iter().take(64).take_while(is_name).count();
+                let end =
+                    value + seen.get(value..).unwrap_or_default().iter().take(ANNOUNCED).take_while(is_name).count();
                 (value, end, end)
             }
         };
@@ -124,7 +134,7 @@ impl LineScan<'_> {
             return;
         }
         let rest = text.get(behind..).unwrap_or_default();
-        let ends = rest.iter().all(|byte| b" ,;\t\r".contains(byte));
+        let ends = rest.iter().all(|byte| says_nothing(*byte));
         if is_part && (ends || rest.starts_with(b";")) {
             self.carry = Carry::Multipart { kind: site.kind, body: false, lines: 0 };
         } else if ends && byte(text, at) == b':' {
@@ -193,7 +203,7 @@ impl LineScan<'_> {
     fn announced_by_element(&mut self, level: usize, start: usize, end: usize) {
         let text = self.text(level);
         let announced = text.get(start..end).unwrap_or_default();
-        if announced.len() > 64 {
+        if announced.len() > ANNOUNCED {
             return;
         }
         let Some((meaning, shaped)) = self.announced(announced.trim_ascii()).filter(|_| !announced.is_empty()) else {
@@ -219,6 +229,11 @@ impl LineScan<'_> {
             None => {}
         }
     }
+}
+
+/// Whether a byte may follow the last member of a line.
+pub(super) const fn says_nothing(byte: u8) -> bool {
+    matches!(byte, b' ' | b',' | b';' | b'\t' | b'\r')
 }
 
 /// The text of the element that starts at `start`.

@@ -149,8 +149,12 @@ impl LineScan<'_> {
 pub(crate) fn open_password(text: &[u8]) -> Option<usize> {
     /// Shorter ones are looked at again with what follows.
     const OPEN: usize = 4 << 10;
-    let run = text.iter().rev().take_while(|byte| !ends_authority(**byte)).count();
-    let start = text.len() - run;
+    // Without a way out of the middle of a block the compiler compares many bytes at a time.
+    let has_end = |block: &&[u8]| block.iter().fold(false, |ends, byte| ends | ends_authority(*byte));
+    let clear: usize = text.rchunks(64).take_while(|block| !has_end(block)).map(<[u8]>::len).sum();
+    let head = text.get(..text.len() - clear)?;
+    let start = head.iter().rposition(|byte| ends_authority(*byte)).map_or(0, |end| end + 1);
+    let run = text.len() - start;
     if run < OPEN || before(text, start) != b'/' {
         return None;
     }

@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod admin;
 mod canary;
 mod check;
 mod client;
@@ -23,6 +24,7 @@ mod scan;
 mod schema;
 mod serve;
 mod settings_page;
+mod sunset;
 mod tidy;
 mod tls;
 mod tokens;

@@ -6,6 +6,7 @@
 
 mod at;
 mod behind;
+mod events;
 mod kinds;
 mod limits;
 mod route;
@@ -20,6 +21,7 @@ use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
 pub(crate) use self::behind::{Key, KeyLimits, Upstream};
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
@@ -46,6 +48,8 @@ pub(crate) struct File {
     pub(crate) route: BTreeMap<At<String>, Route>,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) telemetry: Telemetry,
     pub(crate) redact: Redact,
 }
 
