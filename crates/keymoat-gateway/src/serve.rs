@@ -145,6 +145,12 @@ async fn travel(
             None => answer::own(own, ledger),
         };
     }
+    if let Some(probe) = through::asked(&head) {
+        return match draining(worker).or_else(|| overloaded(worker)) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => through::answer(worker, peer, &head, probe, switch, ledger),
+        };
+    }
     if let Some(asked) = mint::of_own(&head) {
         if let Some(refusal) = overloaded(worker) {
             return answer::refusal(&refusal, None, ledger);
