@@ -35,7 +35,7 @@ const MESSAGES: [&str; 8] = [
 ];
 
 /// Options of which a library makes query parameters.
-const OPTIONS: [(&str, &str); 3] =
+const OPTIONS: [(&str, &str); 4] =
     [("io(", "query:"), ("io.connect(", "query:"), ("new socket(", "params:"), ("createclient(", "apikey=")];
 const CREDENTIAL_WORDS: [&str; 6] = ["token", "apikey", "api_key", "auth", "jwt", "key:"];
 
