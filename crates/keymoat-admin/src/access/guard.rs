@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use keymoat_core::{Action, Actor, Secret, UnixMillis, format};
 use keymoat_store::Admin;
 
@@ -48,7 +48,10 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     let is_command = matches!(peer, Peer::Command);
     if !is_command {
         check_host(desk, request.headers(), request.uri())?;
-        origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        // A link in a mail or a chat may lead to the console: its pages hold no data and do nothing by themselves.
+        if !is_page(request) {
+            origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        }
     }
     query::refuse_credentials(request.uri().query())?;
     let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
@@ -72,6 +75,13 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// Whether a page or file of the console is asked for, and nothing of the API.
+fn is_page(request: &Request) -> bool {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(matched, Some("/" | "/assets/{name}" | "/{*place}"))
 }
 
 fn check_host(desk: &Desk, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
