@@ -16,9 +16,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Action::Backup { target } = &arguments.action;
     store.back_up(target, now())?;
     let key_place = config.master_key.place(&config.dir);
-    if arguments.json {
+    if arguments.store.json {
         return print(&to_json(&Copied { copy: target, master_key: key_place.to_string(), tokens_revoked: true })?);
     }
     print(&format!(

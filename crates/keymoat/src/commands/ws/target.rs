@@ -250,7 +250,7 @@ mod tests {
             format!("v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{encoded}")
         );
         let plain = Secret::from("sk-0123456789");
-        let of_openai = super::carrying("subprotocol:openai-insecure-api-key.").unwrap();
+        let of_openai = carrying("subprotocol:openai-insecure-api-key.").unwrap();
         let request = target.request(Some(&plain), &of_openai, &[], None).unwrap();
         assert_eq!(request.headers()["sec-websocket-protocol"], "realtime, openai-insecure-api-key.sk-0123456789");
         assert!(target.request(Some(&secret()), &of_openai, &[], None).is_err(), "a slash fits into no subprotocol");
