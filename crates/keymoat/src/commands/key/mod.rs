@@ -30,9 +30,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,7 +160,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Create { .. } | Action::Import { .. } => open(&config)?,
         _ => open_existing(&config, "make a first key with `keymoat key create NAME`")?,
     };
-    let (json, file) = (arguments.json, arguments.store.file());
+    let (json, file) = (arguments.store.json, arguments.store.file());
     let hand = Hand::on(&store, &config.dir);
     match &arguments.action {
         Action::Create { name, terms } => create(&hand, name, terms, file, json),
