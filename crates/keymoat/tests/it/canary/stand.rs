@@ -30,7 +30,7 @@ pub(crate) enum Output {
     Response,
     /// What the upstream received.
     Upstream,
-    /// The files of the data folder, and the file of events.
+    /// The files of the data folder, events among them.
     Folder,
     /// What `keymoat audit tail` shows.
     Audit,
@@ -129,8 +129,7 @@ impl Stand {
         folder.write("upstream.key", &canaries.upstream);
         folder.write("keymoat.toml", &configuration(&emulator, &rude.to_string(), &dead.to_string()));
         let arguments = ["--log", "trace", "--log-format", log_format];
-        let variables = [("KEYMOAT__EVENTS__FILE", "events.jsonl"), ("KEYMOAT__EVENTS__STDOUT", "true")];
-        let keymoat = Keymoat::in_folder(folder.into(), &arguments, &variables);
+        let keymoat = Keymoat::in_folder(folder.into(), &arguments, &[]);
         let searcher = Searcher::new(&canaries.list());
         Self { keymoat, canaries, recorder, searcher, leaks: RefCell::default(), _emulator: running }
     }
@@ -185,14 +184,9 @@ impl Stand {
     pub(crate) fn search_all(&self) {
         self.search_upstream("the rest");
         self.search_folder(&self.keymoat.folder.path().join(".keymoat"));
-        let events = fs::read(self.keymoat.folder.path().join("events.jsonl")).expect("the file of events");
-        self.came_out(Output::Folder, "events.jsonl", &events);
-        for form in [&["--json"][..], &[]] {
-            let arguments = [&["audit", "tail", "-n", "100000"], form].concat();
-            let (code, shown, stderr) = told(&self.keymoat.folder.run(&arguments));
-            assert!(code == Some(0) && shown.lines().count() > 100, "{stderr}");
-            self.came_out(Output::Audit, "audit tail", shown.as_bytes());
-        }
+        let (code, shown, stderr) = told(&self.keymoat.folder.run(&["audit", "tail", "-n", "100000"]));
+        assert!(code == Some(0) && shown.lines().count() > 100, "{stderr}");
+        self.came_out(Output::Audit, "audit tail", shown.as_bytes());
         for (number, line) in self.keymoat.output().lines().enumerate() {
             self.came_out(Output::Log, &format!("line {number}"), line.as_bytes());
         }
