@@ -19,6 +19,7 @@ pub mod events;
 pub mod metrics;
 pub mod otlp;
 pub mod queue;
+pub mod sunset;
 
 use std::sync::Arc;
 

@@ -57,7 +57,7 @@ impl<'a> Anchors<'a> {
             let current: &[u8; BLOCK] = whole.last_chunk()?;
             Some((current, previous))
         }) {
-            return mask(current, previous);
+            return mask(current, previous, BLOCK);
         }
         let end = self.text.len().min(self.base + BLOCK);
         let mut current = [b' '; BLOCK];
@@ -70,7 +70,7 @@ impl<'a> Anchors<'a> {
                 self.text.get(..end.saturating_sub(1)).unwrap_or_default(),
             ),
         }
-        mask(&current, &previous)
+        mask(&current, &previous, end.saturating_sub(self.base))
     }
 }
 
@@ -82,12 +82,22 @@ fn fill(block: &mut [u8], bytes: &[u8]) {
     }
 }
 
-/// A bit for each byte of `current` that is an anchor; `previous` has the byte before each.
-///
-/// Written so that the compiler compares 16 or 32 bytes at a time.
+/// A bit for each byte of `current` that is an anchor, for the first `length`; `previous` has the byte before each.
 #[inline]
-fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK]) -> u64 {
-    let mut flags = [0_u8; BLOCK];
+fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
+    let (current, _) = current.as_chunks();
+    let (previous, _) = previous.as_chunks();
+    let groups = current.iter().zip(previous).take(length.div_ceil(GROUP));
+    groups.enumerate().fold(0, |mask, (index, (current, previous))| mask | group(current, previous) << (index * GROUP))
+}
+
+/// The bytes that are compared together.
+const GROUP: usize = 16;
+
+/// Written so that the compiler compares all of them at a time.
+#[inline]
+fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
+    let mut flags = [0_u8; GROUP];
     for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
         let byte = *byte;
         let previous = *previous;
@@ -108,9 +118,9 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK]) -> u64 {
     pack(&flags)
 }
 
-/// The lowest bits of 64 bytes as one number.
+/// The lowest bits of the bytes as one number.
 #[inline]
-fn pack(flags: &[u8; BLOCK]) -> u64 {
+fn pack(flags: &[u8; GROUP]) -> u64 {
     let (chunks, _) = flags.as_chunks::<8>();
     let mut mask = 0;
     for (index, chunk) in chunks.iter().enumerate() {

@@ -12,7 +12,7 @@ pub(crate) const RARE: [&str; 32] = [
     "EARER ",
     "asic ",
     "-u ",
-    "key.",
+    "i-key.",
     "earer.",
     "ecret.",
     "km_",
@@ -134,7 +134,8 @@ impl Strings {
         let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns.clone()).build();
         let mut set = Self { searcher, heads: Box::new([0; HEADS]), groups: Vec::new() };
         for pattern in patterns {
-            let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(*head))) else { continue };
+            let Some([first, second, third]) = pattern.first_chunk().copied() else { continue };
+            let Some(place) = set.heads.get_mut(hash(u32::from_le_bytes([first, second, third, 0]))) else { continue };
             if *place == 0 {
                 set.groups.push(Vec::new());
                 *place = u8::try_from(set.groups.len()).unwrap_or(u8::MAX);
@@ -151,11 +152,12 @@ impl Strings {
         let rest = text.get(from..)?;
         let searcher = self.searcher.as_ref().filter(|_| rest.len() >= LONG_ENOUGH);
         let near = if searcher.is_some() { NEAR + 2 } else { rest.len() };
-        let heads = rest.get(..near).unwrap_or_default().windows(3).enumerate();
-        for (at, head) in heads {
-            let head = head.first_chunk().map_or(0, |head| hash(*head));
-            let group = self.heads.get(head).copied().unwrap_or_default();
-            if group > 0 && self.is_at(rest.get(at..).unwrap_or_default(), group) {
+        let mut head = 0;
+        for (end, byte) in rest.get(..near).unwrap_or_default().iter().enumerate() {
+            head = head >> 8 | u32::from(*byte) << 16;
+            let group = self.heads.get(hash(head)).copied().unwrap_or_default();
+            let at = end.saturating_sub(2);
+            if group > 0 && end >= 2 && self.is_at(rest.get(at..).unwrap_or_default(), group) {
                 return Some(from + at);
             }
         }
@@ -169,9 +171,9 @@ impl Strings {
     }
 }
 
+/// Of three bytes, the first one lowest.
 #[inline]
-fn hash([first, second, third]: [u8; 3]) -> usize {
-    let head = u32::from_le_bytes([first, second, third, 0]);
+const fn hash(head: u32) -> usize {
     head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }
 

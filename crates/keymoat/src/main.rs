@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod explain;
 mod fingerprint_key;
+mod hand;
 mod handed;
 mod keys;
 mod observed;
@@ -16,7 +17,9 @@ mod process;
 mod reload;
 mod sealed;
 mod socket;
+mod store_age;
 mod story;
+mod sunsets;
 mod upgrade;
 mod wiring;
 

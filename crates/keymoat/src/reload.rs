@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keymoat_admin::Acts;
 use keymoat_admin::listener::Listening;
 use keymoat_admin::otlp::{Endpoint, Signal};
 use keymoat_core::Action;
@@ -21,6 +22,7 @@ use crate::observed::Observed;
 use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
+use crate::sunsets::Sunsets;
 use crate::upgrade::{self, Program, Upgraded};
 use crate::wiring;
 
@@ -41,6 +43,10 @@ pub(crate) struct Reloader {
     pub(crate) store: Arc<Store>,
     /// The sealed secrets in use.
     pub(crate) taken: Arc<Mutex<Taken>>,
+    /// Who is told what Keymoat does by itself.
+    pub(crate) acts: Acts,
+    /// The ends of keys in URLs that were told of.
+    pub(crate) sunsets: Sunsets,
     /// What cannot change.
     pub(crate) held: Held,
     /// The files that the configuration in force was read from.
@@ -87,6 +93,7 @@ impl Reloader {
     /// Reloads whenever there is a reason, until the end is asked for or a new process has taken over.
     pub(crate) fn run(mut self, asked: &Receiver<Asked>) -> Over {
         loop {
+            self.sunsets.tell(&self.running.routes(), &self.store, &self.acts, time::now());
             match asked.recv_timeout(LOOK) {
                 Ok(Asked::Reload) => self.reload_asked(),
                 Ok(Asked::Upgrade) => match self.upgrade(asked) {

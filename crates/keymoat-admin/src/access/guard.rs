@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use keymoat_core::{Action, Actor, Secret, UnixMillis, format};
 use keymoat_store::Admin;
 
@@ -48,7 +48,10 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     let is_command = matches!(peer, Peer::Command);
     if !is_command {
         check_host(desk, request.headers(), request.uri())?;
-        origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        // A link in a mail or a chat may lead to the console: its pages hold no data and do nothing by themselves.
+        if !is_page(request) {
+            origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        }
     }
     query::refuse_credentials(request.uri().query())?;
     let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
@@ -72,6 +75,13 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// Whether a page or file of the console is asked for, and nothing of the API.
+fn is_page(request: &Request) -> bool {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(matched, Some("/" | "/assets/{name}" | "/{*place}"))
 }
 
 fn check_host(desk: &Desk, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
@@ -153,9 +163,14 @@ fn take(headers: &mut HeaderMap, is_tls: bool) -> Result<Option<Presented>, Prob
 
 async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {
     let guess = Guess { address: Some(address), account: None };
-    desk.throttle.check(guess, now).map_err(Problem::wait)?;
-    if !format::is_admin(&key) {
+    // Whoever comes with a good key is let in, whatever others at its address have tried: nobody guesses 256 bits.
+    let refused = || {
+        let wait = desk.throttle.check(guess, now).map_err(Problem::wait);
         desk.throttle.failed(guess, now);
+        wait
+    };
+    if !format::is_admin(&key) {
+        refused()?;
         let detail = match format::shape(&key) {
             format::Shape::Key | format::Shape::Token { .. } => {
                 "this is a credential for the data listener: the admin listener takes admin keys (`kma_…`) only"
@@ -166,7 +181,7 @@ async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis)
     }
     let admin = desk.store(move |store| store.admin_of_key(&key)).await?;
     let Some(admin) = admin.filter(|admin| is_good(admin, now)) else {
-        desk.throttle.failed(guess, now);
+        refused()?;
         desk.house.tell(
             Actor::Keymoat,
             Action::SignInRefused,

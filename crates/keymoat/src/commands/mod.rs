@@ -14,8 +14,10 @@ mod ready;
 mod redact;
 mod scan;
 mod serve;
+mod session;
 mod store;
 mod store_choice;
+mod sunset;
 mod token;
 mod upstream;
 mod upstream_test;
@@ -56,9 +58,11 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Upstream(upstream::Arguments),
+    Session(session::Arguments),
     Admin(admin::Arguments),
     Store(store::Arguments),
     Audit(audit::Arguments),
+    Sunset(sunset::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -71,7 +75,7 @@ enum Command {
 /// What a command found out, when it is not well. It has done its work.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Found(String);
+pub(crate) struct Found(pub(crate) String);
 
 /// Does what the command line asks for.
 pub(crate) fn run() -> ExitCode {
@@ -83,9 +87,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Session(arguments) => session::run(&arguments),
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Sunset(arguments) => sunset::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -138,6 +144,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
+            | StoreError::OverrideUnknown
             | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,

@@ -105,12 +105,13 @@ mod tests {
             for (name, setting) in schema["properties"][section]["properties"].as_object().unwrap() {
                 let Some(max) = setting["maximum"].as_i64() else { continue };
                 let with = |number: i64| format!("[{section}]\n{name} = {number}\n");
-                assert!(is_read(with(max)) && is_read(with(1)), "{name}");
-                assert!(!is_read(with(max + 1)) && !is_read(with(0)), "{name}");
+                let min = setting["minimum"].as_i64().unwrap();
+                assert!(is_read(with(max)) && is_read(with(min)), "{name}");
+                assert!(!is_read(with(max + 1)) && !is_read(with(min - 1)), "{name}");
                 bounds += 1;
             }
         }
-        assert_eq!(bounds, 6);
+        assert_eq!(bounds, 8);
     }
 
     #[test]

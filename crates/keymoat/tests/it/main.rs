@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod admin;
 mod canary;
 mod check;
 mod client;
@@ -15,6 +16,7 @@ mod harness;
 mod help;
 mod json_schema;
 mod keys;
+mod life;
 mod minting;
 mod openai;
 mod redact;
@@ -24,6 +26,7 @@ mod scan;
 mod schema;
 mod serve;
 mod settings_page;
+mod sunset;
 mod tidy;
 mod tls;
 mod tokens;

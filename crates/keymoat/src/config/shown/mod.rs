@@ -7,6 +7,7 @@ mod behind;
 mod events;
 mod front;
 mod limits;
+mod overrides;
 mod toml_text;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::file::{At, File};
 use super::source::{Place, Source};
 use super::{Config, DEFAULT_FILE, Environment, Flags, Problems, Reader, folder_of, lower, text_of, text_of_preset};
 
+pub(crate) use self::overrides::show_overrides;
 pub(crate) use self::toml_text::toml_text;
 
 /// One setting.
