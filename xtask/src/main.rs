@@ -78,6 +78,8 @@ enum Measure {
         #[arg(long)]
         big: bool,
     },
+    /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
+    Events,
     /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
     Redact {
         /// Measures this binary and builds none.
@@ -107,6 +109,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Events } => bench::events::run(&root),
         Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
         Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }

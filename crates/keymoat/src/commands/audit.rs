@@ -184,10 +184,16 @@ fn human(kept: &Kept) -> String {
         "copies_stripped",
         "lone_subprotocol_echoed",
     ];
+    const FIRST: [&str; 12] = [
+        "method", "path", "status", "code", "cause", "actor", "target", "detail", "route", "key_id", "token_id",
+        "carrier",
+    ];
     let fields: serde_json::Map<String, Value> = serde_json::from_str(&kept.body).unwrap_or_default();
     let when = fields.get("timestamp").and_then(Value::as_str).unwrap_or("-");
     let mut line = format!("{when}  {:<8} {:<16}", kept.severity.word(), kept.word);
-    for (name, value) in fields.iter().filter(|(name, _)| !LEFT_OUT.contains(&name.as_str())) {
+    let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
+    let rest = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()) && !LEFT_OUT.contains(&name.as_str()));
+    for (name, value) in first.chain(rest) {
         let shown = value.as_str().map_or_else(|| value.to_string(), printable);
         let mark = if shown.contains(' ') { "\"" } else { "" };
         if shown != "0" {

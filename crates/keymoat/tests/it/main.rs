@@ -10,6 +10,7 @@ mod crashes;
 mod demo;
 mod drop_in;
 mod emulate;
+mod events;
 mod explain;
 mod harness;
 mod help;
