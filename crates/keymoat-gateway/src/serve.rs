@@ -29,7 +29,7 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, models, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, through, upstream};
 
 /// The header that names a request's place in a trace.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -196,7 +196,7 @@ fn serve(
         keys,
         store,
         taken,
-        acts: admin::acts(),
+        acts: Arc::clone(&observed.acts),
         sunsets: Sunsets::default(),
         held,
         watched,
