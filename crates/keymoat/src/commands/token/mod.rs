@@ -7,8 +7,8 @@ mod words;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use keymoat_core::format::is_in;
 use keymoat_core::UnixMillis;
+use keymoat_core::format::is_in;
 use keymoat_store::{Store, StoreError, TokenState};
 use serde::Serialize;
 

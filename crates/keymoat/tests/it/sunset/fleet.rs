@@ -161,7 +161,7 @@ fn a_fleet_is_warned_forecast_and_refused_exactly_as_forecast() {
     assert_eq!(refused, forecast, "what came is what was forecast");
 
     // What was done is an event, and no output has a credential in it.
-    let (_, events, _) = stand.run(&["audit", "tail", "--json"]);
+    let (_, events, _) = stand.run(&["audit", "tail", "--json", "-n", "1000"]);
     assert!(events.contains("sunset.enforced"), "{events}");
     let (_, status, _) = stand.run(&["sunset", "status", "--json"]);
     for client in &fleet {
