@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
-import { fake } from './tests/fake/server.ts';
 
 const client = (file: string) => fileURLToPath(new URL(`../clients/typescript/src/${file}`, import.meta.url));
 
-export default defineConfig(({ command, mode }) => ({
+const GATEWAY = 'http://127.0.0.1:8788';
+
+export default defineConfig({
   // The sources of the client, so that nothing has to be built before the console is.
   resolve: {
     alias: [
@@ -21,8 +22,12 @@ export default defineConfig(({ command, mode }) => ({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
-  // `npm run dev -- --mode fake` shows every screen without a gateway.
-  plugins: command === 'serve' && mode === 'fake' ? [fake()] : [],
-  server: { proxy: mode === 'fake' ? {} : { '/api': 'http://127.0.0.1:8788', '/ws': 'ws://127.0.0.1:8788' } },
+  // `npm run dev` beside `cargo xtask demo`: the admin listener answers to its own origin only.
+  server: {
+    proxy: {
+      '/api': { target: GATEWAY, changeOrigin: true, headers: { origin: GATEWAY } },
+      '/ws': { target: GATEWAY, changeOrigin: true, ws: true, headers: { origin: GATEWAY } },
+    },
+  },
   test: { include: ['tests/*.test.{ts,tsx}'], environment: 'happy-dom', restoreMocks: true, unstubGlobals: true },
-}));
+});

@@ -95,5 +95,5 @@ function Screen() {
     // Another thing is another screen: nothing of the last one stays, a key that was just made least of all.
     if (parts) return <Component key={path} parts={parts} />;
   }
-  return <NotFound parts={[]} />;
+  return <NotFound />;
 }

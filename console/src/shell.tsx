@@ -42,42 +42,44 @@ export function Shell({ children }: { children: ComponentChildren }) {
       >
         Skip to the content
       </a>
-      <header class="side"><div class="side-inside">
-        <div class="brand">
-          <a href="/">
-            <Logo />
-            <span>Keymoat</span>
-          </a>
-          <span class="menu-button">
-            <Button
-              look="plain"
-              icon={isOpen ? 'close' : 'menu'}
-              expanded={isOpen}
-              controls={id}
-              onClick={() => {
-                setOpen(!isOpen);
-              }}
-            >
-              Menu
-            </Button>
-          </span>
+      <header class="side">
+        <div class="side-inside">
+          <div class="brand">
+            <a href="/">
+              <Logo />
+              <span>Keymoat</span>
+            </a>
+            <span class="menu-button">
+              <Button
+                look="plain"
+                icon={isOpen ? 'close' : 'menu'}
+                expanded={isOpen}
+                controls={id}
+                onClick={() => {
+                  setOpen(!isOpen);
+                }}
+              >
+                Menu
+              </Button>
+            </span>
+          </div>
+          <div id={id} class={isOpen ? 'menu is-open' : 'menu'}>
+            <nav aria-label="Screens">
+              <ul>
+                {PLACES.filter(({ to }) => to !== '/people' || may('admin')).map(({ to, also, icon, name }) => (
+                  <li key={to}>
+                    <a href={to} aria-current={[to, ...also].some(isHere) ? 'page' : undefined}>
+                      <Icon name={icon} />
+                      {name}
+                    </a>
+                  </li>
+                ))}
+              </ul>
+            </nav>
+            <Who />
+          </div>
         </div>
-        <div id={id} class={isOpen ? 'menu is-open' : 'menu'}>
-          <nav aria-label="Screens">
-            <ul>
-              {PLACES.filter(({ to }) => to !== '/people' || may('admin')).map(({ to, also, icon, name }) => (
-                <li key={to}>
-                  <a href={to} aria-current={[to, ...also].some(isHere) ? 'page' : undefined}>
-                    <Icon name={icon} />
-                    {name}
-                  </a>
-                </li>
-              ))}
-            </ul>
-          </nav>
-          <Who />
-        </div>
-      </div></header>
+      </header>
       <main id="content">{children}</main>
     </div>
   );

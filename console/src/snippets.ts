@@ -24,7 +24,11 @@ export function keySnippets(target: Target): readonly (readonly [string, string]
   ];
 }
 
-export const curl = ({ base, path, isWebSocket }: Target): string => `# Paste the key and press Enter: it is not shown and stays out of the history.
+export const curl = ({
+  base,
+  path,
+  isWebSocket,
+}: Target): string => `# Paste the key and press Enter: it is not shown and stays out of the history.
 read -rs KEYMOAT_KEY && export KEYMOAT_KEY
 ${
   isWebSocket
@@ -95,7 +99,10 @@ response = requests.get(
 print(response.json())`;
 
 /** What one client that still sends its key in the URL has to change, by what it says it is. */
-export function fixFor(row: Pick<SunsetRow, 'user_agent' | 'carrier'>, target: Target): { title: string; text: string } {
+export function fixFor(
+  row: Pick<SunsetRow, 'user_agent' | 'carrier'>,
+  target: Target,
+): { title: string; text: string } {
   const agent = (row.user_agent ?? '').toLowerCase();
   const parameter = row.carrier.split(':')[1] ?? 'api_key';
   const before = (mark: string) =>

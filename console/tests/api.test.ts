@@ -4,10 +4,10 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { ApiError, ask, call, isSignedOut } from '../src/api/client.ts';
 
 const answers = (status: number, body: unknown, headers: Record<string, string> = {}) => {
-  const sent = vi.fn((_: string, init: RequestInit) => {
-    void init;
-    return Promise.resolve(new Response(body === undefined ? null : JSON.stringify(body), { status, headers }));
-  });
+  const text = body === undefined ? null : JSON.stringify(body);
+  const sent = vi.fn<(url: string, init: RequestInit) => Promise<Response>>(() =>
+    Promise.resolve(new Response(text, { status, headers })),
+  );
   vi.stubGlobal('fetch', sent);
   return sent;
 };

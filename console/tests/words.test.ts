@@ -48,7 +48,11 @@ test('each day has a bar, also without a request, and other days have none', () 
   const today = Date.parse('2026-11-22T15:00:00Z');
   const row = (at: string, group: string, requests: number) => ({ at, group, requests });
   const bars = barsOf(
-    [row('2026-11-22T00:00:00Z', 'query:key', 2), row('2026-11-22T00:00:00Z', 'query:api_key', 3), row('2020-01-01T00:00:00Z', 'header', 9)],
+    [
+      row('2026-11-22T00:00:00Z', 'query:key', 2),
+      row('2026-11-22T00:00:00Z', 'query:api_key', 3),
+      row('2020-01-01T00:00:00Z', 'header', 9),
+    ],
     today,
   );
   expect(bars).toHaveLength(30);

@@ -4,6 +4,7 @@
 //! instructions and memory hardly depend on the machine; they are the guard. Nothing here is part of the tests.
 
 mod count;
+pub(crate) mod events;
 mod load;
 mod log;
 mod peer;

@@ -74,7 +74,12 @@ enum Measure {
         /// Measures this binary and builds none.
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
+        /// Scans a log of 10 GB too, which needs that much room in the target folder.
+        #[arg(long)]
+        big: bool,
     },
+    /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
+    Events,
     /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
     Redact {
         /// Measures this binary and builds none.
@@ -104,7 +109,8 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
-        Command::Bench { measure: Measure::Scan { binary } } => bench::scan::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Events } => bench::events::run(&root),
+        Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
         Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }
 }

@@ -1,6 +1,5 @@
 // Who did what to Keymoat, newest first.
 
-import type { ScreenProps } from '../app.tsx';
 import { usePages } from '../api/query.ts';
 import type { Event } from '../api/types.ts';
 import { place, refine } from '../routing.tsx';
@@ -29,13 +28,16 @@ const KINDS = [
   ['keymoat', 'Keymoat itself'],
 ] as const;
 
-export function AuditScreen(_: ScreenProps) {
+export function AuditScreen() {
   const { query } = place.value;
   const about = query.get('about') ?? '';
   const text = query.get('text') ?? '';
   const pages = usePages<Event>('/events', { kind: 'act', action: about && `${about}.*`, text });
   return (
-    <Page title="Audit" about="Who did what, and when. Nothing here can be changed, and nothing here holds a credential.">
+    <Page
+      title="Audit"
+      about="Who did what, and when. Nothing here can be changed, and nothing here holds a credential."
+    >
       <Tabs label="Audit and redaction" all={AUDIT_TABS} />
       <section class="card" aria-label="Audit">
         <div class="inside filters">

@@ -3,7 +3,8 @@
 import { useState } from 'preact/hooks';
 import { call } from '../api/client.ts';
 import { useAction } from '../api/query.ts';
-import { whoAmI } from '../session.ts';
+import type { Me } from '../api/types.ts';
+import { welcome } from '../session.ts';
 import { Logo } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Field } from '../ui/field.tsx';
@@ -16,13 +17,13 @@ export function ClaimScreen({ claim, onDone }: { claim: string; onDone: () => vo
   const [password, setPassword] = useState('');
   const [again, setAgain] = useState('');
   const claiming = useAction(async () => {
-    await call('POST', '/claim', { body: { claim, person: { name: name.trim(), password } } });
+    const me = await call<Me>('POST', '/claim', { body: { claim, name: name.trim(), password } });
     setPassword('');
     setAgain('');
-    await whoAmI();
+    welcome(me);
     onDone();
   });
-  const isShort = password !== '' && [...password].length < PASSWORD_CHARS_MIN;
+  const isShort = password !== '' && Array.from(password).length < PASSWORD_CHARS_MIN;
   const differs = again !== '' && again !== password;
   const isReady = name.trim() !== '' && password !== '' && !isShort && again === password;
   return (
@@ -30,8 +31,8 @@ export function ClaimScreen({ claim, onDone }: { claim: string; onDone: () => vo
       <Logo />
       <h1>Claim this Keymoat</h1>
       <p class="soft">
-        You opened the one-time link. Choose a name and a password: you will be the first admin, and the link will not work
-        again.
+        You opened the one-time link. Choose a name and a password: you will be the first admin, and the link will not
+        work again.
       </p>
       <form
         class="form"

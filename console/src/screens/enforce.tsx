@@ -42,7 +42,7 @@ export function Enforce({ status }: { status: Loaded<SunsetStatus> }) {
           rowKey={({ route }) => route}
           columns={[
             { label: 'Route', isHead: true, cell: ({ route }) => <a href={address('routes', route)}>{route}</a> },
-            { label: 'Credentials in URLs', cell: (route) => <PolicyChip route={route} /> },
+            { label: 'Credentials in URLs', cell: ({ query }) => <PolicyChip policy={query} /> },
             { label: 'Ends on', cell: ({ sunset }) => (sunset ? onDay(sunset) : <span class="soft">no date</span>) },
             { label: 'Dry run', cell: ({ route }) => <DryRun planned={planned(route)} /> },
             {

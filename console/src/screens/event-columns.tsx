@@ -22,6 +22,10 @@ export const EVENT_COLUMNS: readonly Column<Event>[] = [
 
 /** How it ended, in words. */
 export function ending({ code, close_code, close_reason, status, cause }: Event): string {
-  const said = close_code ? `close ${close_code}${close_reason ? ` ${close_reason}` : ''}` : status ? `status ${status}` : '';
+  const said = close_code
+    ? `close ${close_code}${close_reason ? ` ${close_reason}` : ''}`
+    : status
+      ? `status ${status}`
+      : '';
   return [code && reasonWords(code), cause, said].filter(Boolean).join(' · ');
 }

@@ -1,7 +1,6 @@
 // Takes over keys that clients already have, so that nobody has to change anything on the first day.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction } from '../api/query.ts';
 import type { Imported } from '../api/types.ts';
@@ -12,7 +11,7 @@ import { Field } from '../ui/field.tsx';
 import { Notice, ProblemNotice } from '../ui/notice.tsx';
 import { plural } from '../ui/time.tsx';
 
-export function ImportKeysScreen(_: ScreenProps) {
+export function ImportKeysScreen() {
   const [text, setText] = useState('');
   const [prefix, setPrefix] = useState('imported');
   const [done, setDone] = useState<Imported>();
@@ -22,7 +21,10 @@ export function ImportKeysScreen(_: ScreenProps) {
     setDone(imported);
   });
   return (
-    <Page title="Import keys" about="Clients keep the keys that they have; from then on Keymoat knows them, and can rotate them.">
+    <Page
+      title="Import keys"
+      about="Clients keep the keys that they have; from then on Keymoat knows them, and can rotate them."
+    >
       <Card title="The keys" about="The value of API_KEYS, or one key a line. They leave this page when they are sent.">
         <form
           class="form"
@@ -39,7 +41,12 @@ export function ImportKeysScreen(_: ScreenProps) {
             rows={8}
             hint='A JSON list such as ["first","second"], or one key a line, each with a name before it if you like: name=key.'
           />
-          <Field label="Name" value={prefix} onInput={setPrefix} hint="Keys without a name are called this, with a number." />
+          <Field
+            label="Name"
+            value={prefix}
+            onInput={setPrefix}
+            hint="Keys without a name are called this, with a number."
+          />
           <ProblemNotice problem={run.problem} />
           <div class="row">
             <Button type="submit" look="primary" disabled={run.isRunning || text.trim() === ''}>
@@ -54,7 +61,8 @@ export function ImportKeysScreen(_: ScreenProps) {
       {done && (
         <Card title={`${plural(done.imported.length, 'key')} imported`}>
           <div class="stack">
-            {done.refused && done.refused.length > 0 && (
+            {done.known.length > 0 && <p>Known already: {done.known.map(({ name }) => name).join(', ')}</p>}
+            {done.refused.length > 0 && (
               <Notice tone="warn" title={`${plural(done.refused.length, 'line')} could not be taken`}>
                 <ul>
                   {done.refused.map(({ line, detail }) => (

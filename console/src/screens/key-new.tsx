@@ -1,7 +1,6 @@
 // A new key: what it may do, then its text, once, with what to paste into the client.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction, useLoaded, type Page as ApiPage } from '../api/query.ts';
 import type { NewKey, Route } from '../api/types.ts';
@@ -15,7 +14,7 @@ import { ProblemNotice } from '../ui/notice.tsx';
 import { SecretOnce } from '../ui/secret-once.tsx';
 import { Snippets } from '../ui/snippet.tsx';
 
-export function NewKeyScreen(_: ScreenProps) {
+export function NewKeyScreen() {
   const [made, setMade] = useState<NewKey>();
   return (
     <Page
@@ -30,14 +29,12 @@ export function NewKeyScreen(_: ScreenProps) {
 function Form({ onMade }: { onMade: (made: NewKey) => void }) {
   const routes = useLoaded<ApiPage<Route>>('/routes', { limit: 200 });
   const [name, setName] = useState('');
-  const [owner, setOwner] = useState('');
   const [scopes, setScopes] = useState<string[]>([]);
   const [days, setDays] = useState('');
   const [rotateDays, setRotateDays] = useState('');
   const create = useAction(async () => {
     const body = {
       name: name.trim(),
-      ...(owner.trim() && { owner: owner.trim() }),
       ...(scopes.length > 0 && { scopes }),
       ...(days && { expires_at: new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
       ...(rotateDays && { rotate_after_secs: Number(rotateDays) * 86_400 }),
@@ -54,8 +51,14 @@ function Form({ onMade }: { onMade: (made: NewKey) => void }) {
           void create.run();
         }}
       >
-        <Field label="Name" value={name} onInput={setName} hint="What people call it, such as voice-app." required autoFocus />
-        <Field label="Owner" value={owner} onInput={setOwner} hint="Optional: the team or person to ask." />
+        <Field
+          label="Name"
+          value={name}
+          onInput={setName}
+          hint="What people call it, such as voice-app."
+          required
+          autoFocus
+        />
         <Checks
           legend="May use"
           options={[...known, ['mint', 'mint: may make tokens']]}
@@ -100,7 +103,7 @@ function Made({ made }: { made: NewKey }) {
   const gateway = useGateway();
   const routes = useLoaded<ApiPage<Route>>('/routes', { limit: 200 });
   const { scopes, id } = made.key;
-  const route = routes.data?.items.find(({ name }) => !scopes?.length || scopes.includes(name));
+  const route = routes.data?.items.find(({ name }) => scopes.includes('*') || scopes.includes(name));
   return (
     <>
       {secret !== undefined && (

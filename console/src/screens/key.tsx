@@ -14,10 +14,10 @@ import { Select } from '../ui/field.tsx';
 import { EmptyState, Loading, Notice, ProblemNotice } from '../ui/notice.tsx';
 import { SecretOnce } from '../ui/secret-once.tsx';
 import { PagedTable, Table } from '../ui/table.tsx';
-import { Ago, At, count, exactly } from '../ui/time.tsx';
+import { Ago, At, count } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
 import { EVENT_COLUMNS } from './event-columns.tsx';
-import { CarrierChip, KeyState, Scopes } from './parts.tsx';
+import { isRotating, KeyState, Scopes } from './parts.tsx';
 
 const OVERLAPS = [
   ['0', 'None: the old one stops at once'],
@@ -108,8 +108,6 @@ function Facts({ item }: { item: Key }) {
         <dd>
           <CredentialChip kind="key" name={item.id} />
         </dd>
-        <dt>Owner</dt>
-        <dd class="break">{item.owner ?? '–'}</dd>
         <dt>May use</dt>
         <dd>
           <Scopes scopes={item.scopes} />
@@ -117,11 +115,6 @@ function Facts({ item }: { item: Key }) {
         <dt>Created</dt>
         <dd>
           <At at={item.created_at} />
-        </dd>
-        <dt>Last used</dt>
-        <dd class="row">
-          <Ago at={item.last_used_at} />
-          {item.last_carrier && <CarrierChip carrier={item.last_carrier} />}
         </dd>
         <dt>Ends</dt>
         <dd>
@@ -150,11 +143,14 @@ function Facts({ item }: { item: Key }) {
 }
 
 function Secrets({ item }: { item: Key }) {
-  const ending = item.secrets.find(({ ends_at }) => ends_at && Date.parse(ends_at) > Date.now());
   return (
     <Card
       title="Secrets"
-      about={ending ? 'Both work until the old one ends. Watch its requests go down to none.' : 'Rotating adds a second one.'}
+      about={
+        isRotating(item)
+          ? 'Both work until the old one ends. Watch its requests go down to none.'
+          : 'Rotating adds a second one.'
+      }
       isFlush
     >
       <Table
@@ -168,8 +164,6 @@ function Secrets({ item }: { item: Key }) {
             label: 'Works until',
             cell: ({ ends_at }) => (ends_at ? <Ago at={ends_at} /> : <Chip tone="good">newest</Chip>),
           },
-          { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
-          { label: 'Requests in 24 h', isNumber: true, cell: ({ requests_24h }) => count(requests_24h ?? 0) },
         ]}
       />
     </Card>
@@ -206,20 +200,18 @@ function Rotate({ item, etag, onClose, onMade }: RotateProps) {
   const [overlap, setOverlap] = useState<(typeof OVERLAPS)[number][0]>('604800');
   const rotate = useAction(async () => {
     const path = `/keys/${encodeURIComponent(item.id)}/rotate`;
-    onMade(await call<NewKey>('POST', path, { etag, body: { overlap_secs: Number(overlap) } }));
+    const body = { overlap_secs: Number(overlap), end_oldest: isRotating(item) };
+    onMade(await call<NewKey>('POST', path, { etag, body }));
   });
   return (
     <Confirm title={`Rotate ${item.name}`} confirm="Rotate" look="primary" action={rotate} onClose={onClose}>
       <p>
-        A second secret is made and shown once. The old one works beside it for as long as you choose, so that no client is
-        refused meanwhile.
+        A second secret is made and shown once. The old one works beside it for as long as you choose, so that no client
+        is refused meanwhile.
       </p>
       <Select label="The old secret works for another" value={overlap} options={OVERLAPS} onChange={setOverlap} />
-      {item.secrets.length > 1 && (
-        <Notice tone="warn">
-          It is being rotated already. Rotating again ends the oldest secret
-          {item.secrets[0]?.ends_at ? ` before ${exactly(item.secrets[0].ends_at)}` : ''}.
-        </Notice>
+      {isRotating(item) && (
+        <Notice tone="warn">It is being rotated already: rotating again ends the oldest secret at once.</Notice>
       )}
     </Confirm>
   );
@@ -233,10 +225,16 @@ function Revoke({ item, onClose, onDone }: { item: Key; onClose: () => void; onD
     onDone();
   });
   return (
-    <Confirm title={`Revoke ${item.name}?`} confirm="Revoke for good" typed={item.name} action={revoke} onClose={onClose}>
+    <Confirm
+      title={`Revoke ${item.name}?`}
+      confirm="Revoke for good"
+      typed={item.name}
+      action={revoke}
+      onClose={onClose}
+    >
       <p>
-        From the next second on no client gets in with it or with a token made from it, and live sessions are closed. This
-        cannot be taken back.
+        From the next second on no client gets in with it or with a token made from it, and live sessions are closed.
+        This cannot be taken back.
       </p>
     </Confirm>
   );

@@ -1,6 +1,5 @@
 // All keys: whose they are, how they last came in, and when they end.
 
-import type { ScreenProps } from '../app.tsx';
 import { usePages } from '../api/query.ts';
 import type { Key } from '../api/types.ts';
 import { address, place, refine } from '../routing.tsx';
@@ -11,17 +10,16 @@ import { Field, Select } from '../ui/field.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { Ago } from '../ui/time.tsx';
-import { CarrierChip, KeyState, Scopes } from './parts.tsx';
+import { KeyState, Scopes } from './parts.tsx';
 
 const STATES = [
   ['', 'All keys'],
   ['live', 'That work'],
-  ['rotating', 'Being rotated'],
   ['revoked', 'Revoked'],
   ['expired', 'Expired'],
 ] as const;
 
-export function KeysScreen(_: ScreenProps) {
+export function KeysScreen() {
   const { query } = place.value;
   const text = query.get('text') ?? '';
   const state = STATES.find(([state]) => state === query.get('state'))?.[0] ?? '';
@@ -49,7 +47,7 @@ export function KeysScreen(_: ScreenProps) {
             label="Find"
             type="search"
             value={text}
-            placeholder="name, owner or id"
+            placeholder="name or id"
             onInput={(text) => {
               refine({ text });
             }}
@@ -91,10 +89,7 @@ export function KeysScreen(_: ScreenProps) {
                   </>
                 ),
               },
-              { label: 'Owner', cell: ({ owner }) => <span class="break">{owner ?? '–'}</span> },
               { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
-              { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
-              { label: 'By', cell: ({ last_carrier }) => (last_carrier ? <CarrierChip carrier={last_carrier} /> : '–') },
               { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
               { label: 'State', cell: (key) => <KeyState item={key} /> },
             ]}

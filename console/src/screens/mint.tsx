@@ -23,6 +23,7 @@ export function MintToken({ onClose, onMinted }: { onClose: () => void; onMinted
       key_id: from,
       uses: Number(uses),
       live_for_secs: Number(minutes) * 60,
+      start_within_secs: Number(minutes) * 60,
       ...(origin.trim() && { origins: [origin.trim()] }),
     };
     const { token } = await call<NewToken>('POST', '/tokens', { body });
@@ -58,7 +59,14 @@ export function MintToken({ onClose, onMinted }: { onClose: () => void; onMinted
             />
           )}
           <div class="columns">
-            <Field label="Uses" type="number" min={1} value={uses} onInput={setUses} hint="How many sessions it may open." />
+            <Field
+              label="Uses"
+              type="number"
+              min={1}
+              value={uses}
+              onInput={setUses}
+              hint="How many sessions it may open."
+            />
             <Field label="Lives for (minutes)" type="number" min={1} value={minutes} onInput={setMinutes} />
           </div>
           <Field

@@ -1,8 +1,7 @@
-import type { ScreenProps } from '../app.tsx';
 import { Page } from '../shell.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 
-export function NotFound(_: ScreenProps) {
+export function NotFound() {
   return (
     <Page title="There is no such screen">
       <section class="card">

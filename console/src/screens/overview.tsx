@@ -1,7 +1,6 @@
 // How far the way off URL keys is: how credentials travel, who still sends theirs in URLs, and what enforcing would do.
 
 import type { ComponentChildren } from 'preact';
-import type { ScreenProps } from '../app.tsx';
 import { useLoaded, type Page as ApiPage } from '../api/query.ts';
 import type { Session, SunsetStatus, UsageRow } from '../api/types.ts';
 import { Card, Page } from '../shell.tsx';
@@ -15,7 +14,7 @@ import { UrlClients } from './url-clients.tsx';
 const DAYS = 30;
 const DAY_MS = 86_400_000;
 
-export function OverviewScreen(_: ScreenProps) {
+export function OverviewScreen() {
   const from = new Date(Math.floor(Date.now() / DAY_MS) * DAY_MS - (DAYS - 1) * DAY_MS).toISOString();
   const usage = useLoaded<ApiPage<UsageRow>>('/usage', { by: 'day', group: 'carrier', from }, 60_000);
   const refusals = useLoaded<ApiPage<UsageRow>>('/usage', { by: 'day', group: 'code', from: dayAgo() }, 60_000);
@@ -27,7 +26,10 @@ export function OverviewScreen(_: ScreenProps) {
   const last = bars?.at(-1);
 
   return (
-    <Page title="Overview" about="How credentials travel through this gateway, and who still has to move theirs out of the URL.">
+    <Page
+      title="Overview"
+      about="How credentials travel through this gateway, and who still has to move theirs out of the URL."
+    >
       <dl class="figures">
         <Figure name="Authenticated requests" value={count(all)} more={`in ${DAYS} days`} />
         <Figure
@@ -119,9 +121,9 @@ const share = (part: number, whole: number) =>
 export function barsOf(rows: readonly UsageRow[], today = Date.now()): Bar[] {
   const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
   const end = Math.floor(today / DAY_MS) * DAY_MS;
-  const bars = Array.from({ length: DAYS }, (_, index) => {
+  const bars = Array.from({ length: DAYS }, (_, index): Bar => {
     const at = new Date(end - (DAYS - 1 - index) * DAY_MS);
-    return { label: day.format(at), name: at.toISOString().slice(0, 10), values: {} as Record<string, number> };
+    return { label: day.format(at), name: at.toISOString().slice(0, 10), values: {} };
   });
   const byName = new Map(bars.map((bar) => [bar.name, bar]));
   for (const { at, group, requests } of rows) {

@@ -27,15 +27,14 @@ export function Scopes({ scopes }: { scopes: readonly string[] | null | undefine
   );
 }
 
+/** Whether two secrets of a key work. */
+export const isRotating = ({ secrets }: Key): boolean => secrets.filter(({ is_live }) => is_live).length > 1;
+
 /** Whether a key works, in a word. */
 export function KeyState({ item }: { item: Key }) {
-  const isOver = (at: string | null | undefined) => at != null && Date.parse(at) <= now.value;
-  if (item.revoked_at) return <Chip tone="bad">revoked</Chip>;
-  if (isOver(item.expires_at)) return <Chip tone="bad">expired</Chip>;
-  if (item.secrets.length > 1 && item.secrets.some(({ ends_at }) => ends_at && !isOver(ends_at))) {
-    return <Chip tone="warn">being rotated</Chip>;
-  }
-  if (isOver(item.rotate_after)) return <Chip tone="warn">wants rotation</Chip>;
+  if (item.state !== 'live') return <Chip tone="bad">{item.state}</Chip>;
+  if (isRotating(item)) return <Chip tone="warn">being rotated</Chip>;
+  if (item.rotate_after && Date.parse(item.rotate_after) <= now.value) return <Chip tone="warn">wants rotation</Chip>;
   return <Chip tone="good">works</Chip>;
 }
 

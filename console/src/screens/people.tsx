@@ -1,7 +1,6 @@
 // Who may administer this Keymoat.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction, usePages } from '../api/query.ts';
 import type { Admin, NewAdmin, Role } from '../api/types.ts';
@@ -24,7 +23,7 @@ const ROLES = [
   ['admin', 'Admin: also people and the secrets of upstreams'],
 ] as const;
 
-export function PeopleScreen(_: ScreenProps) {
+export function PeopleScreen() {
   const pages = usePages<Admin>('/admins');
   const [leaving, setLeaving] = useState<Admin>();
   return (
@@ -92,8 +91,8 @@ function Remove({ admin, onClose, onDone }: { admin: Admin; onClose: () => void;
   return (
     <Confirm title={`Remove ${admin.name}?`} confirm="Remove" action={remove} onClose={onClose}>
       <p class="break">
-        {admin.kind === 'person' ? 'The password stops working' : 'The admin key stops working'} at once, and open sessions
-        of the console end.
+        {admin.kind === 'person' ? 'The password stops working' : 'The admin key stops working'} at once, and open
+        sessions of the console end.
       </p>
     </Confirm>
   );
@@ -106,12 +105,12 @@ function AddSomebody({ onAdded }: { onAdded: () => void }) {
   const [password, setPassword] = useState('');
   const [made, setMade] = useState<string>();
   const add = useAction(async () => {
-    const body = { name: name.trim(), role, ...(kind === 'person' && { password }) };
-    const { admin, secret } = await call<NewAdmin>('POST', '/admins', { body });
+    const body = { name: name.trim(), role, kind, ...(kind === 'person' && { password }) };
+    const { name: added, secret } = await call<NewAdmin>('POST', '/admins', { body });
     setPassword('');
     setName('');
     setMade(secret ?? undefined);
-    toast(`${admin.name} may administer now.`);
+    toast(`${added} may administer now.`);
     onAdded();
   });
   return (

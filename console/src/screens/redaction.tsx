@@ -1,7 +1,6 @@
 // Paste a line, see what the redactor makes of it. The text goes to the server, is masked there and kept nowhere.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction } from '../api/query.ts';
 import type { Redaction } from '../api/types.ts';
@@ -14,7 +13,7 @@ import { AUDIT_TABS } from './audit.tsx';
 
 const EXAMPLE = 'GET /api/events?api_key=km_ThisIsNoRealKeyButLooksLikeOne0000000000000 HTTP/1.1';
 
-export function RedactionScreen(_: ScreenProps) {
+export function RedactionScreen() {
   const [text, setText] = useState('');
   const [result, setResult] = useState<Redaction>();
   const redact = useAction(async () => {

@@ -32,7 +32,7 @@ export function RouteScreen({ parts: [name = ''] }: ScreenProps) {
     );
   }
   return (
-    <Page title={`Route ${route.name}`} about={<PolicyChip route={route} />}>
+    <Page title={`Route ${route.name}`} about={<PolicyChip policy={route.query_now} />}>
       <div class="two">
         <Card title="Policy">
           <dl class="facts">
@@ -55,11 +55,11 @@ export function RouteScreen({ parts: [name = ''] }: ScreenProps) {
               </ul>
             </dd>
             <dt>Credentials in URLs</dt>
-            <dd>{QUERY_POLICIES[route.query]?.meaning ?? route.query}</dd>
+            <dd>{QUERY_POLICIES[route.query_now]?.meaning ?? route.query_now}</dd>
             <dt>Keys in URLs end</dt>
             <dd>{route.sunset ? onDay(route.sunset) : <span class="soft">no date</span>}</dd>
             <dt>Pages of</dt>
-            <dd class="break">{route.origins.join(', ') || 'any origin'}</dd>
+            <dd class="break">{route.origins == null ? 'any origin' : route.origins.join(', ') || 'no origin'}</dd>
           </dl>
         </Card>
         <Override route={route} etag={etag} onDone={reload} />
@@ -72,7 +72,7 @@ export function RouteScreen({ parts: [name = ''] }: ScreenProps) {
 }
 
 function Override({ route, etag, onDone }: { route: Route; etag: string | undefined; onDone: () => void }) {
-  const [query, setQuery] = useState<QueryPolicy>(route.query);
+  const [query, setQuery] = useState<QueryPolicy>(route.query_now);
   const path = `/routes/${encodeURIComponent(route.name)}/override`;
   const set = useAction(async () => {
     await call('PUT', path, { etag, body: { query } });
@@ -92,8 +92,8 @@ function Override({ route, etag, onDone }: { route: Route; etag: string | undefi
           <>
             <Notice tone="warn">
               <p>
-                Set by {override.by}, <At at={override.at} />. To make it permanent, write this into the configuration and
-                remove the override:
+                Set by {override.by}, <At at={override.at} />. To make it permanent, write this into the configuration
+                and remove the override:
               </p>
             </Notice>
             <Snippet title="keymoat.toml" text={override.toml} />
@@ -121,7 +121,7 @@ function Override({ route, etag, onDone }: { route: Route; etag: string | undefi
             />
             <ProblemNotice problem={set.problem ?? remove.problem} />
             <div class="row">
-              <Button type="submit" look="primary" disabled={set.isRunning || query === route.query}>
+              <Button type="submit" look="primary" disabled={set.isRunning || query === route.query_now}>
                 Override
               </Button>
               {override && (

@@ -1,8 +1,7 @@
 // What is configured: routes and the APIs behind them, with what was overridden since.
 
-import type { ScreenProps } from '../app.tsx';
 import { usePages } from '../api/query.ts';
-import type { Route, Upstream } from '../api/types.ts';
+import type { Certificate, QueryPolicy, Route, Upstream } from '../api/types.ts';
 import { address } from '../routing.tsx';
 import { Card, Page } from '../shell.tsx';
 import { Chip } from '../ui/chip.tsx';
@@ -10,7 +9,7 @@ import { EmptyState } from '../ui/notice.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { QUERY_POLICIES } from '../words.ts';
 
-export function RoutesScreen(_: ScreenProps) {
+export function RoutesScreen() {
   const routes = usePages<Route>('/routes');
   const upstreams = usePages<Upstream>('/upstreams');
   return (
@@ -40,8 +39,11 @@ export function RoutesScreen(_: ScreenProps) {
             },
             { label: 'To', cell: ({ upstream }) => <a href={address('upstreams', upstream)}>{upstream}</a> },
             { label: 'Speaks', cell: ({ dialect }) => dialect },
-            { label: 'Paths', cell: ({ paths }) => <span class="break mono">{paths.join(', ') || 'the dialect’s own'}</span> },
-            { label: 'Credentials in URLs', cell: (route) => <PolicyChip route={route} /> },
+            {
+              label: 'Paths',
+              cell: ({ paths }) => <span class="break mono">{paths.join(', ') || 'the dialect’s own'}</span>,
+            },
+            { label: 'Credentials in URLs', cell: ({ query_now }) => <PolicyChip policy={query_now} /> },
             { label: 'Changed here', cell: ({ override }) => (override ? <Chip tone="warn">override</Chip> : '–') },
           ]}
         />
@@ -65,8 +67,11 @@ export function RoutesScreen(_: ScreenProps) {
             { label: 'Address', cell: ({ url }) => <span class="break mono">{url}</span> },
             { label: 'Speaks', cell: ({ dialect }) => dialect },
             { label: 'Real key goes into', cell: ({ inject }) => <span class="break mono">{inject}</span> },
-            { label: 'Secret', cell: ({ secret }) => <span class="break">{secret.source}</span> },
-            { label: 'Certificate', cell: ({ certificate }) => <CertificateChip certificate={certificate} /> },
+            { label: 'Secret', cell: ({ secret }) => <span class="break">{secretWords(secret)}</span> },
+            {
+              label: 'State',
+              cell: ({ withheld }) => (withheld ? <Chip tone="bad">withheld</Chip> : <Chip tone="good">in use</Chip>),
+            },
           ]}
         />
       </Card>
@@ -74,17 +79,22 @@ export function RoutesScreen(_: ScreenProps) {
   );
 }
 
-export function PolicyChip({ route }: { route: Pick<Route, 'query'> }) {
-  const policy = QUERY_POLICIES[route.query];
+export function PolicyChip({ policy: word }: { policy: QueryPolicy }) {
+  const policy = QUERY_POLICIES[word];
   return (
     <Chip tone={policy?.tone ?? 'plain'} title={policy?.meaning ?? ''}>
-      {policy?.label ?? route.query}
+      {policy?.label ?? word}
     </Chip>
   );
 }
 
-export function CertificateChip({ certificate }: { certificate: Upstream['certificate'] }) {
-  if (!certificate) return <span class="soft">not known</span>;
+/** Where the real key comes from. */
+export const secretWords = ({ source, reference }: Upstream['secret']): string =>
+  ({ sealed: 'sealed in the store', built_in: 'built in', none: 'none' })[source] ?? reference ?? source;
+
+export function CertificateChip({ certificate }: { certificate: Certificate }) {
   const { days_left: days } = certificate;
-  return <Chip tone={days < 7 ? 'bad' : days < 30 ? 'warn' : 'good'}>{days < 0 ? 'expired' : `${days} days left`}</Chip>;
+  return (
+    <Chip tone={days < 7 ? 'bad' : days < 30 ? 'warn' : 'good'}>{days < 0 ? 'expired' : `${days} days left`}</Chip>
+  );
 }

@@ -1,7 +1,6 @@
 // What is connected right now, what each session asked for and what it got, and the way to end it.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction, usePages } from '../api/query.ts';
 import type { Session } from '../api/types.ts';
@@ -9,18 +8,16 @@ import { may } from '../session.ts';
 import { Page, Tabs } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { CredentialChip } from '../ui/chip.tsx';
-import { Confirm, Dialog } from '../ui/dialog.tsx';
+import { Confirm } from '../ui/dialog.tsx';
 import { EmptyState } from '../ui/notice.tsx';
-import { Snippet } from '../ui/snippet.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { bytes, lasting, now } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
 import { CarrierChip, KeyLink } from './parts.tsx';
 import { TOKEN_TABS } from './tokens.tsx';
 
-export function SessionsScreen(_: ScreenProps) {
+export function SessionsScreen() {
   const pages = usePages<Session>('/sessions', {}, 50, 3000);
-  const [looking, setLooking] = useState<Session>();
   const [ending, setEnding] = useState<Session>();
   return (
     <Page title="Live sessions" about="WebSockets and streams that are open now.">
@@ -57,10 +54,10 @@ export function SessionsScreen(_: ScreenProps) {
             },
             {
               label: 'Client',
-              cell: ({ client, origin, user_agent }) => (
+              cell: ({ client, protocol }) => (
                 <>
                   {client}
-                  {(origin ?? user_agent) && <div class="soft small break">{origin ?? user_agent}</div>}
+                  <div class="soft small">{protocol}</div>
                 </>
               ),
             },
@@ -85,17 +82,6 @@ export function SessionsScreen(_: ScreenProps) {
               isBare: true,
               cell: (session) => (
                 <div class="row">
-                  {(session.asked_setup ?? session.effective_setup) !== undefined && (
-                    <Button
-                      small
-                      label={`Setup of the session on ${session.route} from ${session.client}`}
-                      onClick={() => {
-                        setLooking(session);
-                      }}
-                    >
-                      Setup
-                    </Button>
-                  )}
                   {may('operator') && (
                     <Button
                       small
@@ -114,28 +100,6 @@ export function SessionsScreen(_: ScreenProps) {
           ]}
         />
       </section>
-      {looking && (
-        <Dialog
-          title="What was asked for, and what it got"
-          onClose={() => {
-            setLooking(undefined);
-          }}
-        >
-          <div class="diff">
-            <Snippet title="The client asked for" text={JSON.stringify(looking.asked_setup ?? null, null, 2)} />
-            <Snippet title="In force" text={JSON.stringify(looking.effective_setup ?? null, null, 2)} />
-          </div>
-          <footer>
-            <Button
-              onClick={() => {
-                setLooking(undefined);
-              }}
-            >
-              Close
-            </Button>
-          </footer>
-        </Dialog>
-      )}
       {ending && (
         <EndSession
           session={ending}
@@ -151,7 +115,7 @@ export function SessionsScreen(_: ScreenProps) {
 
 function EndSession({ session, onClose, onDone }: { session: Session; onClose: () => void; onDone: () => void }) {
   const end = useAction(async () => {
-    await call('POST', `/sessions/${encodeURIComponent(session.id)}/end`);
+    await call('POST', `/sessions/${encodeURIComponent(session.id)}/end`, { body: {} });
     toast('The session is ended.');
     onClose();
     onDone();
@@ -159,8 +123,8 @@ function EndSession({ session, onClose, onDone }: { session: Session; onClose: (
   return (
     <Confirm title="End this session?" confirm="End it" action={end} onClose={onClose}>
       <p class="break">
-        The connection from {session.client} on {session.route} is closed. Its credential stays good: the client may connect
-        again. To keep it out, revoke the credential.
+        The connection from {session.client} on {session.route} is closed. Its credential stays good: the client may
+        connect again. To keep it out, revoke the credential.
       </p>
     </Confirm>
   );

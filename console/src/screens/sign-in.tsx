@@ -47,8 +47,8 @@ export function SignInScreen({ isAgain }: { isAgain: boolean }) {
         </div>
       </form>
       <p class="soft small">
-        First time here? <code>keymoat serve</code> prints a one-time link to claim this console. Later an admin makes more
-        accounts under People.
+        First time here? <code>keymoat serve</code> prints a one-time link to claim this console. Later an admin makes
+        more accounts under People.
       </p>
     </main>
   );

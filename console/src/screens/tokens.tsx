@@ -1,7 +1,6 @@
 // Tokens that were minted: how often and how long each still opens something.
 
 import { useState } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
 import { useAction, usePages } from '../api/query.ts';
 import type { Token } from '../api/types.ts';
@@ -10,11 +9,12 @@ import { may } from '../session.ts';
 import { Page, Tabs } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
-import { Confirm } from '../ui/dialog.tsx';
+import { Confirm, Dialog } from '../ui/dialog.tsx';
 import { Select } from '../ui/field.tsx';
 import { EmptyState } from '../ui/notice.tsx';
+import { Snippet } from '../ui/snippet.tsx';
 import { PagedTable } from '../ui/table.tsx';
-import { Ago, count, now } from '../ui/time.tsx';
+import { Ago, count } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
 import { MintToken } from './mint.tsx';
 import { KeyLink } from './parts.tsx';
@@ -27,15 +27,16 @@ export const TOKEN_TABS = [
 const STATES = [
   ['', 'All'],
   ['live', 'That open something'],
-  ['used_up', 'Used up'],
+  ['closed', 'That begin nothing more'],
   ['expired', 'Expired'],
   ['revoked', 'Revoked'],
 ] as const;
 
-export function TokensScreen(_: ScreenProps) {
+export function TokensScreen() {
   const state = STATES.find(([state]) => state === place.value.query.get('state'))?.[0] ?? '';
   const pages = usePages<Token>('/tokens', { state });
   const [ending, setEnding] = useState<Token>();
+  const [looking, setLooking] = useState<Token>();
   const [isMinting, setMinting] = useState(false);
   return (
     <Page
@@ -92,32 +93,72 @@ export function TokensScreen(_: ScreenProps) {
               { label: 'Lives until', cell: ({ live_until }) => <Ago at={live_until} /> },
               {
                 label: 'Only for',
-                cell: ({ origins = [], model }) => (
-                  <span class="break">{[...origins, model].filter(Boolean).join(', ') || 'no page or model'}</span>
+                cell: ({ origins, routes, calls }) => (
+                  <span class="break">
+                    {[
+                      ...origins,
+                      ...routes.filter((route) => route !== '*').map((route) => `route ${route}`),
+                      calls === 'live' && 'WebSockets',
+                    ]
+                      .filter(Boolean)
+                      .join(', ') || '–'}
+                  </span>
                 ),
               },
               { label: 'State', cell: (token) => <TokenState token={token} /> },
               {
                 label: 'Actions',
                 isBare: true,
-                cell: (token) =>
-                  may('operator') && !token.revoked_at ? (
+                cell: (token) => (
+                  <div class="row">
                     <Button
                       small
-                      look="danger"
-                      label={`Revoke token ${token.id}`}
+                      label={`Setup of token ${token.id}`}
                       onClick={() => {
-                        setEnding(token);
+                        setLooking(token);
                       }}
                     >
-                      Revoke
+                      Setup
                     </Button>
-                  ) : null,
+                    {may('operator') && token.state === 'live' && (
+                      <Button
+                        small
+                        look="danger"
+                        label={`Revoke token ${token.id}`}
+                        onClick={() => {
+                          setEnding(token);
+                        }}
+                      >
+                        Revoke
+                      </Button>
+                    )}
+                  </div>
+                ),
               },
             ]}
           />
         </div>
       </section>
+      {looking && (
+        <Dialog
+          title="What its sessions may ask for"
+          onClose={() => {
+            setLooking(undefined);
+          }}
+        >
+          <p>What is locked here replaces what a client asks for; the rest of the client’s setup is passed on.</p>
+          <Snippet title="Constraints" text={JSON.stringify(looking.constraints, null, 2)} />
+          <footer>
+            <Button
+              onClick={() => {
+                setLooking(undefined);
+              }}
+            >
+              Close
+            </Button>
+          </footer>
+        </Dialog>
+      )}
       {ending && (
         <RevokeToken
           token={ending}
@@ -132,7 +173,7 @@ export function TokensScreen(_: ScreenProps) {
 }
 
 function Uses({ token: { uses, uses_left } }: { token: Token }) {
-  if (uses === 0 || uses_left === null) return <span>no limit</span>;
+  if (uses == null || uses_left == null) return <span>no limit</span>;
   return (
     <span class="nowrap">
       {count(uses_left)} of {count(uses)}
@@ -140,11 +181,10 @@ function Uses({ token: { uses, uses_left } }: { token: Token }) {
   );
 }
 
-function TokenState({ token }: { token: Token }) {
-  if (token.revoked_at) return <Chip tone="bad">revoked</Chip>;
-  if (Date.parse(token.live_until) <= now.value) return <Chip>expired</Chip>;
-  if (token.uses_left === 0) return <Chip>used up</Chip>;
-  if (Date.parse(token.start_by) <= now.value) return <Chip>starts nothing more</Chip>;
+function TokenState({ token: { state, uses_left } }: { token: Token }) {
+  if (state === 'revoked') return <Chip tone="bad">revoked</Chip>;
+  if (state === 'expired') return <Chip>expired</Chip>;
+  if (state === 'closed') return <Chip>{uses_left === 0 ? 'used up' : 'begins nothing more'}</Chip>;
   return <Chip tone="good">works</Chip>;
 }
 

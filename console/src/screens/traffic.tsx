@@ -2,7 +2,6 @@
 
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { useEffect } from 'preact/hooks';
-import type { ScreenProps } from '../app.tsx';
 import type { Event } from '../api/types.ts';
 import { place, refine } from '../routing.tsx';
 import { Page } from '../shell.tsx';
@@ -29,7 +28,7 @@ interface Gap {
 
 const isGap = (line: Event | Gap): line is Gap => 'missing' in line;
 
-export function TrafficScreen(_: ScreenProps) {
+export function TrafficScreen() {
   const { query } = place.value;
   const [isPaused, setPaused] = useState(false);
   const [, draw] = useState(0);
@@ -83,7 +82,10 @@ export function TrafficScreen(_: ScreenProps) {
       about="Requests and sessions as they end. Credentials are shown as what they are, never as their text."
       actions={
         <>
-          <span class={`pulse ${{ open: 'is-open', unauthorized: 'is-broken', closed: 'is-broken' }[stream.state as string] ?? ''}`} role="status">
+          <span
+            class={`pulse ${{ open: 'is-open', unauthorized: 'is-broken', closed: 'is-broken' }[stream.state as string] ?? ''}`}
+            role="status"
+          >
             {STATES[stream.state]}
           </span>
           <Button
@@ -111,7 +113,12 @@ export function TrafficScreen(_: ScreenProps) {
         <Notice tone="bad" title="The stream has ended">
           <p>{stream.error?.message ?? 'Keymoat closed it.'}</p>
           <p class="row">
-            <Button small onClick={stream.reconnect}>
+            <Button
+              small
+              onClick={() => {
+                stream.reconnect();
+              }}
+            >
               Connect again
             </Button>
           </p>
@@ -174,7 +181,8 @@ export function TrafficScreen(_: ScreenProps) {
             {shown.map((line) =>
               isGap(line) ? (
                 <li key={`gap-${line.after}`} class="gap-note">
-                  {plural(line.missing, 'event')} missing here: this window could not keep up. All of them are in the list of events.
+                  {plural(line.missing, 'event')} missing here: this window could not keep up. All of them are in the
+                  list of events.
                 </li>
               ) : (
                 <Line key={line.seq} event={line} />

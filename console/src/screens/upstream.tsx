@@ -13,7 +13,7 @@ import { Field } from '../ui/field.tsx';
 import { Loading, Notice, ProblemNotice } from '../ui/notice.tsx';
 import { Ago, count, exactly } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
-import { CertificateChip } from './routes.tsx';
+import { CertificateChip, secretWords } from './routes.tsx';
 
 export function UpstreamScreen({ parts: [name = ''] }: ScreenProps) {
   const path = `/upstreams/${encodeURIComponent(name)}`;
@@ -43,6 +43,11 @@ export function UpstreamScreen({ parts: [name = ''] }: ScreenProps) {
       }
     >
       <ProblemNotice problem={test.problem} />
+      {upstream.withheld && (
+        <Notice tone="bad" title="Nothing is sent to it">
+          <p class="break">{upstream.withheld}</p>
+        </Notice>
+      )}
       {tested && (
         <Notice tone={tested.ok ? 'good' : 'bad'} title={tested.ok ? 'It answers' : 'It does not work'}>
           <p class="break" role="status">
@@ -63,8 +68,16 @@ export function UpstreamScreen({ parts: [name = ''] }: ScreenProps) {
             <dd class="break mono">{upstream.inject}</dd>
             <dt>Certificate</dt>
             <dd>
-              <CertificateChip certificate={upstream.certificate} />
-              {upstream.certificate && <p class="soft small">until {exactly(upstream.certificate.not_after)}</p>}
+              {tested?.certificate ? (
+                <>
+                  <CertificateChip certificate={tested.certificate} />
+                  <p class="soft small break">
+                    until {exactly(tested.certificate.not_after)}, for {tested.certificate.names.join(', ')}
+                  </p>
+                </>
+              ) : (
+                <span class="soft">{upstream.url.startsWith('https:') ? 'a test shows it' : 'none: plain text'}</span>
+              )}
             </dd>
           </dl>
         </Card>
@@ -90,19 +103,20 @@ function Secret({ upstream, onDone }: { upstream: Upstream; onDone: () => void }
     setRemoving(false);
     onDone();
   });
-  const isSealed = upstream.secret.source === 'store';
+  const isSealed = upstream.secret.source === 'sealed';
+  const isOwn = isSealed || upstream.secret.source === 'none';
   return (
     <Card title="The real key" about="Sealed in the store, put on requests, and never shown again.">
       <div class="stack">
         <p>
-          Comes from: <strong class="break">{upstream.secret.source}</strong>
+          Comes from: <strong class="break">{secretWords(upstream.secret)}</strong>
           {upstream.secret.set_at && (
             <>
               , set <Ago at={upstream.secret.set_at} />
             </>
           )}
         </p>
-        {may('admin') && (
+        {may('admin') && isOwn && (
           <form
             class="form"
             onSubmit={(event) => {

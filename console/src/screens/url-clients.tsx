@@ -14,7 +14,11 @@ import { CarrierChip, KeyLink } from './parts.tsx';
 export function UrlClients() {
   const { data, problem, reload } = useLoaded<SunsetStatus>('/sunset', {}, 60_000);
   return (
-    <Card title="Keys that still come by URL" about="The busiest first. Each shows what to paste into its client." isFlush>
+    <Card
+      title="Keys that still come by URL"
+      about="The busiest first. Each shows what to paste into its client."
+      isFlush
+    >
       {problem && (
         <div class="inside">
           <ProblemNotice problem={problem} onRetry={reload} />

@@ -5,7 +5,15 @@ import { Icon } from './icon.tsx';
 
 export type Tone = 'plain' | 'good' | 'warn' | 'bad';
 
-export function Chip({ tone = 'plain', children, title }: { tone?: Tone; children: ComponentChildren; title?: string }) {
+export function Chip({
+  tone = 'plain',
+  children,
+  title,
+}: {
+  tone?: Tone;
+  children: ComponentChildren;
+  title?: string;
+}) {
   return (
     <span class={`chip ${tone}`} title={title}>
       <span>{children}</span>

@@ -18,9 +18,14 @@ export function Dialog({ title, children, onClose }: DialogProps) {
   const frame = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = frame.current;
+    const opener = document.activeElement;
     if (dialog && !dialog.open) dialog.showModal();
     return () => {
       dialog?.close();
+      // The browser gives the focus back only to what it still sees: the dialog is gone by then.
+      queueMicrotask(() => {
+        if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+      });
     };
   }, []);
   return (
@@ -68,9 +73,7 @@ export function Confirm({ title, children, confirm, look = 'danger primary', typ
         }}
       >
         {children}
-        {typed !== undefined && (
-          <Field label={`Type ${typed} to confirm`} value={text} onInput={setText} autoFocus />
-        )}
+        {typed !== undefined && <Field label={`Type ${typed} to confirm`} value={text} onInput={setText} autoFocus />}
         <ProblemNotice problem={action.problem} />
         <footer>
           <Button onClick={onClose}>Cancel</Button>

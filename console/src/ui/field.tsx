@@ -46,7 +46,11 @@ export function Field(props: FieldProps) {
           {hint}
         </p>
       )}
-      {multiline ? <textarea {...shared} rows={rows ?? 6} /> : <input {...({ ...shared, type, min: rest.min } as InputHTMLAttributes)} />}
+      {multiline ? (
+        <textarea {...shared} rows={rows ?? 6} />
+      ) : (
+        <input {...({ ...shared, type, min: rest.min } as InputHTMLAttributes)} />
+      )}
       {error && (
         <p class="error" id={`${id}-error`}>
           {error}

@@ -47,7 +47,8 @@ export function nextStep({ status }: Problem): string {
   if (status === 401) return 'Sign in again.';
   if (status === 403) return 'Ask somebody whose role allows it, or sign in as another admin.';
   if (status === 404) return 'It may have been removed. Go back to the list and reload it.';
-  if (status === 409 || status === 412) return 'Somebody else was faster. Reload to see what it is now, then decide again.';
+  if (status === 409 || status === 412)
+    return 'Somebody else was faster. Reload to see what it is now, then decide again.';
   if (status === 429) return 'Wait a moment, then try again.';
   if (status >= 500) return 'Look at the log of Keymoat; `keymoat doctor` names the usual causes.';
   return 'Change what it names, then send it again.';

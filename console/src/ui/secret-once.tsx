@@ -43,7 +43,9 @@ export function SecretOnce({ what, secret, onGone }: SecretOnceProps) {
           I have it
         </Button>
       </div>
-      <p class="soft small">It is gone from here when you leave this screen. Keymoat keeps a digest of it and cannot show it again.</p>
+      <p class="soft small">
+        It is gone from here when you leave this screen. Keymoat keeps a digest of it and cannot show it again.
+      </p>
     </div>
   );
 }

@@ -64,7 +64,9 @@ export function Table<T>({ caption, columns, rows, rowKey, sort, onSort }: Table
                     key={column.label}
                     role="cell"
                     data-label={column.label}
-                    class={[column.isNumber && 'number', column.isBare && 'bare'].filter(Boolean).join(' ') || undefined}
+                    class={
+                      [column.isNumber && 'number', column.isBare && 'bare'].filter(Boolean).join(' ') || undefined
+                    }
                   >
                     <div>{column.cell(row)}</div>
                   </td>

@@ -15,6 +15,12 @@ pub mod listener;
 mod random;
 mod verdict;
 
+pub mod events;
+pub mod metrics;
+pub mod otlp;
+pub mod queue;
+pub mod sunset;
+
 use std::sync::Arc;
 
 use keymoat_core::Act;

@@ -38,6 +38,7 @@ pub mod snapshot;
 pub mod subprotocol;
 pub mod time;
 pub mod token;
+pub mod trace;
 pub mod websocket;
 
 pub use act::{Act, Action, Actor};
@@ -64,3 +65,4 @@ pub use snapshot::{Held, Snapshot};
 pub use subprotocol::Offer;
 pub use time::UnixMillis;
 pub use token::{Constraint, NewToken, Token};
+pub use trace::Trace;

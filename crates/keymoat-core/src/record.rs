@@ -8,6 +8,7 @@ use crate::carrier::Carrier;
 use crate::refusal::Code;
 use crate::route::Dialect;
 use crate::time::UnixMillis;
+use crate::trace::Trace;
 
 /// What happened to one request or session. Never holds a credential: the path is without query and masked
 /// (by [`crate::path`]), the client is known by the id of its key.
@@ -47,8 +48,10 @@ pub struct Record {
     pub key_id: Option<Arc<str>>,
     /// Which of the key's secrets it came with, so that what is left of a replaced one can be counted; none for a token.
     pub secret_id: Option<Arc<str>>,
-    /// The token it was.
+    /// The token it was, also one that was minted or revoked.
     pub token_id: Option<Arc<str>>,
+    /// The token was minted by this very request.
+    pub token_minted: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was refused or failed.
@@ -73,6 +76,10 @@ pub struct Record {
     pub messages_in: u64,
     /// WebSocket messages to the client.
     pub messages_out: u64,
+    /// The client's own name for itself, where a credential came in its URL: who has to be told.
+    pub user_agent: Option<String>,
+    /// Its place in a trace, if requests are traced.
+    pub trace: Option<Trace>,
 }
 
 /// The id of a record: 48 bits of milliseconds, then 80 bits that no other record of that millisecond has. Written as
@@ -234,6 +241,7 @@ impl Record {
             key_id: None,
             secret_id: None,
             token_id: None,
+            token_minted: false,
             outcome: Outcome::Aborted,
             code: None,
             cause: None,
@@ -246,6 +254,8 @@ impl Record {
             bytes_out: 0,
             messages_in: 0,
             messages_out: 0,
+            user_agent: None,
+            trace: None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Starts the serving threads and ends them again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,13 +19,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::accept;
+use crate::admission;
 use crate::clock;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
 use crate::meter::{Keeper, Meters};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
-use crate::session::{Sessions, expiry};
+use crate::session::{SessionInfo, Sessions, expiry};
 use crate::settings::Settings;
 use crate::throttle::Throttle;
 use crate::worker::{Phase, Shared, Worker};
@@ -116,10 +119,13 @@ impl Gateway {
             sessions: Sessions::new(settings.limits.sessions_max),
             meters: Meters::default(),
             throttle: Throttle::default(),
+            awaiting_news: Permits::new(admission::AWAITING_NEWS_MAX),
             connections: Arc::default(),
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            traces: AtomicBool::new(false),
+            beginnings: OnceLock::new(),
             desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
@@ -230,15 +236,6 @@ fn advance(phase: &watch::Sender<Phase>, to: Phase) {
     });
 }
 
-/// By what a session was let in.
-#[derive(Clone, Copy, Debug)]
-pub struct Holder<'a> {
-    /// The key, or the one that minted the token.
-    pub key_id: Option<&'a str>,
-    /// The token, if it came by one.
-    pub token_id: Option<&'a str>,
-}
-
 impl Running {
     /// Accepts whoever has connected since [`Gateway::prepare`], and whoever comes.
     pub fn serve(&self) {
@@ -314,6 +311,23 @@ impl Running {
         debug_assert!(first, "readiness is decided in one place");
     }
 
+    /// Gives every request from now on its place in a trace: the client's, or one of its own.
+    pub fn trace(&self) {
+        self.shared.traces.store(true, Ordering::Relaxed);
+    }
+
+    /// Has every beginning kept before anything goes upstream. The first one that is given stays.
+    pub fn keep_beginnings_by(&self, beginnings: Beginnings) {
+        let first = self.shared.beginnings.set(beginnings).is_ok();
+        debug_assert!(first, "beginnings are kept in one place");
+    }
+
+    /// How many sessions are live on each route that has any.
+    #[must_use]
+    pub fn live_sessions_by_route(&self) -> HashMap<Arc<str>, usize> {
+        self.shared.sessions.count_by_route()
+    }
+
     /// Whether it takes new work, as `/keymoat/readyz` says.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -365,13 +379,10 @@ impl Running {
 
     /// Ends the live sessions that `is_revocable` says can be revoked, because it is not known any more whether they were,
     /// and tells how many there were.
-    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(Holder<'_>) -> bool) -> usize {
+    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(&SessionInfo) -> bool) -> usize {
         let text = "the store cannot be read, and a revocation may have been missed: connect again";
         let refusal = Refusal::new(Code::Unavailable, text);
-        let holder = |info: &crate::session::SessionInfo| {
-            is_revocable(Holder { key_id: info.key_id.as_deref(), token_id: info.token_id.as_deref() })
-        };
-        self.shared.sessions.end_where(|_, info| holder(info), &refusal)
+        self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
     }
 
     /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.

@@ -34,13 +34,14 @@ pub mod session;
 pub mod settings;
 mod stream;
 pub mod throttle;
+mod through;
 pub mod tls;
 mod upstream;
 mod view;
 mod worker;
 
-pub use gateway::{Gateway, Holder, Running, StartError};
-pub use ledger::Records;
+pub use gateway::{Gateway, Running, StartError};
+pub use ledger::{Beginnings, Records};
 pub use plan::PlanError;
 pub use upstream::TargetError;
 pub use upstream::probe::{Answer, Certificate, Missed, Probe, probe};

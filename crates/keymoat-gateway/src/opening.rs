@@ -121,9 +121,11 @@ async fn claimed(
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
     held.bounds = claim::bounds(access, passage.metered.as_ref());
     claim::place(&mut session, passage.metered.as_ref())?;
-    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
-    claim::token_use(&passage.worker.shared, digest, None).await?;
-    claim::session_granted(&session, &token);
+    if let Some(Unclaimed { token, digest }) = unclaimed {
+        claim::token_use(&passage.worker.shared, digest, None).await?;
+        claim::session_granted(&session, &token);
+    }
+    passage.ledger.keep_beginning(&passage.worker.shared).await?;
     Ok((session, link, request, held))
 }
 

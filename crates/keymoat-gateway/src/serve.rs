@@ -4,15 +4,16 @@
 
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderName, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
 use keymoat_core::record::{InUrl, Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{credential, origin, path, route};
+use keymoat_core::{Trace, credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
@@ -28,7 +29,10 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, models, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, through, upstream};
+
+/// The header that names a request's place in a trace.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -81,6 +85,13 @@ fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Inc
     let mut record = Record::begin(now, peer.client, protocol);
     record.id = worker.record_id(now);
     record.method = known_method(request.method());
+    if worker.shared.traces.load(Ordering::Relaxed) {
+        let mut lines = request.headers().get_all(TRACEPARENT).iter();
+        // Of two nobody can say which one holds (W3C Trace Context section 3.2.1).
+        let only = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
+        let (trace_id, span_id) = worker.fresh_trace();
+        record.trace = Some(Trace::continued(only, trace_id, span_id));
+    }
     Ledger::begin(record, worker.shared.records.clone())
 }
 
@@ -134,6 +145,12 @@ async fn travel(
             None => answer::own(own, ledger),
         };
     }
+    if let Some(probe) = through::asked(&head) {
+        return match draining(worker).or_else(|| overloaded(worker)) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => through::answer(worker, peer, &head, probe, switch, ledger),
+        };
+    }
     if let Some(asked) = mint::of_own(&head) {
         if let Some(refusal) = overloaded(worker) {
             return answer::refusal(&refusal, None, ledger);
@@ -141,7 +158,7 @@ async fn travel(
         let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger, metered: None };
         return match asked {
             Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
-            Err(refusal) => passage.refuse(&refusal),
+            Err(wrong) => answer::allowing(passage.refuse(&wrong.refusal), wrong.allowed),
         };
     }
     let Some(route) = route::find(&plan.routes, &head) else {
@@ -247,6 +264,9 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             }
         }
     };
+    if let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await {
+        return passage.refuse(&refusal);
+    }
     let asked_to_end = async {
         match &session {
             Some(session) => session.control().asked().await,

@@ -163,6 +163,16 @@ impl Sessions {
         self.registry.lock().live.len()
     }
 
+    /// How many are live on each route that has any.
+    #[must_use]
+    pub fn count_by_route(&self) -> HashMap<Arc<str>, usize> {
+        let mut counts = HashMap::new();
+        for live in self.registry.lock().live.values() {
+            *counts.entry(live.info.route.clone()).or_default() += 1;
+        }
+        counts
+    }
+
     /// All of them, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<LiveSession> {

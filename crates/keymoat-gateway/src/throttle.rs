@@ -16,7 +16,7 @@ use std::time::Duration;
 use keymoat_core::refusal::{Code, Refusal};
 use tokio::time::Instant;
 
-/// So many addresses are remembered in each of the [`SHARDS`]; the one that has waited longest makes room.
+/// So many addresses are remembered in each of the [`SHARDS`]; those that have waited longest make room.
 const ADDRESSES_MAX: usize = 4096;
 /// Parts of the table, so that threads seldom meet.
 const SHARDS: usize = 16;
@@ -131,13 +131,16 @@ fn each(patience: Patience) -> u64 {
     minute / u64::from(patience.failures_per_minute.max(1))
 }
 
-/// Drops every address that has waited long enough; if there is none, the one that has the shortest wait left.
+/// Drops every address that has waited long enough; if those are few, the half of the others whose wait is nearly over. So
+/// the next many addresses find room without a search.
 fn make_room(shard: &mut HashMap<IpAddr, Failing>, now: u64) {
     shard.retain(|_, failing| failing.due > now);
-    if shard.len() >= ADDRESSES_MAX
-        && let Some(nearest) = shard.iter().min_by_key(|(_, failing)| failing.due).map(|(address, _)| *address)
-    {
-        shard.remove(&nearest);
+    if shard.len() > ADDRESSES_MAX / 2 {
+        let mut dues: Vec<u64> = shard.values().map(|failing| failing.due).collect();
+        let half = dues.len() / 2;
+        let (_, middle, _) = dues.select_nth_unstable(half);
+        let middle = *middle;
+        shard.retain(|_, failing| failing.due > middle);
     }
 }
 

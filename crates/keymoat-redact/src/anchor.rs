@@ -57,12 +57,19 @@ impl<'a> Anchors<'a> {
             let current: &[u8; BLOCK] = whole.last_chunk()?;
             Some((current, previous))
         }) {
-            return mask(current, previous);
+            return mask(current, previous, BLOCK);
         }
         let end = self.text.len().min(self.base + BLOCK);
+        let rest = self.text.get(self.base..end).unwrap_or_default();
+        if rest.len() <= GROUP {
+            let first = before(self.text, self.base);
+            let previous = [first].into_iter().chain(rest.iter().copied());
+            let places = rest.iter().zip(previous).enumerate();
+            return places.fold(0, |mask, (at, (byte, previous))| mask | u64::from(is_anchor(*byte, previous)) << at);
+        }
         let mut current = [b' '; BLOCK];
         let mut previous = [b' '; BLOCK];
-        fill(&mut current, self.text.get(self.base..end).unwrap_or_default());
+        fill(&mut current, rest);
         match self.base.checked_sub(1) {
             Some(start) => fill(&mut previous, self.text.get(start..end.saturating_sub(1)).unwrap_or_default()),
             None => fill(
@@ -70,7 +77,27 @@ impl<'a> Anchors<'a> {
                 self.text.get(..end.saturating_sub(1)).unwrap_or_default(),
             ),
         }
-        mask(&current, &previous)
+        mask(&current, &previous, end.saturating_sub(self.base))
+    }
+}
+
+/// One byte alone; [`group`] says the same of many.
+#[inline]
+fn is_anchor(byte: u8, previous: u8) -> bool {
+    const ALONE: [bool; 256] = {
+        let mut alone = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            alone[byte] = matches!(byte as u8, b'=' | b'@' | b'%' | b'\\' | b'#' | b'>' | 0 | 0x1b | 0xc2..);
+            byte += 1;
+        }
+        alone
+    };
+    match byte {
+        b':' => !previous.is_ascii_digit(),
+        b',' => matches!(previous, b'"' | b'\''),
+        b'-' => previous == b'-',
+        _ => ALONE.get(usize::from(byte)).copied().unwrap_or(false),
     }
 }
 
@@ -82,12 +109,22 @@ fn fill(block: &mut [u8], bytes: &[u8]) {
     }
 }
 
-/// A bit for each byte of `current` that is an anchor; `previous` has the byte before each.
-///
-/// Written so that the compiler compares 16 or 32 bytes at a time.
+/// A bit for each byte of `current` that is an anchor, for the first `length`; `previous` has the byte before each.
 #[inline]
-fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK]) -> u64 {
-    let mut flags = [0_u8; BLOCK];
+fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
+    let (current, _) = current.as_chunks();
+    let (previous, _) = previous.as_chunks();
+    let groups = current.iter().zip(previous).take(length.div_ceil(GROUP));
+    groups.enumerate().fold(0, |mask, (index, (current, previous))| mask | group(current, previous) << (index * GROUP))
+}
+
+/// The bytes that are compared together.
+const GROUP: usize = 16;
+
+/// Written so that the compiler compares all of them at a time.
+#[inline]
+fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
+    let mut flags = [0_u8; GROUP];
     for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
         let byte = *byte;
         let previous = *previous;
@@ -108,9 +145,9 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK]) -> u64 {
     pack(&flags)
 }
 
-/// The lowest bits of 64 bytes as one number.
+/// The lowest bits of the bytes as one number.
 #[inline]
-fn pack(flags: &[u8; BLOCK]) -> u64 {
+fn pack(flags: &[u8; GROUP]) -> u64 {
     let (chunks, _) = flags.as_chunks::<8>();
     let mut mask = 0;
     for (index, chunk) in chunks.iter().enumerate() {
@@ -243,6 +280,22 @@ mod tests {
         let mut anchors = Anchors::new(&text, 0);
         anchors.skip_to(100);
         assert_eq!(anchors.next(), Some(101));
+    }
+
+    #[test]
+    fn a_byte_is_an_anchor_wherever_the_text_ends() {
+        for byte in 0..=u8::MAX {
+            for before in [b' ', b'"', b'-', b'7', byte] {
+                let place = |length: usize| {
+                    let mut text = vec![b'a'; length];
+                    text[2] = before;
+                    text[3] = byte;
+                    let mut anchors = Anchors::new(&text, 3);
+                    anchors.next() == Some(3)
+                };
+                assert_eq!([place(4), place(19), place(30)], [place(200); 3], "{byte} behind {before}");
+            }
+        }
     }
 
     #[test]

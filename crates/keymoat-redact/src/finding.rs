@@ -42,28 +42,38 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The mark without a fingerprint; `None` for a user's rule.
+    pub(crate) const fn mark(self) -> Option<&'static str> {
+        macro_rules! mark {
+            ($word:literal) => {
+                Some(concat!("[REDACTED:", $word, "]"))
+            };
+        }
+        match self {
+            Self::ApiKey => mark!("api_key"),
+            Self::AccessKey => mark!("access_key"),
+            Self::AccessKeyId => mark!("access_key_id"),
+            Self::Secret => mark!("secret"),
+            Self::Password => mark!("password"),
+            Self::Token => mark!("token"),
+            Self::Signature => mark!("signature"),
+            Self::Credential => mark!("credential"),
+            Self::Authorization => mark!("authorization"),
+            Self::Cookie => mark!("cookie"),
+            Self::Subprotocol => mark!("subprotocol"),
+            Self::Jwt => mark!("jwt"),
+            Self::PrivateKey => mark!("private_key"),
+            Self::Keymoat => mark!("keymoat"),
+            Self::Known => mark!("known"),
+            Self::Oversize => mark!("oversize"),
+            Self::User(_) => None,
+        }
+    }
+
     /// The word in the mark; `None` for a user's rule, whose word is its name.
     #[must_use]
-    pub const fn word(self) -> Option<&'static str> {
-        Some(match self {
-            Self::ApiKey => "api_key",
-            Self::AccessKey => "access_key",
-            Self::AccessKeyId => "access_key_id",
-            Self::Secret => "secret",
-            Self::Password => "password",
-            Self::Token => "token",
-            Self::Signature => "signature",
-            Self::Credential => "credential",
-            Self::Authorization => "authorization",
-            Self::Cookie => "cookie",
-            Self::Subprotocol => "subprotocol",
-            Self::Jwt => "jwt",
-            Self::PrivateKey => "private_key",
-            Self::Keymoat => "keymoat",
-            Self::Known => "known",
-            Self::Oversize => "oversize",
-            Self::User(_) => return None,
-        })
+    pub fn word(self) -> Option<&'static str> {
+        self.mark()?.strip_prefix("[REDACTED:")?.strip_suffix(']')
     }
 }
 

@@ -18,6 +18,7 @@ use crate::known::Known;
 use crate::names::{Name, byte, is_quote};
 use crate::rules::Rules;
 use crate::shape::is_masked;
+use crate::suspect::find_dense;
 use crate::table::Scope;
 use crate::view::{LEVELS, View};
 
@@ -77,6 +78,11 @@ pub(crate) struct LineScan<'a> {
     words_until: usize,
     jwt_until: usize,
     no_digit_until: usize,
+    /// The word behind a marker that was no credential, and how many markers it had.
+    markers: Range<usize>,
+    markers_tried: usize,
+    /// Where the last byte is behind which a line says nothing more.
+    solid_until: usize,
     no_pem_end: bool,
     /// From where to where no line ends that is escaped.
     one_line: Range<usize>,
@@ -102,10 +108,7 @@ impl<'a> LineScan<'a> {
         findings.clear();
         #[cfg(test)]
         assert!(rules.fault.is_none_or(|fault| memchr::memmem::find(line, fault).is_none()), "a fault on purpose");
-        // Without a way out of the middle the compiler compares many bytes at a time.
-        let is_unusual = |byte: u8| (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
-        let unusual = line.iter().fold(false, |unusual, byte| unusual | is_unusual(*byte));
-        let encoded = line.iter().fold(false, |encoded, byte| encoded | (*byte == b'%') | (*byte == b'&'));
+        let (unusual, encoded) = flags(line);
         let base = if unusual && clean.clean(line) {
             Layer { text: &clean.text, view: Some(&*clean) }
         } else {
@@ -115,9 +118,12 @@ impl<'a> LineScan<'a> {
         let mut count = 1;
         let mut below = base;
         for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
-            let telling = memchr::memchr3_iter(b'%', b'\\', b'#', below.text)
-                .any(|at| known.is_some() || is_telling_escape(below.text, at))
-                || memchr::memchr_iter(b'\\', below.text).any(|at| byte(below.text, at + 1) == b'/')
+            let is_telling = |at: usize| {
+                known.is_some()
+                    || is_telling_escape(below.text, at)
+                    || byte(below.text, at) == b'\\' && byte(below.text, at + 1) == b'/'
+            };
+            let telling = find_dense(below.text, 0, [b'%', b'\\', b'#'], is_telling).is_some()
                 || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
             if !telling || !view.decode(below.text, below.view) {
                 break;
@@ -140,6 +146,9 @@ impl<'a> LineScan<'a> {
             words_until: 0,
             jwt_until: 0,
             no_digit_until: 0,
+            markers: 0..0,
+            markers_tried: 0,
+            solid_until: 0,
             no_pem_end: false,
             one_line: 0..0,
             authority: userinfo::Seen::default(),
@@ -167,8 +176,9 @@ impl<'a> LineScan<'a> {
     fn look_through(&mut self, level: usize, from: usize) {
         (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
         (self.no_digit_until, self.no_pem_end, self.no_value, self.one_line) = (0, false, 0..0, 0..0);
-        self.authority = userinfo::Seen::default();
+        (self.authority, self.markers) = (userinfo::Seen::default(), 0..0);
         let text = self.text(level);
+        self.solid_until = text.iter().rposition(|byte| !pair::says_nothing(*byte)).unwrap_or(0);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();
         let mut rare = self.rules.rare.next(text, from);
@@ -211,10 +221,12 @@ impl<'a> LineScan<'a> {
         {
             return at + 1;
         }
-        let Some(mut name) = Name::before(text, at) else { return at + 1 };
-        let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, &name) };
-        if meaning.scope == Scope::Query && !is_query(&name) && name.letters.is_pair_name() {
-            let resume = self.at_pair(level, at, &name);
+        // Not taken out: it is large, and was written a moment ago.
+        let mut name = Name::before(text, at);
+        let Some(name) = &mut name else { return at + 1 };
+        let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, name) };
+        if meaning.scope == Scope::Query && !is_query(name) && name.letters.is_pair_name() {
+            let resume = self.at_pair(level, at, name);
             if resume > at + 1 || !(name.before == 0 || is_quote(name.before)) {
                 return resume;
             }
@@ -223,8 +235,8 @@ impl<'a> LineScan<'a> {
             // `//x-access-token:…@host` is a user: the `@` tells more.
             return at + 1;
         }
-        let Some((value_level, value_at)) = self.level_of_value(level, at, &name) else { return at + 1 };
-        let resume = self.value_of(value_level, value_at, level, &name, meaning);
+        let Some((value_level, value_at)) = self.level_of_value(level, at, name) else { return at + 1 };
+        let resume = self.value_of(value_level, value_at, level, name, meaning);
         if value_level == level { resume } else { at + 1 }
     }
 
@@ -257,7 +269,7 @@ impl<'a> LineScan<'a> {
     fn report_checked(&mut self, level: usize, part: Range<usize>, site: &Site, end: End, checksum: Checksum) {
         let Some(layer) = self.layers.get(level) else { return };
         let value = layer.text.get(part.clone()).unwrap_or_default();
-        if value.is_empty() || is_masked(value) || self.rules.is_allowed(value) {
+        if value.is_empty() || self.rules.is_allowed(value) || is_masked(value) {
             return;
         }
         self.findings.push(Finding {
@@ -314,6 +326,38 @@ impl<'a> LineScan<'a> {
         });
     }
 }
+
+/// Whether a line has bytes that may be no part of what is seen, and such that may encode others.
+fn flags(line: &[u8]) -> (bool, bool) {
+    let (blocks, rest) = line.as_chunks::<16>();
+    let rest = rest.iter().fold(0, |flags, byte| flags | FLAGS.get(usize::from(*byte)).copied().unwrap_or(0));
+    let (mut unusual, mut encoded) = ([false; 16], [false; 16]);
+    for block in blocks {
+        // Without a way out of the middle the compiler compares all of them at a time.
+        for ((byte, unusual), encoded) in block.iter().zip(&mut unusual).zip(&mut encoded) {
+            let byte = *byte;
+            *unusual |= (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
+            *encoded |= (byte == b'%') | (byte == b'&');
+        }
+    }
+    (rest & UNUSUAL > 0 || unusual.contains(&true), rest & ENCODED > 0 || encoded.contains(&true))
+}
+
+const UNUSUAL: u8 = 1;
+const ENCODED: u8 = 2;
+const FLAGS: [u8; 256] = {
+    let mut flags = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        flags[byte] = match byte as u8 {
+            0 | 0x1b | b'\\' | b'#' | 0xc2.. => UNUSUAL,
+            b'%' | b'&' => ENCODED,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    flags
+};
 
 /// Where the value that goes on at `from` ends, if it does in `text`.
 pub(crate) fn value_end(text: &[u8], from: usize, ends: End) -> Option<usize> {

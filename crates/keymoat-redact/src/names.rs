@@ -62,6 +62,8 @@ const LISTS: usize = 512;
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     by_tail: Vec<Vec<Entry>>,
+    /// A bit for each letter that a name ends with.
+    lasts: [u64; 2],
     /// Ends of names that are shorter than that.
     short: Vec<Entry>,
 }
@@ -94,7 +96,7 @@ impl Entry {
 impl Names {
     /// The table's own.
     pub(crate) fn of_table() -> Self {
-        let mut names = Self { by_tail: vec![Vec::new(); LISTS], short: Vec::new() };
+        let mut names = Self { by_tail: vec![Vec::new(); LISTS], lasts: [0; 2], short: Vec::new() };
         for (name, rule) in HEADERS {
             let kind = match rule {
                 HeaderRule::Authorization => Kind::Authorization,
@@ -117,7 +119,18 @@ impl Names {
             let mask = u64::MAX << (64 - 8 * name.len().min(8));
             list.push(Entry { name: name.as_bytes().into(), tail, mask, suffix, meaning });
             list.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
+            let last = (tail >> 56) as u8;
+            if let Some(bits) = self.lasts.get_mut(usize::from(last >> 6)) {
+                *bits |= 1 << (last & 63);
+            }
         }
+    }
+
+    /// Whether a name may end with this letter.
+    #[inline]
+    pub(crate) fn may_end_with(&self, last: u8) -> bool {
+        let last = folded(last);
+        last <= JOINT || self.lasts.get(usize::from(last >> 6)).is_some_and(|bits| bits >> (last & 63) & 1 == 1)
     }
 
     /// What a normalised name means.
@@ -153,22 +166,22 @@ impl<'t> Letters<'t> {
     /// Of a whole name.
     #[inline]
     pub(crate) fn of(name: &'t [u8]) -> Self {
-        let mut letters = Self { name, count: 0, tail: 0, cut: false };
+        let (mut tail, mut count) = (0_u64, 0);
         for byte in name.iter().rev() {
-            letters.put_before(folded(*byte));
-        }
-        letters
-    }
-
-    /// Counts one letter in front; anything else does not count.
-    #[inline]
-    fn put_before(&mut self, folded: u8) {
-        if folded > JOINT {
-            self.count += 1;
-            if self.count <= 8 {
-                self.tail |= u64::from(folded) << (64 - 8 * self.count);
+            let letter = folded(*byte);
+            if letter > JOINT {
+                tail = if count < 8 { tail << 8 | u64::from(letter) } else { tail };
+                count += 1;
             }
         }
+        Self::counted(name, tail, count)
+    }
+
+    /// Of a name whose last letters, the last one highest of so many, are known.
+    #[inline]
+    fn counted(name: &'t [u8], tail: u64, count: usize) -> Self {
+        let tail = tail.checked_shl(64 - 8 * count.min(8) as u32).unwrap_or(0);
+        Self { name, count, tail, cut: false }
     }
 
     /// The letters, the last one first.
@@ -288,19 +301,17 @@ impl<'t> Name<'t> {
         }
         let spaced = end < separator;
         let last = before(text, end);
-        let mut name = if is_quote(last) {
-            Self::quoted(text, end - 1)?
+        if is_quote(last) {
+            Self::quoted(text, end - 1, spaced)
         } else if last == b']' {
-            Self::bracketed(text, end - 1)?
+            Self::bracketed(text, end - 1, spaced)
         } else {
-            Self::plain(text, end)?
-        };
-        name.spaced = spaced;
-        Some(name)
+            Self::plain(text, end, spaced)
+        }
     }
 
     /// The name in quotes whose closing one is at `close`.
-    fn quoted(text: &'t [u8], close: usize) -> Option<Self> {
+    fn quoted(text: &'t [u8], close: usize, spaced: bool) -> Option<Self> {
         let quote = byte(text, close);
         let mut end = close;
         while before(text, end) == b'\\' && close - end < 16 {
@@ -339,14 +350,14 @@ impl<'t> Name<'t> {
             quote: Some((quote, backslashes)),
             before: before(text, outer),
             outer_start: outer,
-            spaced: false,
+            spaced,
             hyphen,
             two_words: false,
         })
     }
 
     /// `auth[api_key]` is its inner name; `api_key[]` and `api_key[0]` are the outer one.
-    fn bracketed(text: &'t [u8], close: usize) -> Option<Self> {
+    fn bracketed(text: &'t [u8], close: usize, spaced: bool) -> Option<Self> {
         let lowest = close.saturating_sub(BYTES);
         let mut open = close;
         while open > lowest && before(text, open) != b'[' {
@@ -361,33 +372,36 @@ impl<'t> Name<'t> {
         let inner = text.get(open..close)?;
         if inner.iter().all(u8::is_ascii_digit) {
             return match before(text, open - 1) {
-                b']' => Self::bracketed(text, open - 2),
-                _ => Self::plain(text, open - 1),
+                b']' => Self::bracketed(text, open - 2, spaced),
+                _ => Self::plain(text, open - 1, spaced),
             };
         }
         if is_quote(before(text, close)) {
-            return Self::quoted(text, close - 1);
+            return Self::quoted(text, close - 1, spaced);
         }
-        let name = Self::plain(text, close)?;
+        let name = Self::plain(text, close, spaced)?;
         (name.start == open).then_some(name)
     }
 
-    fn plain(text: &'t [u8], end: usize) -> Option<Self> {
+    fn plain(text: &'t [u8], end: usize, spaced: bool) -> Option<Self> {
         let lowest = end.saturating_sub(BYTES);
-        let mut letters = Letters::of(&[]);
-        let mut hyphen = false;
-        let mut length = 0;
-        for byte in text.get(lowest..end)?.iter().rev() {
-            let folded = folded(*byte);
-            if folded == 0 {
+        let head = text.get(lowest..end)?;
+        let (mut tail, mut count, mut length, mut hyphen) = (0_u64, 0, 0, false);
+        for byte in head.iter().rev() {
+            let letter = folded(*byte);
+            if letter == 0 {
                 break;
             }
-            hyphen |= *byte == b'-';
-            letters.put_before(folded);
             length += 1;
+            if letter > JOINT {
+                tail = if count < 8 { tail << 8 | u64::from(letter) } else { tail };
+                count += 1;
+            } else {
+                hyphen |= *byte == b'-';
+            }
         }
         let start = end - length;
-        letters.name = text.get(start..end)?;
+        let mut letters = Letters::counted(text.get(start..end)?, tail, count);
         letters.cut = start > 0 && start == lowest;
         (start < end).then(|| Self {
             start,
@@ -396,7 +410,7 @@ impl<'t> Name<'t> {
             quote: None,
             before: before(text, start),
             outer_start: start,
-            spaced: false,
+            spaced,
             hyphen,
             two_words: false,
         })
@@ -407,7 +421,7 @@ impl<'t> Name<'t> {
         if self.before != b' ' || self.quote.is_some() {
             return None;
         }
-        let word = Self::plain(text, self.start - 1)?;
+        let word = Self::plain(text, self.start - 1, false)?;
         let letters = Letters::of(text.get(word.start..self.end)?);
         Some(Self {
             start: word.start,

@@ -396,6 +396,11 @@ impl Redactor {
             return out.write_all(DROPPED);
         }
         self.stats.count(finding.kind);
+        if let Some(mark) =
+            finding.kind.mark().filter(|_| self.options.fingerprint.is_none() && !finding.unquoted_member)
+        {
+            return out.write_all(mark.as_bytes());
+        }
         let quote: &[u8] = if finding.unquoted_member { b"\"" } else { b"" };
         out.write_all(quote)?;
         out.write_all(b"[REDACTED:")?;

@@ -12,7 +12,7 @@ pub(crate) const RARE: [&str; 32] = [
     "EARER ",
     "asic ",
     "-u ",
-    "key.",
+    "i-key.",
     "earer.",
     "ecret.",
     "km_",
@@ -151,26 +151,40 @@ impl Strings {
         let rest = text.get(from..)?;
         let searcher = self.searcher.as_ref().filter(|_| rest.len() >= LONG_ENOUGH);
         let near = if searcher.is_some() { NEAR + 2 } else { rest.len() };
-        let heads = rest.get(..near).unwrap_or_default().windows(3).enumerate();
-        for (at, head) in heads {
-            let head = head.first_chunk().map_or(0, |head| hash(*head));
-            let group = self.heads.get(head).copied().unwrap_or_default();
-            if group > 0 && self.is_at(rest.get(at..).unwrap_or_default(), group) {
+        let near = rest.get(..near).unwrap_or_default();
+        let mut at = 0;
+        while let Some(passed) = near.get(at..).and_then(|near| self.begins(near)) {
+            at += passed;
+            if self.is_at(rest.get(at..).unwrap_or_default()) {
                 return Some(from + at);
             }
+            at += 1;
         }
         let found = searcher?.find_in(text, (from + NEAR..text.len()).into());
         found.map(|found| found.start())
     }
 
-    fn is_at(&self, rest: &[u8], group: u8) -> bool {
-        let group = self.groups.get(usize::from(group) - 1);
+    /// The first place where one may begin, by its first three bytes.
+    #[inline]
+    fn begins(&self, near: &[u8]) -> Option<usize> {
+        let heads = &*self.heads;
+        let is_head = |three: &[u8]| match *three {
+            [first, second, third] => heads.get(hash([first, second, third])).is_some_and(|group| *group > 0),
+            _ => false,
+        };
+        near.windows(3).position(is_head)
+    }
+
+    #[inline(never)]
+    fn is_at(&self, rest: &[u8]) -> bool {
+        let group = rest.first_chunk().and_then(|head| self.heads.get(hash(*head)));
+        let group = group.and_then(|group| self.groups.get(usize::from(*group).checked_sub(1)?));
         group.is_some_and(|group| group.iter().any(|pattern| rest.starts_with(pattern)))
     }
 }
 
 #[inline]
-fn hash([first, second, third]: [u8; 3]) -> usize {
+const fn hash([first, second, third]: [u8; 3]) -> usize {
     let head = u32::from_le_bytes([first, second, third, 0]);
     head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }

@@ -9,6 +9,7 @@ use crate::known::Known;
 use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
+use crate::work;
 
 /// How many streams there are.
 const STREAMS: usize = 8;
@@ -113,19 +114,7 @@ impl<'a> Suspects<'a> {
 
     /// The next escape or `@` that tells something. Where there is one there are more: these are looked for byte by byte.
     fn next_escape(&self, from: usize) -> Option<usize> {
-        const NEAR: usize = 32;
-        let text = self.text;
-        let mut from = from;
-        loop {
-            let at = from + memchr::memchr3(b'%', b'\\', b'@', text.get(from..)?)?;
-            let near = text.get(at..text.len().min(at + NEAR))?;
-            let is_escape = |byte: u8| (byte == b'%') | (byte == b'\\') | (byte == b'@');
-            let mut places = near.iter().enumerate().filter(|(_, byte)| is_escape(**byte)).map(|(place, _)| at + place);
-            if let Some(found) = places.find(|place| self.is_suspicious(*place)) {
-                return Some(found);
-            }
-            from = at + near.len();
-        }
+        find_dense(self.text, from, [b'%', b'\\', b'@'], |at| self.is_suspicious(at))
     }
 
     /// The next letter outside of ASCII that is folded.
@@ -165,8 +154,7 @@ impl<'a> Suspects<'a> {
             return true;
         }
         let end = at + word;
-        Name::before(text, end)
-            .is_some_and(|mut name| name.meaning(&self.rules.names, text).is_some() || name.letters.is_pair_name())
+        self.has_meaning(end)
     }
 
     #[inline]
@@ -178,7 +166,11 @@ impl<'a> Suspects<'a> {
             b'-' => self.may_be_option(at),
             b'@' => may_be_userinfo(text, at),
             b'%' => self.known.is_some() || is_telling_escape(text, at),
-            b'\\' | b'#' => is_telling_escape(text, at) || text.get(at..).and_then(colour).is_some(),
+            b'\\' | b'#' => {
+                is_telling_escape(text, at)
+                    || matches!(byte(text, at + 1), b'u' | b'x' | b'0' | b'e')
+                        && text.get(at..).and_then(colour).is_some()
+            }
             0 => is_padding(text, at),
             0x1b => true,
             _ => text.get(at..).and_then(folded).is_some(),
@@ -186,7 +178,8 @@ impl<'a> Suspects<'a> {
     }
 
     fn has_meaning(&self, at: usize) -> bool {
-        let Some(mut name) = Name::before(self.text, at) else { return false };
+        let mut name = Name::before(self.text, at);
+        let Some(name) = &mut name else { return false };
         name.meaning(&self.rules.names, self.text).is_some() || name.letters.is_pair_name()
     }
 
@@ -228,6 +221,28 @@ impl Rules {
     }
 }
 
+/// The first one of three bytes that `is_it` takes. Where there is one there are more: those near by are looked for byte
+/// by byte.
+pub(crate) fn find_dense(
+    text: &[u8],
+    from: usize,
+    [first, second, third]: [u8; 3],
+    is_it: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    const NEAR: usize = 32;
+    let mut from = from;
+    loop {
+        let at = from + memchr::memchr3(first, second, third, text.get(from..)?)?;
+        let near = text.get(at..text.len().min(at + NEAR))?;
+        let is_one = |byte: u8| (byte == first) | (byte == second) | (byte == third);
+        let mut places = near.iter().enumerate().filter(|(_, byte)| is_one(**byte)).map(|(place, _)| at + place);
+        if let Some(found) = places.find(|place| is_it(*place)) {
+            return Some(found);
+        }
+        from = at + near.len();
+    }
+}
+
 /// The name of an option behind its dashes.
 pub(crate) fn option_name(rest: &[u8]) -> &[u8] {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -239,6 +254,7 @@ fn may_be_userinfo(text: &[u8], at: usize) -> bool {
     let part = head.iter().rev().take_while(|byte| !ends_authority(**byte));
     let mut length = 0;
     for byte in part {
+        work::passed(1);
         length += 1;
         if *byte == b':' || length >= 20 {
             return true;
@@ -248,8 +264,16 @@ fn may_be_userinfo(text: &[u8], at: usize) -> bool {
 }
 
 /// Whether a byte ends what stands before a host.
+#[inline]
 pub(crate) const fn ends_authority(byte: u8) -> bool {
-    matches!(byte, 0..=b' ' | b'"' | b'\'' | b'`' | b'/' | b'\\' | b'<' | b'>')
+    (byte <= b' ')
+        | (byte == b'"')
+        | (byte == b'\'')
+        | (byte == b'`')
+        | (byte == b'/')
+        | (byte == b'\\')
+        | (byte == b'<')
+        | (byte == b'>')
 }
 
 /// The start of the line that `at` is in, not before `from`.

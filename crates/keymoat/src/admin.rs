@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use keymoat_admin::listener::{self, Listening, StartError, new_claim_link};
-use keymoat_admin::{Acts, Configured, ConfiguredUpstream, House, Setting};
+use keymoat_admin::{Configured, ConfiguredUpstream, House, Setting};
 use keymoat_core::{Dialect, Secret, UnixMillis};
 use keymoat_gateway::settings::Listener;
 use keymoat_gateway::tls;
@@ -66,13 +66,13 @@ pub(crate) fn certificate(
     Ok(Some(Arc::new(found)))
 }
 
-/// Starts the listener. A default address that is taken gives way to a free one, so that two gateways fit on one machine.
+/// Starts the listener, with further pages `more`. A default address that is taken gives way to a free one, so that two gateways fit on one machine.
 ///
 /// # Errors
 /// What keeps it from starting, with what to do.
 pub(crate) fn start(
     house: House,
-    admin: &Admin,
+    (admin, more): (&Admin, axum::Router),
     certificate: Option<Arc<ServerConfig>>,
     store_dir: &Path,
     handed: Option<TcpListener>,
@@ -84,7 +84,6 @@ pub(crate) fn start(
         socket_file: Some(store_dir.join(SOCKET_FILE)),
         handed,
     };
-    let more = axum::Router::new();
     let started = listener::start(house.clone(), settings(admin.listen, handed), more.clone());
     let started = match started {
         Err(StartError::Listen(taken, error)) if !admin.is_chosen && error.kind() == io::ErrorKind::AddrInUse => {
@@ -146,19 +145,6 @@ pub(crate) enum Claim {
     Link(Secret),
     /// `keymoat admin claim` prints a link.
     Hint,
-}
-
-/// Writes what somebody did into the log.
-pub(crate) fn acts() -> Acts {
-    Arc::new(|act| {
-        let actor = match &act.actor {
-            keymoat_core::Actor::Keymoat => "keymoat",
-            keymoat_core::Actor::Command => "command",
-            keymoat_core::Actor::Admin(id) => id,
-        };
-        let (of, detail) = (act.target.as_deref(), act.detail.as_deref());
-        tracing::info!(actor, action = act.action.word(), of, detail, "act");
-    })
 }
 
 /// What is shown, for whoever replaces it.

@@ -8,16 +8,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keymoat_admin::Acts;
 use keymoat_admin::listener::Listening;
+use keymoat_admin::otlp::{Endpoint, Signal};
+use keymoat_core::Action;
 use keymoat_gateway::Running;
 use keymoat_store::Store;
 
 use crate::admin::{self, Face};
 use crate::config::{self, Admin, Chosen, Config, Flags, Log, Problems, Watched};
 use crate::keys::Keys;
+use crate::observed::Observed;
 use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
+use crate::sunsets::Sunsets;
 use crate::upgrade::{self, Program, Upgraded};
 use crate::wiring;
 
@@ -38,6 +43,10 @@ pub(crate) struct Reloader {
     pub(crate) store: Arc<Store>,
     /// The sealed secrets in use.
     pub(crate) taken: Arc<Mutex<Taken>>,
+    /// Who is told what Keymoat does by itself.
+    pub(crate) acts: Acts,
+    /// The ends of keys in URLs that were told of.
+    pub(crate) sunsets: Sunsets,
     /// What cannot change.
     pub(crate) held: Held,
     /// The files that the configuration in force was read from.
@@ -50,6 +59,8 @@ pub(crate) struct Reloader {
     pub(crate) flags: Flags,
     /// What is told to keep the secrets in use out of every line.
     pub(crate) output: Output,
+    /// What is told of it.
+    pub(crate) observed: Observed,
 }
 
 /// Why nothing is reloaded any more.
@@ -68,6 +79,10 @@ pub(crate) struct Held {
     pub(crate) store_dir: PathBuf,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: config::Events,
+    /// The collector that is told, and of what.
+    pub(crate) telemetry: Option<(Endpoint, Vec<Signal>)>,
     /// The admin listener.
     pub(crate) admin: Option<Admin>,
     /// There is nothing but the emulators and the demo key.
@@ -78,6 +93,7 @@ impl Reloader {
     /// Reloads whenever there is a reason, until the end is asked for or a new process has taken over.
     pub(crate) fn run(mut self, asked: &Receiver<Asked>) -> Over {
         loop {
+            self.sunsets.tell(&self.running.routes(), &self.store, &self.acts, time::now());
             match asked.recv_timeout(LOOK) {
                 Ok(Asked::Reload) => self.reload_asked(),
                 Ok(Asked::Upgrade) => match self.upgrade(asked) {
@@ -107,6 +123,8 @@ impl Reloader {
     }
 
     fn reload_asked(&mut self) {
+        // Whoever rotates logs asks in the same way.
+        self.observed.events.reopen();
         self.watched = self.watched.looked_at();
         self.reload();
     }
@@ -126,6 +144,7 @@ impl Reloader {
                     tracing::warn!("{note}");
                 }
                 tracing::info!("the configuration was read anew and is in force");
+                self.observed.act(Action::ConfigurationReloaded, None);
             }
             Err(error) => {
                 if let Some(problems) = error.downcast_ref::<Problems>() {
@@ -171,6 +190,19 @@ impl Reloader {
 }
 
 impl Held {
+    /// What a process holds that starts with this configuration.
+    pub(crate) fn of(config: &Config, first_run: bool) -> Self {
+        let telemetry = config.telemetry.as_ref();
+        Self {
+            store_dir: config.store_dir.clone(),
+            log: config.log.clone(),
+            admin: config.admin.clone(),
+            events: config.events.clone(),
+            telemetry: telemetry.map(|telemetry| (telemetry.endpoint.clone(), telemetry.signals.clone())),
+            first_run,
+        }
+    }
+
     fn needs_restart(&self, config: &Config) -> Vec<String> {
         let mut notes = Vec::new();
         if config.store_dir != self.store_dir {
@@ -181,6 +213,10 @@ impl Held {
         }
         if config.log != self.log {
             notes.push("the form and the level of the log stay as they are until a restart".to_owned());
+        }
+        let other = Self::of(config, self.first_run);
+        if other.events != self.events || other.telemetry != self.telemetry {
+            notes.push("events are kept and told as before until a restart".to_owned());
         }
         notes
     }

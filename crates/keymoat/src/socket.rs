@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::admin::SOCKET_FILE;
+use crate::commands::Found;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -63,10 +64,11 @@ impl Socket {
             return Ok(value);
         }
         let detail = value.get("detail").and_then(Value::as_str).unwrap_or("it gives no reason");
-        match value.get("field").and_then(Value::as_str) {
-            Some(field) => bail!("{field}: {detail}"),
-            None => bail!("{detail}"),
-        }
+        let detail = match value.get("field").and_then(Value::as_str) {
+            Some(field) => format!("{field}: {detail}"),
+            None => detail.to_owned(),
+        };
+        if status.is_client_error() { Err(Found(detail).into()) } else { bail!("{detail}") }
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use keymoat_gateway::{Holder, Running};
+use keymoat_gateway::Running;
+use keymoat_gateway::session::SessionInfo;
 use keymoat_store::Freshness;
 
 use crate::config::Staleness;
@@ -96,12 +97,17 @@ impl Phase {
 }
 
 /// A key of the configuration is revoked by the configuration, which is at hand; tokens and keys of the store are not.
-fn is_revocable(holder: Holder<'_>) -> bool {
-    holder.token_id.is_some() || holder.key_id.is_some_and(|id| id.starts_with("key_"))
+fn is_revocable(info: &SessionInfo) -> bool {
+    info.token_id.is_some() || info.key_id.as_deref().is_some_and(|id| id.starts_with("key_"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use keymoat_core::record::Protocol;
+    use keymoat_core::{Record, UnixMillis};
+
     use super::*;
 
     #[test]
@@ -116,8 +122,15 @@ mod tests {
 
     #[test]
     fn what_the_store_cannot_revoke_is_not_closed() {
-        let revocable = |key_id, token_id| is_revocable(Holder { key_id, token_id });
-        assert!(revocable(Some("key_a"), None) && revocable(Some("file_a"), Some("tok_a")));
-        assert!(!revocable(Some("file_a"), None) && !revocable(None, None));
+        let record = Record::begin(UnixMillis(0), Ipv4Addr::LOCALHOST.into(), Protocol::WebSocket);
+        let info = |key_id: Option<&str>, token_id: Option<&str>| SessionInfo {
+            key_id: key_id.map(Into::into),
+            token_id: token_id.map(Into::into),
+            ..SessionInfo::of(&record, UnixMillis(0))
+        };
+        assert!(is_revocable(&info(Some("key_a"), None)));
+        assert!(is_revocable(&info(Some("file_a"), Some("tok_a"))));
+        assert!(!is_revocable(&info(Some("file_a"), None)));
+        assert!(!is_revocable(&info(None, None)));
     }
 }

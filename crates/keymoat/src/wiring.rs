@@ -56,8 +56,10 @@ fn secret_id(pepper: &Pepper, digest: &Digest) -> String {
 pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.secret.as_ref());
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
+    let of_collector = config.telemetry.iter().flat_map(|telemetry| telemetry.headers.iter().map(|(_, secret)| secret));
     // They are copied for the one place that every written line is compared with.
-    let mut secrets: Vec<Secret> = upstreams.chain(keys).map(|secret| Secret::new(secret.expose().to_vec())).collect();
+    let copied = |secret: &Secret| Secret::new(secret.expose().to_vec());
+    let mut secrets: Vec<Secret> = upstreams.chain(keys).chain(of_collector).map(copied).collect();
     secrets.extend(config.database.as_ref().and_then(config::password_of_database));
     secrets
 }

@@ -80,7 +80,7 @@ codes! {
     /// It is being done under this idempotency key.
     IdempotencyRunning = "idempotency_running", CONFLICT, "this is being done", "Ask again in a moment.";
     /// The idempotency key stands for another request.
-    IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY, "this idempotency key stands for another request", "Draw a new one for each new request.";
+    IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "this idempotency key stands for another request", "Draw a new one for each new request.";
     /// It has changed since it was looked at.
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "it has changed since", "Look again, and send the new `ETag` in `If-Match`.";
     /// It must be said which state is to be changed.
@@ -91,6 +91,8 @@ codes! {
     BodySlow = "body_slow", REQUEST_TIMEOUT, "the body did not come in time", "Ask again.";
     /// The body is not JSON by its type.
     MediaType = "media_type", UNSUPPORTED_MEDIA_TYPE, "the body is not JSON", "Send `Content-Type: application/json`.";
+    /// It is for WebSockets only.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "this is for WebSockets only", "Open it with a WebSocket (RFC 6455, version 13).";
     /// A field or parameter is wrong.
     FieldInvalid = "field_invalid", UNPROCESSABLE_ENTITY, "a field is not as it should be", "`field` names it, `detail` says what belongs there.";
     /// A field or parameter does not exist.
@@ -211,7 +213,9 @@ impl From<StoreError> for Problem {
             StoreError::KeyUnknown
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
-            | StoreError::AdminUnknown => Self::of(Code::NotFound),
+            | StoreError::AdminUnknown => Self::with(Code::NotFound, text),
+            StoreError::OverrideUnknown => Self::with(Code::NotFound, "the route has no override"),
+            StoreError::OverrideSenseless => Self::with(Code::FieldInvalid, text),
             StoreError::SecretUnknown => Self::with(Code::NotFound, "the upstream has no sealed secret"),
             StoreError::NameTaken { .. } | StoreError::AdminNameTaken { .. } => {
                 Self::with(Code::Conflict, text).field("name")

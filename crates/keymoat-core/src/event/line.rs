@@ -79,6 +79,17 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
     line.text("key_id", record.key_id.as_deref());
     line.text("secret_id", record.secret_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
+    if record.token_minted {
+        line.truth("token_minted", true);
+    }
+    line.text("user_agent", record.user_agent.as_deref());
+    if let Some(trace) = record.trace {
+        line.shown("trace_id", format_args!("{:032x}", trace.trace_id));
+        line.shown("span_id", format_args!("{:016x}", trace.span_id));
+        if let Some(parent) = trace.parent_id {
+            line.shown("parent_span_id", format_args!("{parent:016x}"));
+        }
+    }
 }
 
 fn done(line: &mut Line, act: &Act) {
@@ -188,6 +199,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::act::Action;
     use crate::event::Sink;
 
@@ -215,11 +228,11 @@ mod tests {
     fn an_event_is_its_record_with_type_and_severity() {
         let record = Record::begin(UnixMillis(1_763_771_332_005), [10, 0, 0, 1].into(), Protocol::WebSocket);
         let line = record_line(&record);
-        let shown = Event::Decision(Box::new(record.clone())).to_string();
+        let shown = Event::Decision(Arc::new(record.clone())).to_string();
         let start = r#"{"type":"session.aborted","severity":"low","#;
         assert_eq!(shown.strip_prefix(start), line.strip_prefix('{'));
         assert!(line.starts_with(r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","#));
-        let begun = read(&Event::Begun(Box::new(record)).to_string());
+        let begun = read(&Event::Begun(Arc::new(record)).to_string());
         assert_eq!(begun["type"], "session.begun");
         assert!(begun.get("outcome").is_none());
     }

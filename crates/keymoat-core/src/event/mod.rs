@@ -6,6 +6,7 @@
 mod line;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::act::{Act, Action};
 use crate::record::{Outcome, Protocol, Record};
@@ -18,9 +19,9 @@ pub use line::record_line;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A request or session was allowed and is about to go upstream. Only told where every event has to be kept.
-    Begun(Box<Record>),
+    Begun(Arc<Record>),
     /// A request or session came to its end, or was refused.
-    Decision(Box<Record>),
+    Decision(Arc<Record>),
     /// Somebody did something to Keymoat.
     Act(Box<Act>),
     /// Events were lost: they were more than could be kept.
@@ -192,7 +193,7 @@ impl Event {
     /// The type that is searched for and subscribed to: `request.refused`, `session.allowed`, `key.revoked`,
     /// `events.lost`. The words are stable.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Begun(record) => match record.protocol {
                 Protocol::WebSocket => "session.begun",
@@ -233,7 +234,7 @@ impl Event {
 
     /// How much it matters.
     #[must_use]
-    pub const fn severity(&self) -> Severity {
+    pub fn severity(&self) -> Severity {
         match self {
             Self::Begun(_) => Severity::Low,
             Self::Decision(record) => Severity::of_decision(record.outcome, record.code),
@@ -244,7 +245,7 @@ impl Event {
 
     /// The moment that it speaks of: for a request or session the one when its head had arrived.
     #[must_use]
-    pub const fn happened_at(&self) -> UnixMillis {
+    pub fn happened_at(&self) -> UnixMillis {
         match self {
             Self::Begun(record) | Self::Decision(record) => record.at,
             Self::Act(act) => act.at,
@@ -287,8 +288,8 @@ mod tests {
             for outcome in [Outcome::Allowed, Outcome::Refused, Outcome::Failed, Outcome::Aborted] {
                 let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), protocol);
                 record.outcome = outcome;
-                assert!(words.contains(&Event::Begun(Box::new(record.clone())).word()));
-                assert!(words.contains(&Event::Decision(Box::new(record)).word()));
+                assert!(words.contains(&Event::Begun(Arc::new(record.clone())).word()));
+                assert!(words.contains(&Event::Decision(Arc::new(record)).word()));
             }
         }
         assert!(words.contains(&"events.lost"));

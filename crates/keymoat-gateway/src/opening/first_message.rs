@@ -150,6 +150,7 @@ impl Waiting {
         let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, upstream, handle));
         claim::token_use(shared, unclaimed.digest, resumes).await?;
         claim::session_granted(&self.session, &unclaimed.token);
+        self.ledger.keep_beginning(shared).await?;
         Ok(first)
     }
 

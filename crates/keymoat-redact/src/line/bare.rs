@@ -11,6 +11,12 @@ use crate::names::{Letters, before, byte, is_behind_escape};
 use crate::shape;
 use crate::suspect::option_name;
 use crate::table::{Check, Letters as Alphabet, MARKERS, PREFIXES, PrefixRule, Scope};
+use crate::work;
+
+/// So many markers of one word are looked at with all that stands behind them, which keeps time linear; behind others,
+/// so many bytes tell what they announce.
+const MARKERS_TRIED: usize = 4;
+const SECRET: usize = 128;
 
 /// How much of a JWT's header is decoded.
 const JWT_HEADER: usize = 4096;
@@ -24,7 +30,7 @@ impl LineScan<'_> {
             [b'e' | b'E', b'a' | b'A', b'r' | b'R', b'e' | b'E', b'r' | b'R', b' ', ..] => self.at_bearer(level, at),
             [b'a', b's', b'i', b'c', b' ', ..] => self.at_basic(level, at),
             [b'-', b'u', b' ', ..] => self.at_user_option(level, at, at + 3),
-            _ if rest.starts_with(b"key.") || rest.starts_with(b"earer.") || rest.starts_with(b"ecret.") => {
+            _ if rest.starts_with(b"i-key.") || rest.starts_with(b"earer.") || rest.starts_with(b"ecret.") => {
                 self.at_marker(level, at)
             }
             _ => self.at_prefix(level, at),
@@ -42,6 +48,7 @@ impl LineScan<'_> {
         let token =
             token.get(..token.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1)).unwrap_or_default();
         self.jwt_until = at + length;
+        work::passed(length);
         let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
         if !names_algorithm(header) {
             return at + 1;
@@ -89,9 +96,18 @@ impl LineScan<'_> {
         let start = at - head.iter().rev().take(64).take_while(is_part).count();
         let Some(entry) = text.get(start..) else { return at + 1 };
         let Some(marker) = MARKERS.iter().find(|marker| entry.starts_with(marker.as_bytes())) else { return at + 1 };
+        if before(text, start) == b'.' {
+            return at + 1;
+        }
         let value = start + marker.len();
-        let end = end::unquoted(text, value, Around::Word);
-        if before(text, start) == b'.' || !shape::is_secret(text.get(value..end).unwrap_or_default()) {
+        if value >= self.markers.end {
+            self.markers = value..end::unquoted(text, value, Around::Word);
+            self.markers_tried = 0;
+        }
+        let end = self.markers.end;
+        self.markers_tried += 1;
+        let seen = if self.markers_tried > MARKERS_TRIED { end.min(value + SECRET) } else { end };
+        if !shape::is_secret(text.get(value..seen).unwrap_or_default()) {
             return at + 1;
         }
         let site = Site { carrier: Carrier::Subprotocol, ..bare(Kind::Subprotocol, Confidence::Named, level) };
@@ -121,6 +137,7 @@ impl LineScan<'_> {
         }
         let rest = text.get(body..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| fits(rule.letters, **byte)).count();
+        work::passed(length);
         let value = rest.get(..length).unwrap_or_default();
         if length < rule.least {
             return at + 1;

@@ -139,6 +139,9 @@ impl LineScan<'_> {
         let text = self.text(level);
         let value = text.get(part.clone())?;
         let start = value.iter().take_while(|byte| **byte == b' ').count();
+        // No scheme word is longer than this, and a blank follows it.
+        let near = value.get(start..value.len().min(start + 21))?;
+        memchr::memchr(b' ', near)?;
         let word = value
             .get(start..)?
             .iter()

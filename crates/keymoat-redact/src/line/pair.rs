@@ -14,9 +14,13 @@ use crate::finding::{Carrier, End, Kind};
 use crate::names::{Letters, Meaning, Name, before, byte};
 use crate::shape;
 use crate::table::Scope;
+use crate::work;
 
 /// How far from its name a pair's value may stand in one line.
 const REACH: usize = 256;
+
+/// How long a name may be that is announced.
+const ANNOUNCED: usize = 64;
 
 /// What every name of a member that holds a value has in it.
 static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"alue"));
@@ -29,14 +33,21 @@ impl LineScan<'_> {
         if !name.letters.is_pair_name() || byte(text, at) == b',' {
             return at + 1;
         }
+        // Both members must be near, or the line must end.
+        let is_part = byte(text, at) == b'=' && name.letters.are("name");
+        let near = at.saturating_sub(REACH)..at + ANNOUNCED + 2 * REACH;
+        if !is_part && near.end < self.solid_until && self.has_no_value(level, near) {
+            return at + 1;
+        }
         let value = end::blank(text, at + 1);
         let seen = text.get(..text.len().min(value + REACH)).unwrap_or_default();
         let (start, stop, behind) = match end::quoted(seen, string_start(seen, value)) {
-            Some(quoted) if quoted.end - quoted.start <= 64 => (quoted.start, quoted.end, quoted.behind()),
+            Some(quoted) if quoted.end - quoted.start <= ANNOUNCED => (quoted.start, quoted.end, quoted.behind()),
             Some(_) => return at + 1,
             None => {
                 let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(byte);
-                let end = value + seen.get(value..).unwrap_or_default().iter().take(64).take_while(is_name).count();
+                let end =
+                    value + seen.get(value..).unwrap_or_default().iter().take(ANNOUNCED).take_while(is_name).count();
                 (value, end, end)
             }
         };
@@ -93,7 +104,9 @@ impl LineScan<'_> {
     fn has_no_value(&mut self, level: usize, part: Range<usize>) -> bool {
         if !self.no_value.contains(&part.start) {
             let rest = self.text(level).get(part.start..).unwrap_or_default();
-            self.no_value = part.start..VALUE.find(rest).map_or(usize::MAX, |at| part.start + at);
+            let found = VALUE.find(rest);
+            work::passed(found.unwrap_or(rest.len()));
+            self.no_value = part.start..found.map_or(usize::MAX, |at| part.start + at);
         }
         self.no_value.end >= part.end
     }
@@ -124,7 +137,7 @@ impl LineScan<'_> {
             return;
         }
         let rest = text.get(behind..).unwrap_or_default();
-        let ends = rest.iter().all(|byte| b" ,;\t\r".contains(byte));
+        let ends = rest.iter().all(|byte| says_nothing(*byte));
         if is_part && (ends || rest.starts_with(b";")) {
             self.carry = Carry::Multipart { kind: site.kind, body: false, lines: 0 };
         } else if ends && byte(text, at) == b':' {
@@ -193,7 +206,7 @@ impl LineScan<'_> {
     fn announced_by_element(&mut self, level: usize, start: usize, end: usize) {
         let text = self.text(level);
         let announced = text.get(start..end).unwrap_or_default();
-        if announced.len() > 64 {
+        if announced.len() > ANNOUNCED {
             return;
         }
         let Some((meaning, shaped)) = self.announced(announced.trim_ascii()).filter(|_| !announced.is_empty()) else {
@@ -221,6 +234,11 @@ impl LineScan<'_> {
     }
 }
 
+/// Whether a byte may follow the last member of a line.
+pub(super) const fn says_nothing(byte: u8) -> bool {
+    matches!(byte, b' ' | b',' | b';' | b'\t' | b'\r')
+}
+
 /// The text of the element that starts at `start`.
 fn element(text: &[u8], start: usize) -> (usize, usize) {
     const CDATA: &[u8] = b"<![CDATA[";
@@ -230,7 +248,9 @@ fn element(text: &[u8], start: usize) -> (usize, usize) {
         let rest = text.get(start..).unwrap_or_default();
         return (start, start + memchr::memmem::find(rest, b"]]>").unwrap_or(rest.len()));
     }
-    (start, start + memchr::memchr(b'<', rest).unwrap_or(rest.len()))
+    let length = memchr::memchr(b'<', rest).unwrap_or(rest.len());
+    work::passed(length);
+    (start, start + length)
 }
 
 /// The quoted value of the member or attribute whose name ends with the `alue` at `at`.

@@ -171,7 +171,7 @@ impl LineScan<'_> {
         }
         let end = end::unquoted(text, at, Around::Query);
         let value = text.get(at..end).unwrap_or_default();
-        if shape::is_secret(value) && (byte(text, end) == b'&' || is_quote(name.before)) {
+        if (byte(text, end) == b'&' || is_quote(name.before)) && shape::is_secret(value) {
             self.report(level, at..end, &Site { carrier: Carrier::Query, ..site.clone() }, End::Delimiter);
             return end;
         }
@@ -357,13 +357,17 @@ impl LineScan<'_> {
         {
             return true;
         }
-        if value.len() > 128 || value.iter().filter(|byte| byte.is_ascii_digit()).count() > 2 {
+        let last = before(value, value.len());
+        if value.len() > 128 || !self.rules.names.may_end_with(last) {
             return false;
         }
-        if !value.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-' | b'>' | b'?' | b'!' | b'(' | b'&')
-        }) {
-            return false;
+        let mut digits = 0;
+        for byte in value {
+            digits += usize::from(byte.is_ascii_digit());
+            let fits = byte.is_ascii_alphanumeric() || b"_.:->?!(&".contains(byte);
+            if !fits || digits > 2 {
+                return false;
+            }
         }
         let last = value
             .rsplit(|byte| matches!(byte, b'.' | b':' | b'>' | b'&'))
@@ -383,6 +387,11 @@ pub(super) fn is_query(name: &Name) -> bool {
 pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
     let mut at = start;
     let mut list = false;
+    // Most values are in nothing.
+    let near = text.get(start..).unwrap_or_default();
+    if memchr::memchr2(b'(', b'[', near.get(..near.len().min(65)).unwrap_or_default()).is_none() {
+        return (at, list);
+    }
     for _ in 0..WRAPPERS {
         match byte(text, at) {
             b'[' if mark_end(text, at).is_none() => {

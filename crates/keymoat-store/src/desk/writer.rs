@@ -44,6 +44,8 @@ pub(super) struct Writer {
     forget_at: Instant,
     /// Whether the last group failed; that is told once, and its end too.
     is_failing: bool,
+    /// Why it could not be opened anew, as it was told last: the same is not told twice a second.
+    told_closed: Option<String>,
     /// The time as of the last job: the desk has no clock of its own.
     now: Option<UnixMillis>,
 }
@@ -53,7 +55,16 @@ impl Writer {
         let connection = Some(desk::writing(&store)?);
         let began = Instant::now();
         let forget_at = began + FORGET_EVERY;
-        Ok(Self { store, connection, opened_at: began, reopen_at: began, forget_at, is_failing: false, now: None })
+        Ok(Self {
+            store,
+            connection,
+            opened_at: began,
+            reopen_at: began,
+            forget_at,
+            is_failing: false,
+            told_closed: None,
+            now: None,
+        })
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -158,8 +169,12 @@ impl Writer {
                 Ok(connection) => {
                     tracing::info!("the store of tokens was opened anew and is sound");
                     self.connection = Some(connection);
+                    self.told_closed = None;
                 }
-                Err(error) => tracing::warn!(%error, "the store of tokens cannot be opened anew yet"),
+                Err(error) if is_news(&mut self.told_closed, &error) => {
+                    tracing::warn!(%error, "the store of tokens cannot be opened anew yet");
+                }
+                Err(_) => {}
             }
         }
         if began < self.forget_at {
@@ -176,6 +191,14 @@ impl Writer {
             self.note(&error);
         }
     }
+}
+
+/// Whether another reason was told last, or none.
+fn is_news(told: &mut Option<String>, error: &StoreError) -> bool {
+    let now = Some(error.to_string());
+    let is_news = *told != now;
+    *told = now;
+    is_news
 }
 
 impl Job {
@@ -233,5 +256,18 @@ fn refused(job: Job) -> Told {
         Job::Revoke { reply, .. } => no(reply),
         Job::NoteHandle { reply, .. } => no(reply),
         Job::End => Box::new(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_until_it_changes() {
+        let mut told = None;
+        let (one, other) = (StoreError::Unavailable, StoreError::NameInvalid);
+        let told_of = [&one, &one, &other, &one].map(|error| is_news(&mut told, error));
+        assert_eq!(told_of, [true, false, true, true]);
     }
 }

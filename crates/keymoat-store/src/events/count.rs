@@ -80,14 +80,14 @@ impl Tally {
             route: route.clone(),
             carrier: record.carrier.clone(),
             credential: credential(record),
-            in_url: in_url(record),
+            in_url: record.in_url.word().unwrap_or_default(),
             outcome: record.outcome.word(),
             code: record.code.map_or("", Code::word),
         };
         let sum = Sum::of(record);
         self.totals.entry(bucket.clone()).and_modify(|before| before.add(&sum)).or_insert(sum);
         let Some(key_id) = record.key_id.clone() else { return };
-        let holder = Holder { key_id, secret_id: secret_id(record) };
+        let holder = Holder { key_id, secret_id: record.secret_id.clone().unwrap_or_else(nothing) };
         let sighting = Sighting { carrier: record.carrier.clone(), route, credential: bucket.credential };
         self.keyed.entry((holder.clone(), bucket)).and_modify(|before| before.add(&sum)).or_insert(sum);
         let seen = Seen::of(record);
@@ -204,7 +204,7 @@ impl Sum {
 impl Seen {
     fn of(record: &Record) -> Self {
         let refused = record.outcome == Outcome::Refused;
-        let user_agent = user_agent(record).chars().take(USER_AGENT_CHARS_MAX).collect();
+        let user_agent = user_agent(record);
         let (at, allowed) = (record.at.0, i64::from(!refused));
         Self { first_at: at, last_at: at, allowed, refused: i64::from(refused), user_agent }
     }
@@ -263,25 +263,13 @@ fn credential(record: &Record) -> &'static str {
     }
 }
 
-/// Which secret of the key it was.
-fn secret_id(_record: &Record) -> Arc<str> {
-    Arc::from("")
-}
-
-/// What stood in the URL.
-fn in_url(record: &Record) -> &'static str {
-    match record.carrier {
-        Some(Carrier::Query(_)) => credential(record),
-        _ => "",
-    }
-}
-
 /// Whether it would be refused if long-lived keys in URLs were.
 fn is_let_in_by_url(record: &Record) -> bool {
-    record.outcome != Outcome::Refused && in_url(record) == "key"
+    record.let_in_by_url && record.outcome != Outcome::Refused
 }
 
-/// The client's own name for itself.
-fn user_agent(_record: &Record) -> &str {
-    ""
+/// The client's own name for itself, without the letters that steer terminals.
+fn user_agent(record: &Record) -> String {
+    let name = record.user_agent.as_deref().unwrap_or_default().chars();
+    name.filter(|letter| !letter.is_control()).take(USER_AGENT_CHARS_MAX).collect()
 }

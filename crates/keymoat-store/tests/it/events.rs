@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::event::{Event, Kind, Severity};
-use keymoat_core::record::{Outcome, Protocol, Record};
+use keymoat_core::record::{InUrl, Outcome, Protocol, Record};
 use keymoat_core::refusal::Code;
 use keymoat_core::{Carrier, UnixMillis};
 use keymoat_store::events::{Dimension, Durability, Entry, FILE_NAME, Filter, Retention, SCAN_MAX, Span, UsageQuery};
@@ -28,11 +29,13 @@ fn decision(at: i64, change: impl FnOnce(&mut Record)) -> Event {
     record.key_id = Some("key_1".into());
     record.carrier = Some(Carrier::Header("x-api-key".parse().unwrap()));
     change(&mut record);
-    Event::Decision(Box::new(record))
+    Event::Decision(Arc::new(record))
 }
 
 fn by_url(record: &mut Record) {
     record.carrier = Some(Carrier::Query("api_key".into()));
+    (record.in_url, record.let_in_by_url) = (InUrl::Key, true);
+    record.user_agent = Some("curl/8.5".to_owned());
 }
 
 fn act(at: i64, action: Action, target: &str) -> Event {
@@ -123,7 +126,7 @@ fn each_filter_finds_what_it_says_and_several_narrow_it() {
             decision(5 * HOUR, |record| record.token_id = Some("tok_1".into())),
             act(6 * HOUR, Action::KeyRevoked, "key_2"),
             decision(7 * HOUR, |record| (record.protocol, record.path) = (Protocol::WebSocket, "/50%".to_owned())),
-            Event::Begun(Box::new(Record::begin(UnixMillis(8 * HOUR), [1, 2, 3, 4].into(), Protocol::Http2))),
+            Event::Begun(Arc::new(Record::begin(UnixMillis(8 * HOUR), [1, 2, 3, 4].into(), Protocol::Http2))),
         ],
     );
     let by = |change: fn(&mut Filter)| {
@@ -234,7 +237,11 @@ fn a_secret_is_last_seen_in_each_of_its_carriers() {
     let short: Vec<_> = seen.iter().map(|seen| (&*seen.carrier, seen.first_at.0, seen.last_at.0)).collect();
     assert_eq!(short, [("query:api_key", 9, 9), ("header:x-api-key", 3, 7)]);
     assert_eq!((seen[1].allowed, seen[1].refused), (3, 1));
+    assert_eq!((seen[0].user_agent.as_deref(), &seen[1].user_agent), (Some("curl/8.5"), &None));
     assert_eq!(store.last_seen(None).unwrap().len(), 3);
+    append(&store, &[decision(20, |record| record.secret_id = Some("sec_2".into()))]);
+    let seen = store.last_seen(Some("key_1")).unwrap();
+    assert_eq!((&*seen[0].secret_id, seen.len()), ("sec_2", 3), "each secret of a key is seen by itself");
 }
 
 #[test]
@@ -246,6 +253,7 @@ fn keys_in_urls_are_counted_by_route_and_key() {
     };
     let by_token = |record: &mut Record| {
         by_url(record);
+        (record.in_url, record.let_in_by_url) = (InUrl::Token, false);
         record.token_id = Some("tok_1".into());
     };
     let refused = |record: &mut Record| {

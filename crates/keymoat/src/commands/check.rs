@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use keymoat_core::{Route, RouteOverride};
 use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::tls;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::store_choice::{is_there, open_at};
 use super::{print, remark, to_json};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
+use crate::output::time::rfc3339;
 use crate::sealed::{self, Sealed, Taken};
 use crate::wiring;
 
@@ -45,6 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for idle in sealed::live(store)?.iter().filter(|name| !taken.contains_key(*name)) {
             config.warnings.push(format!("the store has a sealed secret of `{idle}`, which is no upstream here"));
         }
+    }
+    if let Some(store) = &store {
+        config.warnings.extend(of_overrides(&store.route_overrides()?, &config.routes));
     }
     if arguments.json {
         return print(&to_json(&Well::of(&arguments.file, &config, &taken, store.is_some()))?);
@@ -95,6 +100,29 @@ impl<'a> Well<'a> {
             warnings: &config.warnings,
         }
     }
+}
+
+/// What is said of overrides: each that holds, each that says what the file says too, and each of a route that is gone.
+fn of_overrides(overrides: &[RouteOverride], routes: &[Route]) -> Vec<String> {
+    let said = overrides.iter().map(|over| {
+        let name = &over.route;
+        let undo = format!("remove it with `keymoat sunset enforce --undo --route {name}`");
+        match routes.iter().find(|route| route.name == *name) {
+            None => format!("the store overrides route `{name}`, which is no route here"),
+            Some(route) if over.is_void(route) => {
+                format!("the override of route `{name}` in the store is void, because the file says the same: {undo}")
+            }
+            Some(_) => {
+                let lines = over.toml(rfc3339).lines().skip(1).collect::<Vec<_>>().join(", ");
+                format!(
+                    "the store overrides route `{name}` since {} ({}): to make it permanent write {lines} there, or {undo}",
+                    rfc3339(over.made_at),
+                    over.made_by
+                )
+            }
+        }
+    });
+    said.collect()
 }
 
 /// Reads every certificate file that the configuration names.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use keymoat_admin::House;
 use keymoat_admin::listener::Listening;
+use keymoat_admin::{House, metrics};
+use keymoat_core::Action;
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
@@ -20,11 +21,13 @@ use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::handed::Handed;
 use crate::keys::Keys;
+use crate::observed::{self, Observed};
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
 use crate::store_age::StoreAge;
+use crate::sunsets::Sunsets;
 use crate::upgrade::Program;
 use crate::wiring;
 
@@ -121,24 +124,24 @@ fn serve(
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
-    let held =
-        Held { store_dir: config.store_dir.clone(), log: config.log.clone(), admin: config.admin.clone(), first_run };
+    let held = Held::of(&config, first_run);
     let staleness = config.staleness;
     let of_admin = config.admin.clone();
     let shown = chosen.shown(&arguments.flags, &config::environment())?;
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
     output.mask_by(wiring::rules(&config)?);
+    let observed = Observed::start(&store_dir, &config.events, config.telemetry.take(), output)?;
+    observed.watch_certificate(observed::certificate_file(&config.tls, &store_dir));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
     let (settings, certificate, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
-    let records = output.clone();
     // Signals are caught before anything is promised, so that none is lost in between.
     let signals = process::signals()?;
-    let record = Arc::new(move |record: &_| records.record(record));
-    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
+    let records = observed.records(output);
+    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
     // Writes what is left when it is dropped, after everything has ended.
@@ -147,6 +150,7 @@ fn serve(
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
+    observed.watch(&running, Arc::clone(keys.snapshots()), feed.freshness());
     let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
     let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
     let admin = match &of_admin {
@@ -156,14 +160,16 @@ fn serve(
                 running: Arc::clone(&running),
                 snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
-                acts: admin::acts(),
+                acts: Arc::clone(&observed.acts),
                 clock: Arc::new(time::now),
-                rules: Arc::default(),
+                rules: output.rules(),
+                events: observed.events.clone(),
                 known: output.known(),
                 version: super::version(),
                 started_at: now,
             };
-            Some(admin::start(house, settings, certificate, &store_dir, from_older)?)
+            let more = metrics::page(Arc::clone(&observed.metrics));
+            Some(admin::start(house, (settings, more), certificate, &store_dir, from_older)?)
         }
         None => None,
     };
@@ -181,6 +187,7 @@ fn serve(
     }
     running.serve();
     handed.tell_ready();
+    observed.act(Action::Started, None);
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,
@@ -189,12 +196,15 @@ fn serve(
         keys,
         store,
         taken,
+        acts: Arc::clone(&observed.acts),
+        sunsets: Sunsets::default(),
         held,
         watched,
         admin: admin.clone(),
         face,
         flags: arguments.flags.clone(),
         output: output.clone(),
+        observed: observed.clone(),
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
@@ -207,6 +217,8 @@ fn serve(
     drop(counts);
     drop(store_age);
     feed.stop();
+    observed.act(Action::Stopped, None);
+    observed.events.flush();
     tracing::info!("ended");
     drop(emulators);
     Ok(())

@@ -5,6 +5,7 @@
 mod admin;
 mod backend;
 mod chosen;
+mod events;
 mod file;
 mod flags;
 mod key;
@@ -44,6 +45,7 @@ use self::source::Source;
 
 pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::flags::Flags;
 pub(crate) use self::key::{ConfiguredKey, checked as check_key};
 pub(crate) use self::limits::{duration_text, size_text};
@@ -52,7 +54,7 @@ pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::{Shown, show, show_preset, toml_text};
+pub(crate) use self::shown::{Shown, show, show_overrides, show_preset, toml_text};
 pub(crate) use self::store::{
     DEFAULT_DIR as DEFAULT_STORE_DIR, Named as NamedStore, Staleness, StoreConfig, in_folder as store_in_folder,
     of_configuration as store_of_configuration, password as password_of_database,
@@ -112,6 +114,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: Events,
+    /// The collector that is told, if there is one.
+    pub(crate) telemetry: Option<Telemetry>,
     /// What is a credential in a line beside what Keymoat knows, and what is none.
     pub(crate) redact: Custom,
     /// What works, but should not stay so.
@@ -287,6 +293,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        events: events::events(read, &file.events),
+        telemetry: events::telemetry(read, &file.telemetry),
         redact: redact::custom(read, &file.redact),
         warnings: Vec::new(),
         watched: Watched::default(),

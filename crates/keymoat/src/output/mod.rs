@@ -8,7 +8,6 @@
 pub(crate) mod diagnostics;
 mod kept;
 pub(crate) mod panic;
-mod queue;
 pub(crate) mod record;
 pub(crate) mod time;
 
@@ -20,11 +19,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use keymoat_admin::queue::Queue;
 use keymoat_core::{Record, Secret, UnixMillis};
 use keymoat_redact::{KnownSecrets, Options, Redactor, Rules};
 
 use self::kept::Kept;
-use self::queue::Queue;
 use crate::config::LogFormat;
 
 /// How many lines may wait to be written.
@@ -55,7 +54,7 @@ struct Shared {
 
 #[derive(Debug)]
 enum Item {
-    Record(Box<Record>),
+    Record(Arc<Record>),
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -89,6 +88,16 @@ impl Output {
         Ok(Self { shared: Arc::new(shared), format })
     }
 
+    /// How many lines were dropped since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The rules that every line is masked by, for others who write.
+    pub(crate) fn rules(&self) -> Arc<ArcSwap<Rules>> {
+        Arc::clone(&self.shared.rules)
+    }
+
     /// Keeps these secrets out of every line that is written from now on, in whatever spelling, and those of before as well.
     pub(crate) fn keep_out(&self, secrets: Vec<Secret>) {
         let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,8 +120,8 @@ impl Output {
     }
 
     /// Writes a record. It is put into words on the writing thread, not here.
-    pub(crate) fn record(&self, record: &Record) {
-        self.send(Item::Record(Box::new(record.clone())));
+    pub(crate) fn record(&self, record: Arc<Record>) {
+        self.send(Item::Record(record));
     }
 
     /// Waits until everything that was sent is written, or gives up soon.
@@ -145,6 +154,7 @@ impl Drop for Shared {
 
 fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write, masker: Masker) {
     let mut page = Page { to, text: Vec::new(), masked: Vec::new(), lines: 0, dropped, masker };
+    let mut told = 0;
     while let Some(items) = queue.take() {
         for item in items {
             match item {
@@ -158,11 +168,14 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
             }
         }
         page.write();
-        let count = dropped.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            page.add(dropped_line(count, format).as_bytes());
-            page.lines = count;
-            page.write();
+        let all = dropped.load(Ordering::Relaxed);
+        if all > told {
+            page.add(dropped_line(all - told, format).as_bytes());
+            // It is given again until it was written, and is no loss itself.
+            page.lines = 0;
+            if page.write() {
+                told = all;
+            }
         }
         // An idle gateway does not keep what a busy one needed.
         (page.text, page.masked) = (Vec::new(), Vec::new());
@@ -189,13 +202,16 @@ impl<W: Write> Page<'_, W> {
         }
     }
 
-    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells.
-    fn write(&mut self) {
-        if !self.text.is_empty() && self.write_masked().is_err() {
+    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells. Says whether all
+    /// is well.
+    fn write(&mut self) -> bool {
+        let is_written = self.text.is_empty() || self.write_masked().is_ok();
+        if !is_written {
             self.dropped.fetch_add(self.lines, Ordering::Relaxed);
         }
         self.text.clear();
         self.lines = 0;
+        is_written
     }
 
     fn write_masked(&mut self) -> io::Result<()> {
@@ -293,7 +309,7 @@ mod tests {
         record.cause =
             Some("long-lived key in query parameter `api_key`: key `key_1` lacks the scope `mint`".to_owned());
         let clean = record::line(&record, LogFormat::Json);
-        output.record(&record);
+        output.record(Arc::new(record));
         for leak in ["the answer was a-secret-in-use", "GET /x?api_key=Zk7Qw2Lr9TnXb4Vm&a=1", "%61-secret%2Din-use"] {
             output.send(Item::Line(format!("{leak}\n").into_bytes()));
         }
@@ -334,11 +350,11 @@ mod tests {
         let page = Held::default();
         let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
         let sent = QUEUE_LINES + 100;
-        let at = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);
+        let at = Arc::new(Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1));
         {
             // While the page is held, the writing thread waits with one line in its hand.
             let _held = page.0.lock().expect("free");
-            (0..sent).for_each(|_| output.record(&at));
+            (0..sent).for_each(|_| output.record(Arc::clone(&at)));
         }
         output.flush();
         output.flush();

@@ -73,7 +73,7 @@ fn human(record: &Record) -> String {
 }
 
 /// A text from outside must not steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|letter| if letter.is_control() { letter.escape_unicode().collect() } else { vec![letter] })
         .collect()

@@ -1,5 +1,6 @@
 //! The real binary, as its users run it.
 
+mod admin;
 mod canary;
 mod check;
 mod client;
@@ -10,11 +11,13 @@ mod crashes;
 mod demo;
 mod drop_in;
 mod emulate;
+mod events;
 mod explain;
 mod harness;
 mod help;
 mod json_schema;
 mod keys;
+mod life;
 mod minting;
 mod openai;
 mod redact;
@@ -24,6 +27,7 @@ mod scan;
 mod schema;
 mod serve;
 mod settings_page;
+mod sunset;
 mod tidy;
 mod tls;
 mod tokens;

@@ -79,6 +79,7 @@ pub(super) struct Asked {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
     limit: Limit,
     /// Where to go on: `next_cursor` of the page before.
+    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
 
@@ -105,7 +106,7 @@ pub(super) async fn list(
 }
 
 /// The keys of the configuration.
-fn configured(desk: &Desk) -> Vec<Key> {
+pub(super) fn configured(desk: &Desk) -> Vec<Key> {
     let ids = &desk.house.configured.load().keys;
     let snapshot = desk.house.snapshots.load();
     ids.iter().filter_map(|id| snapshot.key_by_id(id)).map(|key| Key::clone(key)).collect()

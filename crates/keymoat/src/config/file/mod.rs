@@ -6,6 +6,7 @@
 
 mod at;
 mod behind;
+mod events;
 mod kinds;
 mod limits;
 mod route;
@@ -15,11 +16,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::kinds::Duration;
 use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
 pub(crate) use self::behind::{Key, KeyLimits, Upstream};
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
@@ -46,6 +49,8 @@ pub(crate) struct File {
     pub(crate) route: BTreeMap<At<String>, Route>,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) telemetry: Telemetry,
     pub(crate) redact: Redact,
 }
 
@@ -101,10 +106,10 @@ pub(crate) struct Store {
     pub(crate) url: Option<At<String>>,
     /// Refuses new requests and sessions when the store was not read for so long (1 s to 30 s): a revocation may have been
     /// missed.
-    #[schemars(with = "Option<kinds::Duration>")]
+    #[schemars(with = "Option<Duration>")]
     pub(crate) refuse_after: Option<At<Quantity>>,
     /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
-    #[schemars(with = "Option<kinds::Duration>")]
+    #[schemars(with = "Option<Duration>")]
     pub(crate) close_after: Option<At<Quantity>>,
 }
 

@@ -1,4 +1,4 @@
-//! The bounded queue in front of the writing thread. Under load nobody is woken for a line: the thread comes by itself.
+//! A bounded queue in front of a thread that writes. Under load nobody is woken for a line: the thread comes by itself.
 //!
 //! ```text
 //!   asleep ──something is sent: one wake-up──▶ gathering ──GATHER, urgent or half full──▶ writing ──▶ gathering
@@ -8,14 +8,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the thread lets lines gather after it has written some.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// A queue of things to write, from many threads to one.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub struct Queue<T> {
     state: Mutex<State<T>>,
     called: Condvar,
     items_max: usize,
@@ -34,19 +34,45 @@ struct State<T> {
 
 impl<T> Queue<T> {
     /// Holds at most `items_max`, those that are being written among them.
-    pub(super) fn new(items_max: usize) -> Self {
+    #[must_use]
+    pub fn new(items_max: usize) -> Self {
         let state = State { items: VecDeque::new(), in_hand: 0, asleep: false, urgent: false, ended: false };
         Self { state: Mutex::new(state), called: Condvar::new(), items_max }
     }
 
-    /// Puts `item` in, or gives it back when the queue is full.
-    pub(super) fn send(&self, item: T) -> Result<(), T> {
+    /// Puts `item` in.
+    ///
+    /// # Errors
+    /// Gives it back when the queue is full.
+    pub fn send(&self, item: T) -> Result<(), T> {
         self.put(item, false)
     }
 
     /// The same, and has it written at once.
-    pub(super) fn send_urgently(&self, item: T) -> Result<(), T> {
+    ///
+    /// # Errors
+    /// Gives it back when the queue is full.
+    pub fn send_urgently(&self, item: T) -> Result<(), T> {
         self.put(item, true)
+    }
+
+    /// The same, unless as many as that wait: the rest of the room is kept for others.
+    ///
+    /// # Errors
+    /// Gives it back when there are so many.
+    pub fn send_urgently_below(&self, items_max: usize, item: T) -> Result<(), T> {
+        if self.len() >= items_max { Err(item) } else { self.put(item, true) }
+    }
+
+    /// How many wait, those that are being written among them.
+    pub fn len(&self) -> usize {
+        let state = self.lock();
+        state.items.len() + state.in_hand
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     fn put(&self, item: T, urgent: bool) -> Result<(), T> {
@@ -66,14 +92,23 @@ impl<T> Queue<T> {
     }
 
     /// Nothing more will be sent.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.lock().ended = true;
         self.called.notify_one();
     }
 
+    /// Waits for something to write, but not longer than `patience`; what comes may be nothing then.
+    pub fn take_within(&self, patience: Duration) -> Option<VecDeque<T>> {
+        self.take_until(Some(Instant::now() + patience))
+    }
+
     /// Waits for something to write; nothing once the queue has ended and is empty. What was taken before counts as
     /// written by now.
-    pub(super) fn take(&self) -> Option<VecDeque<T>> {
+    pub fn take(&self) -> Option<VecDeque<T>> {
+        self.take_until(None)
+    }
+
+    fn take_until(&self, deadline: Option<Instant>) -> Option<VecDeque<T>> {
         let mut state = self.lock();
         let has_written = state.in_hand > 0;
         state.in_hand = 0;
@@ -85,7 +120,16 @@ impl<T> Queue<T> {
         }
         while state.items.is_empty() && !state.ended {
             state.asleep = true;
-            state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(deadline) = deadline else {
+                state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.asleep = false;
+                return Some(VecDeque::new());
+            }
+            state = self.called.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         (state.asleep, state.urgent) = (false, false);
         state.in_hand = state.items.len();
@@ -110,6 +154,23 @@ mod tests {
         queue.end();
         assert_eq!(queue.take(), None);
         assert_eq!(queue.send(5), Ok(()));
+    }
+
+    #[test]
+    fn who_does_not_wait_for_ever_comes_back_with_nothing() {
+        let queue = Queue::<u8>::new(2);
+        assert_eq!(queue.take_within(Duration::from_millis(1)), Some(VecDeque::new()));
+        queue.send(1).expect("room");
+        assert_eq!(queue.take_within(Duration::ZERO), Some([1].into()));
+        queue.end();
+        assert_eq!(queue.take_within(Duration::from_millis(1)), None);
+    }
+
+    #[test]
+    fn a_part_of_the_room_can_be_kept_for_others() {
+        let queue = Queue::new(2);
+        assert_eq!((queue.send_urgently_below(1, 1), queue.send_urgently_below(1, 2)), (Ok(()), Err(2)));
+        assert_eq!((queue.send(3), queue.len(), queue.is_empty()), (Ok(()), 2, false));
     }
 
     #[test]
