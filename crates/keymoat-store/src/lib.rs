@@ -43,7 +43,7 @@ pub use key_life::{
 };
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
-pub use postgres::{DatabaseState, Postgres};
+pub use postgres::{CONSUME, DatabaseState, Postgres};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};

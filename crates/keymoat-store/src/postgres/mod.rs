@@ -24,6 +24,7 @@ mod schema;
 mod secrets;
 mod tokens;
 
+pub use self::claims::CONSUME;
 pub(crate) use self::keys::ChangeMark;
 
 use std::fmt;
