@@ -637,6 +637,17 @@ impl Store {
         }
     }
 
+    /// Opens the events of this store: beside it in its folder, or in its database, where those of all nodes are.
+    ///
+    /// # Errors
+    /// As of [`EventStore::open`] and [`EventStore::open_database`].
+    pub fn events(&self, durability: events::Durability) -> Result<EventStore, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => EventStore::open(sqlite.folder(), durability),
+            Self::Postgres(postgres) => EventStore::in_database_of(postgres),
+        }
+    }
+
     /// Has `hinted` called whenever the store announces a change, until it says no. Only PostgreSQL announces any.
     pub(crate) fn on_hint(&self, hinted: impl Fn() -> bool + Send + 'static) {
         match self {

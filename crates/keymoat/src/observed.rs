@@ -14,7 +14,7 @@ use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::{Record, Snapshot};
 use keymoat_gateway::{Records, Running, tls};
 use keymoat_store::events::{Durability, Retention};
-use keymoat_store::{EventStore, Freshness};
+use keymoat_store::{EventStore, Freshness, Store};
 
 use crate::commands::remark;
 use crate::config::{self, Tls};
@@ -35,13 +35,13 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Opens the events of the store in `dir` and starts to keep and tell them. What the configuration says of a
+    /// Opens the events of the store and starts to keep and tell them. What the configuration says of a
     /// collector is used up.
     ///
     /// # Errors
     /// A database or a file that cannot be opened, or that others can read.
     pub(crate) fn start(
-        dir: &Path,
+        store: &Store,
         events: &config::Events,
         telemetry: Option<config::Telemetry>,
         output: &Output,
@@ -50,7 +50,7 @@ impl Observed {
             Delivery::BestEffort => Durability::Process,
             Delivery::Required => Durability::Power,
         };
-        let store = Arc::new(EventStore::open(dir, durability).context("opening the events of the store")?);
+        let store = Arc::new(store.events(durability).context("opening the events of the store")?);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), time::now()));
         let lost = Arc::<Losses>::default();
         let (mut others, mut teller, mut traces) = (Vec::new(), None, false);
@@ -165,12 +165,12 @@ pub(crate) fn certificate_file(tls: &Tls, store_dir: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Keeps what a command on this machine has done in the events of the store at `dir`. It is done, so that a failure here
+/// Keeps what a command on this machine has done in the events of the store. It is done, so that a failure here
 /// is a remark.
-pub(crate) fn tell_of_command(dir: &Path, action: Action, target: &str, detail: Option<String>) {
+pub(crate) fn tell_of_command(store: &Store, action: Action, target: &str, detail: Option<String>) {
     let (at, actor, target) = (time::now(), Actor::Command, Some(target.into()));
     let act = Act { at, actor, action, target, detail };
-    let kept = EventStore::open(dir, Durability::Power).and_then(|store| keep_act(&store, act, at));
+    let kept = store.events(Durability::Power).and_then(|events| keep_act(&events, act, at));
     if let Err(error) = kept {
         remark(&format!("keymoat: warning: it is done, but does not stand in the events: {error}"));
     }

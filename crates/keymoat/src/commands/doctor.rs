@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use keymoat_store::Store;
 use serde::Serialize;
 
+use super::store_choice::is_there;
 use super::{Found, print, to_json};
 use crate::config::{self, Chosen};
 use crate::doctor::{self, Address, Finding, Outcome, Patient, table};
@@ -52,8 +53,11 @@ struct Report<'a> {
 /// A configuration that cannot be read, and everything that is not well.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config = Chosen::new(arguments.config.as_deref(), None, None).read(&config::environment())?;
-    let there = config.store_dir.join("keymoat.db").exists();
-    let store = there.then(|| Store::open_with(&config.store_dir, &config.master_key));
+    let (dir, database) = (&config.store_dir, config.database.as_ref());
+    let store = is_there(dir, database).then(|| match database {
+        Some(url) => Store::open_database(url, dir, &config.master_key),
+        None => Store::open_with(dir, &config.master_key),
+    });
     if let Some(Ok(store)) = &store {
         sealed::take(&mut config, store)?;
     }

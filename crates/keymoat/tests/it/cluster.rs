@@ -234,6 +234,12 @@ async fn a_revocation_on_one_node_closes_the_sockets_on_the_others_and_admits_no
         assert_eq!(status(&request(&address, "GET", "/demo/echo", &[("X-API-Key", &key)])), 401);
     }
     assert!(revoked_at.elapsed() < Duration::from_secs(3));
+    // What happened on one node is seen from every other.
+    let (code, events, errors) = told(&cluster.nodes[2].folder.run(&["audit", "tail", "--json", "--lines", "500"]));
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(events.contains("key.revoked") && events.contains("\"mobile\"") || events.contains("`mobile`"), "{events}");
+    assert!(events.matches("credential_revoked").count() >= 3, "the sessions of three nodes: {events}");
+    assert!(!events.contains(&key[3..40]));
     // Nothing of it is in the database in the clear.
     let dump = cluster.server.dump();
     for canary in [&key[3..], &key[3..40], REAL_KEY, KEY, MASTER_KEY] {
