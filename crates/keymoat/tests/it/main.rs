@@ -4,6 +4,7 @@ mod admin;
 mod canary;
 mod check;
 mod client;
+mod cluster;
 mod config_show;
 mod configurations;
 mod crashes;
