@@ -29,7 +29,7 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, models, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, through, upstream};
 
 /// The header that names a request's place in a trace.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -143,6 +143,12 @@ async fn travel(
         return match refuse_own(worker, own) {
             Some(refusal) => answer::refusal(&refusal, None, ledger),
             None => answer::own(own, ledger),
+        };
+    }
+    if let Some(probe) = through::asked(&head) {
+        return match draining(worker).or_else(|| overloaded(worker)) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => through::answer(worker, peer, &head, probe, switch, ledger),
         };
     }
     if let Some(asked) = mint::of_own(&head) {

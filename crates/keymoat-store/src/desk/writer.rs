@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use keymoat_core::{Digest, Token, UnixMillis};
+use keymoat_core::UnixMillis;
 use rusqlite::Connection;
 
+use super::job::Job;
 use super::{DeskError, Reply};
 use crate::Store;
 use crate::error::StoreError;
 use crate::sqlite::desk::{self, Group};
-use crate::token::{Claim, MintOrder, Minting, Verdict};
 
 /// So many jobs share one commit.
 const GROUP_MAX: usize = 64;
@@ -31,21 +31,6 @@ const REOPEN_EVERY: Duration = Duration::from_millis(500);
 /// How often old rows are looked for, and how soon again while there are more of them.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 const FORGET_MORE_AFTER: Duration = Duration::from_millis(20);
-
-/// Something to be written.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Consumes a use.
-    Claim(Claim, Reply<Verdict>),
-    /// Mints a token.
-    Mint(MintOrder, Reply<Minting>),
-    /// Revokes a token.
-    Revoke { id: String, by_key: Option<String>, now: UnixMillis, reply: Reply<Option<Arc<Token>>> },
-    /// Remembers a handle.
-    NoteHandle { token_id: Arc<str>, handle: Digest, now: UnixMillis, reply: Reply<()> },
-    /// Nothing any more.
-    End,
-}
 
 /// Gives an answer once the outcome of its group is known.
 type Told = Box<dyn FnOnce(Result<(), DeskError>)>;
@@ -223,15 +208,6 @@ impl Job {
             Self::Mint(order, _) => Some(order.now),
             Self::Revoke { now, .. } | Self::NoteHandle { now, .. } => Some(*now),
             Self::End => None,
-        }
-    }
-
-    /// Whether nobody waits for the answer any more. A handle is noted nevertheless: its session goes on.
-    fn is_given_up(&self) -> bool {
-        match self {
-            Self::Claim(_, reply) => reply.is_closed(),
-            Self::Mint(_, reply) => reply.is_closed(),
-            Self::Revoke { .. } | Self::NoteHandle { .. } | Self::End => false,
         }
     }
 
