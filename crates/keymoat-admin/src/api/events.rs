@@ -105,6 +105,13 @@ pub(super) async fn list(
         })?),
         None => None,
     };
+    if let Some(action) = &asked.action {
+        let word = action.strip_suffix('*').unwrap_or(action);
+        if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.') {
+            let detail = "this must be a type such as `key.revoked`, or `key.*`";
+            return Err(Problem::with(Code::FieldInvalid, detail).field("action"));
+        }
+    }
     let filter = Filter {
         kind: asked.kind.map(Kind::from),
         word: asked.action,
