@@ -31,13 +31,16 @@ const DAY_MILLIS: i64 = 86_400_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// `begun`, `decision`, `act` or `lost`.
+    #[param(inline)]
     kind: Option<KindWord>,
     /// A type such as `key.revoked`, or all that begin alike such as `key.*`.
     #[param(pattern = "^[a-z_.]+\\*?$")]
     action: Option<String>,
     /// Only those that matter at least so much.
+    #[param(inline)]
     severity: Option<SeverityWord>,
     /// How it ended.
+    #[param(inline)]
     outcome: Option<OutcomeWord>,
     /// Why it was refused or failed, such as `credential_in_query`.
     code: Option<String>,
@@ -189,8 +192,10 @@ pub(super) enum SpanWord {
 pub(super) struct AskedUsage {
     /// How long the spans are that are counted.
     #[serde(default)]
+    #[param(inline)]
     by: SpanWord,
     /// One row for each value of this.
+    #[param(inline)]
     group: Option<GroupWord>,
     /// From when on; 30 days ago where nothing is said.
     from: Option<Moment>,

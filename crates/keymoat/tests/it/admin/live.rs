@@ -50,7 +50,7 @@ fn make_key(administered: &Administered, name: &str) {
     assert_eq!(administered.ask("POST", "/api/v1/keys", Some(json!({"name": name}))).status, 201);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_socket_tells_numbers_filters_and_resumes() {
     let administered = Administered::first_run();
     let bearer = format!("Bearer {}", administered.root);
@@ -75,7 +75,7 @@ async fn the_socket_tells_numbers_filters_and_resumes() {
     assert_eq!(next_of(&mut later, "key.created").await["seq"].as_u64(), first["seq"].as_u64().map(|seq| seq + 1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_page_opens_one_socket_with_a_token_and_a_foreign_page_none() {
     let administered = Administered::first_run();
     let made = administered.ask("POST", "/api/v1/stream-tokens", Some(json!({})));
