@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask demo`, `cargo xtask console`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
+mod admin;
 mod bench;
 mod canary;
 mod console;
@@ -82,6 +83,15 @@ enum Measure {
     Events,
     /// The store: sessions admitted per second on one node and on three, SQLite and PostgreSQL, beside the raw store.
     Store,
+    /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
+    Console {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// A store that was filled before, by `--example fill` of `keymoat-store`.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+    },
     /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
     Redact {
         /// Measures this binary and builds none.
@@ -114,6 +124,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench { measure: Measure::Events } => bench::events::run(&root),
         Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
         Command::Bench { measure: Measure::Store } => bench::store::run(&root),
+        Command::Bench { measure: Measure::Console { binary, store } } => {
+            bench::console::run(&root, binary.as_deref(), store.as_deref())
+        }
         Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }
 }

@@ -61,9 +61,6 @@ struct Tail {
     /// Chooses what came by this route.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// Prints one JSON object a line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     store: StoreChoice,
 }
@@ -93,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut last = store.last_seq()?;
     let before = Some(last + 1);
     let count = if tail.since.is_some() { usize::MAX } else { tail.lines as usize };
-    let mut out = Out { to: io::stdout(), json: tail.json };
+    let mut out = Out { to: io::stdout(), json: tail.store.json };
     let goes_on = out.write(&newest(&store, &filter, before, 0, count)?)?;
     if !tail.follow || !goes_on {
         return Ok(());
