@@ -14,7 +14,7 @@ use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::{Record, Snapshot};
 use keymoat_gateway::{Records, Running, tls};
 use keymoat_store::events::{Durability, Retention};
-use keymoat_store::{EventStore, Freshness, Store};
+use keymoat_store::{Freshness, Store};
 
 use crate::commands::remark;
 use crate::config::{self, Tls};

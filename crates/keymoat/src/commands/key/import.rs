@@ -86,7 +86,7 @@ struct Report {
 /// The file cannot be read or holds no keys, and what the store refuses as a whole. Keys that were refused are an error at
 /// the end, when the others were taken over.
 pub(super) fn import(
-    (store, dir): (&Store, &Path),
+    store: &Store,
     file: &Path,
     (format, name_prefix, dry_run): (Format, &str, bool),
     template: &NewKey,
@@ -114,7 +114,7 @@ pub(super) fn import(
     let imported = keys.iter().filter(|key| key.result == "imported").filter_map(|key| key.id.as_deref());
     if let (false, [first, rest @ ..]) = (dry_run, imported.collect::<Vec<_>>().as_slice()) {
         let further = (!rest.is_empty()).then(|| format!("and {} more", rest.len()));
-        tell_of_command(dir, Action::KeyImported, first, further);
+        tell_of_command(store, Action::KeyImported, first, further);
     }
     report(keys, dry_run, json)
 }
