@@ -301,8 +301,8 @@ impl Line {
         });
         link::introduce(&client).await?;
         client.batch_execute(SESSION).await.map_err(|error| failed(&error))?;
-        // What nobody waits for any more is not done.
-        let limit = format!("SET statement_timeout = {0}; SET lock_timeout = {0}", wait.as_millis());
+        // It is given up before those who wait give up, so that what they are refused for has cost nothing.
+        let limit = format!("SET statement_timeout = {0}; SET lock_timeout = {0}", (wait * 4 / 5).as_millis());
         client.batch_execute(&limit).await.map_err(|error| failed(&error))?;
         let consume = client.prepare(claims::CONSUME).await.map_err(|error| failed(&error))?;
         let find = client.prepare(tokens::BY_DIGESTS).await.map_err(|error| failed(&error))?;

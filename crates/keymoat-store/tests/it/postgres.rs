@@ -70,6 +70,8 @@ async fn f78_a_lock_that_another_node_holds_is_waited_for_no_longer_than_said_an
     let answers = all.join_all().await;
     assert!(answers.iter().all(|answer| *answer == Err(DeskError::Slow)), "{answers:?}");
     assert!(began.elapsed() < WAIT + Duration::from_secs(2), "{:?}", began.elapsed());
+    let asking = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keymoat desk' AND state = 'active'";
+    until("it is given up in the database, too", || stand.dir.server.sql(asking) == "0");
     stand.dir.server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'");
     other.wait().unwrap();
     let mut later = 1;
@@ -339,13 +341,14 @@ fn f82_schemas_are_brought_up_to_date_and_newer_ones_refused() {
     drop(store);
     // As the version before left it, with something in the way.
     place.server.sql(
-        "SET search_path = keymoat; DROP TABLE admin, admin_claim, admin_order, route_override;
-         UPDATE schema_version SET version = 1",
+        "SET search_path = keymoat;
+         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day;
+         UPDATE schema_version SET version = 2",
     );
     assert!(Store::migrate_database(&url).is_err());
-    assert_eq!(place.server.sql("SELECT to_regclass('keymoat.admin') IS NULL"), "t", "all or nothing");
-    place.server.sql("DROP TABLE keymoat.sunset_reached");
-    assert_eq!(Store::migrate_database(&url).unwrap(), (1, before.known));
+    assert_eq!(place.server.sql("SELECT to_regclass('keymoat.event') IS NULL"), "t", "all or nothing");
+    place.server.sql("DROP TABLE keymoat.last_seen");
+    assert_eq!(Store::migrate_database(&url).unwrap(), (2, before.known));
     assert_eq!(place.open().keys().unwrap().len(), 1);
     place.server.sql("UPDATE keymoat.schema_version SET version = 99");
     let refused = Store::open_database(&url, place.dir.path(), &MasterKey::InFolder).unwrap_err();
