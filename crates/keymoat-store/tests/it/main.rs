@@ -75,10 +75,13 @@ fn secret(tag: &str) -> Secret {
     Secret::from(format!("km_{tag:A<43}0000000"))
 }
 
-/// Takes back what the fourth migration did.
+/// Takes back what the fourth migration did, and those after it.
 fn forget_the_life_of_keys(database: &rusqlite::Connection) {
+    let later = ["admin", "admin_claim", "admin_order", "route_override", "sunset_reached"];
+    for table in later {
+        database.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).unwrap();
+    }
     database.execute_batch("DROP INDEX api_key_secret_id; DROP TABLE limit_use").unwrap();
-    database.execute_batch("DROP TABLE route_override; DROP TABLE sunset_reached").unwrap();
     let of_keys = "rotate_at rotate_age requests_per_second burst requests_per_day bytes_per_day sessions_max \
                    session_duration_secs session_bytes models";
     for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at")] {
