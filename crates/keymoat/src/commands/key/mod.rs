@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use keymoat_core::{Dialect, KeyLimits, RotateAfter, Scopes, UnixMillis};
+use keymoat_core::{Action as Act, Dialect, KeyLimits, RotateAfter, Scopes, UnixMillis};
 use keymoat_store::{KeyChange, NewKey, Store};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, remark, to_json};
 use crate::config;
 use crate::hand::Hand;
+use crate::observed::tell_of_command;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
 
 /// Makes, lists, shows, changes, rotates, imports and revokes keys.
@@ -178,17 +179,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Change { key, name, scopes, expires, rotate_after, limits } => {
             let change = change(name.as_deref(), scopes, expires.as_deref(), rotate_after.as_deref())?;
-            change_key(&store, key, change, limits, file, json)
+            let id = store.key(key)?.id;
+            change_key(&store, key, change, limits, file, json)?;
+            tell_of_command(&config.dir, Act::KeyChanged, &id, None);
+            Ok(())
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
             let asked = rotate::asked(overlap, if_older_than.as_deref(), *end_oldest)?;
             rotate::rotate(&hand, key, asked, json)
         }
-        Action::Retire { key } => rotate::retire(&store, key, json),
+        Action::Retire { key } => {
+            let id = store.key(key)?.id;
+            rotate::retire(&store, key, json)?;
+            tell_of_command(&config.dir, Act::KeyChanged, &id, Some("its old secret has ended".to_owned()));
+            Ok(())
+        }
         Action::Import { file: keys, format, name_prefix, dry_run, terms } => {
             let template = terms.named("", now())?;
             refuse_unheld(file, &template.limits, &template.scopes)?;
-            import::import(&store, keys, (*format, name_prefix, *dry_run), &template, json)
+            import::import((&store, &config.dir), keys, (*format, name_prefix, *dry_run), &template, json)
         }
         Action::Revoke { key } => {
             let now = now();
