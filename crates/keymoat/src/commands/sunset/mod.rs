@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use keymoat_admin::events::keep_act;
+use keymoat_admin::events::keep_acts;
 use keymoat_admin::sunset::{self, Change, EnforceError, Known, Plan, When};
 use keymoat_core::{Actor, Key, Route, RouteOverride, UnixMillis, route_override};
 use keymoat_store::Store;
@@ -222,10 +222,7 @@ fn agreed() -> anyhow::Result<bool> {
 
 /// Writes down what was done, where the gateway's own events are.
 fn tell(events: &EventStore, changes: &[Change]) -> anyhow::Result<()> {
-    for change in changes {
-        keep_act(events, change.act.clone(), now())?;
-    }
-    Ok(())
+    Ok(keep_acts(events, changes.iter().map(|change| change.act.clone()), now())?)
 }
 
 /// Reads how far back, in milliseconds: `24h`, `7d`.
