@@ -15,7 +15,10 @@ export default tseslint.config(
       'no-restricted-syntax': [
         'error',
         { selector: "JSXAttribute[name.name='dangerouslySetInnerHTML']", message: 'text is shown as text' },
-        { selector: 'MemberExpression[property.name=/^(inner|outer)HTML$/]', message: 'text is shown as text' },
+        {
+          selector: 'AssignmentExpression[left.property.name=/^(inner|outer)HTML$/]',
+          message: 'text is shown as text',
+        },
       ],
     },
   },

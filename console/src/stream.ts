@@ -8,6 +8,6 @@ export const EVENT_STREAM = '/ws/events';
 
 /** One for the whole console, so that all screens share one socket. */
 export const streamTokens = TokenSource.custom(async () => {
-  const { token, expires_at } = await call<StreamToken>('POST', '/stream-tokens', { body: {} });
+  const { token, expires_at } = await call<StreamToken>('POST', '/stream-tokens');
   return { value: token, singleUse: true, ...(expires_at && { expiresAt: Date.parse(expires_at) / 1000 }) };
 });

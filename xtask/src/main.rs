@@ -75,6 +75,20 @@ enum Measure {
         /// Measures this binary and builds none.
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
+        /// Scans a log of 10 GB too, which needs that much room in the target folder.
+        #[arg(long)]
+        big: bool,
+    },
+    /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
+    Events,
+    /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
+    Console {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// A store that was filled before, by `--example fill` of `keymoat-store`.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
     },
     /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
     Redact {
@@ -105,7 +119,11 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
-        Command::Bench { measure: Measure::Scan { binary } } => bench::scan::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Events } => bench::events::run(&root),
+        Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
+        Command::Bench { measure: Measure::Console { binary, store } } => {
+            bench::console::run(&root, binary.as_deref(), store.as_deref())
+        }
         Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }
 }

@@ -1,89 +1,28 @@
-// What the API's answers hold, as far as the console shows it.
+// What the API's answers hold: as its own description has it.
 
-export type Role = 'viewer' | 'operator' | 'admin';
+import type { components } from './schema.ts';
 
-/** Who is signed in. */
-export interface Me {
-  id: string | null;
-  name: string | null;
-  role: Role;
-}
+type Schemas = components['schemas'];
 
-export interface KeySecret {
-  id: string;
-  created_at: string;
-  ends_at: string | null;
-  is_live: boolean;
-}
-
-export interface Limits {
-  requests_per_second?: number | null;
-  burst?: number | null;
-  requests_per_day?: number | null;
-  bytes_per_day?: number | null;
-  sessions?: number | null;
-  session_secs?: number | null;
-  session_bytes?: number | null;
-  models?: string[] | null;
-}
-
-export interface Key {
-  id: string;
-  name: string;
-  source: 'store' | 'file';
-  scopes: string[];
-  state: 'live' | 'expired' | 'revoked';
-  created_at: string;
-  expires_at: string | null;
-  revoked_at: string | null;
-  rotate_after: string | null;
-  rotate_after_secs: number | null;
-  secrets: KeySecret[];
-  limits: Limits | null;
-}
-
+export type Role = Schemas['Role'];
+export type Me = Schemas['Me'];
+export type Admin = Schemas['Admin'];
+/** An admin just made; `secret` for an admin key, this once. */
+export type NewAdmin = Schemas['AdminMade'];
+export type Key = Schemas['Key'];
 /** A key just made or rotated: the only answer that ever holds its text. */
-export interface NewKey {
-  key: Key;
-  secret: string;
-}
-
-export interface Token {
-  id: string;
-  key_id: string;
-  key_name: string | null;
-  routes: string[];
-  calls: 'any' | 'live';
-  state: 'live' | 'closed' | 'expired' | 'revoked';
-  uses: number | null;
-  uses_left: number | null;
-  created_at: string;
-  start_by: string;
-  live_until: string;
-  revoked_at: string | null;
-  origins: string[];
-  constraints: unknown;
-}
-
-export interface Session {
-  id: string;
-  route: string;
-  upstream: string;
-  key_id: string | null;
-  key_name: string | null;
-  secret_id: string | null;
-  token_id: string | null;
-  client: string;
-  protocol: string;
-  carrier: string | null;
-  model: string | null;
-  opened_at: string;
-  bytes_in: number;
-  bytes_out: number;
-  is_ending: boolean;
-}
-
-export type QueryPolicy = 'refuse' | 'tokens' | 'warn' | 'allow';
+export type NewKey = Schemas['KeyMade'];
+export type Imported = Schemas['ImportDone'];
+export type Token = Schemas['Token'];
+/** A token just minted: the only answer that holds its text. */
+export type NewToken = Schemas['TokenMade'];
+export type Session = Schemas['Session'];
+export type QueryPolicy = Schemas['QueryPolicy'];
+export type Upstream = Schemas['Upstream'];
+export type Certificate = Schemas['CertificateShown'];
+export type UpstreamTest = Schemas['UpstreamTest'];
+export type Health = Schemas['Health'];
+export type Redaction = Schemas['Redaction'];
 
 export interface RouteOverride {
   query?: QueryPolicy;
@@ -93,47 +32,7 @@ export interface RouteOverride {
   toml: string;
 }
 
-export interface Route {
-  name: string;
-  upstream: string;
-  dialect: string;
-  paths: string[];
-  prefix: string | null;
-  carriers: string[];
-  query: QueryPolicy;
-  query_now: QueryPolicy;
-  sunset: string | null;
-  echoes_lone_subprotocol: boolean;
-  origins: string[] | null;
-  public: string[];
-  override?: RouteOverride | null;
-}
-
-export interface Upstream {
-  name: string;
-  url: string;
-  dialect: string;
-  inject: string;
-  http: string;
-  secret: { source: string; reference: string | null; version: number | null; set_at: string | null };
-  withheld: string | null;
-}
-
-export interface Certificate {
-  names: string[];
-  not_after: string;
-  days_left: number;
-}
-
-export interface UpstreamTest {
-  ok: boolean;
-  detail: string;
-  address: string | null;
-  tls_version: string | null;
-  certificate: Certificate | null;
-  status: number | null;
-  duration_millis: number;
-}
+export type Route = Schemas['Route'] & { override?: RouteOverride | null };
 
 /** A request, a session or an act, as it is kept. What does not apply is left out. */
 export interface Event {
@@ -203,49 +102,10 @@ export interface SunsetRoute {
   keys: number;
 }
 
-export interface Redaction {
-  text: string;
-  rules: { name: string; count: number }[];
-}
-
-export interface Admin {
-  id: string;
-  name: string;
-  role: Role;
-  kind: 'person' | 'key';
-  created_at: string;
-  expires_at: string | null;
-}
-
-/** An admin just made; `secret` for an admin key, this once. */
-export interface NewAdmin {
-  admin: Admin;
-  secret: string | null;
-}
-
-export interface Health {
-  version: string;
-  started_at: string;
-  gateway?: string | null;
-  gateway_tls?: string | null;
-}
-
-export interface Imported {
-  imported: Key[];
-  known: Key[];
-  refused: { line: number; detail: string }[];
-}
-
 /** Opens the socket of events, once. */
 export interface StreamToken {
   token: string;
   expires_at?: string | null;
-}
-
-/** A token just minted: the only answer that holds its text. */
-export interface NewToken {
-  id: string;
-  token: string;
 }
 
 /** How far the way off URL keys is. */

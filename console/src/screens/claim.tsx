@@ -3,7 +3,8 @@
 import { useState } from 'preact/hooks';
 import { call } from '../api/client.ts';
 import { useAction } from '../api/query.ts';
-import { whoAmI } from '../session.ts';
+import type { Me } from '../api/types.ts';
+import { welcome } from '../session.ts';
 import { Logo } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Field } from '../ui/field.tsx';
@@ -16,10 +17,10 @@ export function ClaimScreen({ claim, onDone }: { claim: string; onDone: () => vo
   const [password, setPassword] = useState('');
   const [again, setAgain] = useState('');
   const claiming = useAction(async () => {
-    await call('POST', '/claim', { body: { claim, person: { name: name.trim(), password } } });
+    const me = await call<Me>('POST', '/claim', { body: { claim, name: name.trim(), password } });
     setPassword('');
     setAgain('');
-    await whoAmI();
+    welcome(me);
     onDone();
   });
   const isShort = password !== '' && Array.from(password).length < PASSWORD_CHARS_MIN;

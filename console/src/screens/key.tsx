@@ -3,10 +3,10 @@
 import { useState } from 'preact/hooks';
 import type { ScreenProps } from '../app.tsx';
 import { call } from '../api/client.ts';
-import { useAction, useLoaded, usePages } from '../api/query.ts';
-import type { Event, Key, NewKey } from '../api/types.ts';
+import { type Page, useAction, useLoaded, usePages } from '../api/query.ts';
+import type { Event, Key, NewKey, UsageRow } from '../api/types.ts';
 import { may } from '../session.ts';
-import { Card, Page } from '../shell.tsx';
+import { Card, Page as Screen } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
 import { Confirm } from '../ui/dialog.tsx';
@@ -34,9 +34,9 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
   const [made, setMade] = useState<string>();
   if (!key) {
     return (
-      <Page title="Key">
+      <Screen title="Key">
         {problem ? <ProblemNotice problem={problem} onRetry={reload} /> : <Loading what="the key" />}
-      </Page>
+      </Screen>
     );
   }
   const canChange = may('operator') && key.source === 'store' && !key.revoked_at;
@@ -44,7 +44,7 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
     setAsked(undefined);
   };
   return (
-    <Page
+    <Screen
       title={key.name}
       about={<KeyState item={key} />}
       actions={
@@ -95,7 +95,7 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
         />
       )}
       {asked === 'revoke' && <Revoke item={key} onClose={close} onDone={reload} />}
-    </Page>
+    </Screen>
   );
 }
 
@@ -142,7 +142,16 @@ function Facts({ item }: { item: Key }) {
   );
 }
 
+const WEEK_MS = 7 * 86_400_000;
+
 function Secrets({ item }: { item: Key }) {
+  const from = new Date(Math.floor(Date.now() / 86_400_000) * 86_400_000 - WEEK_MS).toISOString();
+  const usage = useLoaded<Page<UsageRow>>('/usage', { by: 'day', group: 'secret', key: item.id, from }, 15_000);
+  const today = new Date().toISOString().slice(0, 10);
+  const of = (id: string, isToday: boolean) =>
+    (usage.data?.items ?? [])
+      .filter(({ group, at }) => group === id && (!isToday || at.startsWith(today)))
+      .reduce((sum, { requests }) => sum + requests, 0);
   return (
     <Card
       title="Secrets"
@@ -164,6 +173,8 @@ function Secrets({ item }: { item: Key }) {
             label: 'Works until',
             cell: ({ ends_at }) => (ends_at ? <Ago at={ends_at} /> : <Chip tone="good">newest</Chip>),
           },
+          { label: 'Requests today', isNumber: true, cell: ({ id }) => count(of(id, true)) },
+          { label: 'In 7 days', isNumber: true, cell: ({ id }) => count(of(id, false)) },
         ]}
       />
     </Card>

@@ -16,7 +16,11 @@ const DAY_MS = 86_400_000;
 
 export function OverviewScreen() {
   const from = new Date(Math.floor(Date.now() / DAY_MS) * DAY_MS - (DAYS - 1) * DAY_MS).toISOString();
-  const usage = useLoaded<ApiPage<UsageRow>>('/usage', { by: 'day', group: 'carrier', from }, 60_000);
+  const usage = useLoaded<ApiPage<UsageRow>>(
+    '/usage',
+    { by: 'day', group: 'carrier', outcome: 'allowed', from },
+    60_000,
+  );
   const refusals = useLoaded<ApiPage<UsageRow>>('/usage', { by: 'day', group: 'code', from: dayAgo() }, 60_000);
   const sessions = useLoaded<ApiPage<Session>>('/sessions', { limit: 200 }, 10_000);
   const sunset = useLoaded<SunsetStatus>('/sunset', {}, 60_000);

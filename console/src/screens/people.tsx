@@ -105,12 +105,12 @@ function AddSomebody({ onAdded }: { onAdded: () => void }) {
   const [password, setPassword] = useState('');
   const [made, setMade] = useState<string>();
   const add = useAction(async () => {
-    const body = { name: name.trim(), role, ...(kind === 'person' && { password }) };
-    const { admin, secret } = await call<NewAdmin>('POST', '/admins', { body });
+    const body = { name: name.trim(), role, kind, ...(kind === 'person' && { password }) };
+    const { name: added, secret } = await call<NewAdmin>('POST', '/admins', { body });
     setPassword('');
     setName('');
     setMade(secret ?? undefined);
-    toast(`${admin.name} may administer now.`);
+    toast(`${added} may administer now.`);
     onAdded();
   });
   return (

@@ -59,7 +59,7 @@ export function RouteScreen({ parts: [name = ''] }: ScreenProps) {
             <dt>Keys in URLs end</dt>
             <dd>{route.sunset ? onDay(route.sunset) : <span class="soft">no date</span>}</dd>
             <dt>Pages of</dt>
-            <dd class="break">{route.origins === null ? 'any origin' : route.origins.join(', ') || 'no origin'}</dd>
+            <dd class="break">{route.origins == null ? 'any origin' : route.origins.join(', ') || 'no origin'}</dd>
           </dl>
         </Card>
         <Override route={route} etag={etag} onDone={reload} />

@@ -173,7 +173,7 @@ export function TokensScreen() {
 }
 
 function Uses({ token: { uses, uses_left } }: { token: Token }) {
-  if (uses === null || uses_left === null) return <span>no limit</span>;
+  if (uses == null || uses_left == null) return <span>no limit</span>;
   return (
     <span class="nowrap">
       {count(uses_left)} of {count(uses)}

@@ -40,12 +40,20 @@ export function TrafficScreen() {
   paused.current = isPaused;
 
   const take = (message: unknown): undefined => {
+    const gap = gapOf(message);
+    if (gap) {
+      kept.current.unshift(gap);
+      last.current = gap.after + gap.missing;
+      return;
+    }
     const event = eventOf(message);
     if (!event) return;
     if (last.current !== undefined && event.seq > last.current + 1) {
       kept.current.unshift({ after: last.current, missing: event.seq - last.current - 1 });
     }
     last.current = event.seq;
+    // Who did what is in the audit; a request is told of when it has ended.
+    if (event.outcome === undefined) return;
     kept.current.unshift(event);
     kept.current.length = Math.min(kept.current.length, KEPT_MAX);
     fresh.current++;
@@ -247,6 +255,13 @@ function Line({ event }: { event: Event }) {
       </span>
     </li>
   );
+}
+
+/** The place in a message of the stream where it says that it leaves some out. */
+function gapOf(message: unknown): Gap | undefined {
+  const { type, data } = Object(message) as { type?: unknown; data?: { after?: unknown; next?: unknown } };
+  if (type !== 'gap' || typeof data?.after !== 'number' || typeof data.next !== 'number') return;
+  return { after: data.after, missing: data.next - data.after - 1 };
 }
 
 /** The event in a message of the stream. */

@@ -18,9 +18,14 @@ export function Dialog({ title, children, onClose }: DialogProps) {
   const frame = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = frame.current;
+    const opener = document.activeElement;
     if (dialog && !dialog.open) dialog.showModal();
     return () => {
       dialog?.close();
+      // The browser gives the focus back only to what it still sees: the dialog is gone by then.
+      queueMicrotask(() => {
+        if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+      });
     };
   }, []);
   return (

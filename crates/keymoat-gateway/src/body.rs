@@ -22,6 +22,7 @@ use crate::masked::Masked;
 use crate::meter::Metered;
 use crate::relay::websocket::too_many;
 use crate::session::{SessionControl, SessionGuard};
+use crate::through::Timed;
 use crate::upstream::Lent;
 
 /// A body could not be passed on to its end. The connection that carries it is broken off, so that nobody takes a
@@ -251,6 +252,8 @@ pub(crate) enum ToClient {
     Own(Option<Bytes>),
     /// The upstream's body.
     Relayed(Box<Relayed>),
+    /// Pieces of our own, one after another.
+    Timed(Timed),
 }
 
 /// An upstream's body on its way to the client. It holds the record, and gives the connection back at its end.
@@ -285,7 +288,7 @@ impl ToClient {
     /// The handle of the session that it is, if it is one.
     pub(crate) fn session(&self) -> Option<&SessionControl> {
         match self {
-            Self::Own(_) => None,
+            Self::Own(_) | Self::Timed(_) => None,
             Self::Relayed(relayed) => relayed.session.as_ref().map(SessionGuard::control),
         }
     }
@@ -379,6 +382,7 @@ impl Body for ToClient {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relayed = match self.get_mut() {
             Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Timed(timed) => return timed.poll(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
             Self::Relayed(relayed) => relayed,
         };
         let polled = ready!(relayed.poll(cx));
@@ -393,6 +397,7 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
+            Self::Timed(timed) => timed.is_over(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
         }
     }
@@ -400,6 +405,7 @@ impl Body for ToClient {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Timed(_) => SizeHint::default(),
             Self::Relayed(relayed) if relayed.masked.changes_length() && !relayed.is_end_stream() => {
                 SizeHint::default()
             }
@@ -412,6 +418,7 @@ impl fmt::Debug for ToClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Own(_) => "ToClient::Own",
+            Self::Timed(_) => "ToClient::Timed",
             Self::Relayed(_) => "ToClient::Relayed",
         })
     }

@@ -34,6 +34,7 @@ pub mod session;
 pub mod settings;
 mod stream;
 pub mod throttle;
+mod through;
 pub mod tls;
 mod upstream;
 mod view;

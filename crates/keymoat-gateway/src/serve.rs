@@ -29,7 +29,7 @@ use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, models, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, through, upstream};
 
 /// The header that names a request's place in a trace.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -145,6 +145,12 @@ async fn travel(
             None => answer::own(own, ledger),
         };
     }
+    if let Some(probe) = through::asked(&head) {
+        return match draining(worker).or_else(|| overloaded(worker)) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => through::answer(worker, peer, &head, probe, switch, ledger),
+        };
+    }
     if let Some(asked) = mint::of_own(&head) {
         if let Some(refusal) = overloaded(worker) {
             return answer::refusal(&refusal, None, ledger);
@@ -152,7 +158,7 @@ async fn travel(
         let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger, metered: None };
         return match asked {
             Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
-            Err(refusal) => passage.refuse(&refusal),
+            Err(wrong) => answer::allowing(passage.refuse(&wrong.refusal), wrong.allowed),
         };
     }
     let Some(route) = route::find(&plan.routes, &head) else {

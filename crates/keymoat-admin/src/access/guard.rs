@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keymoat_core::{Action, Actor, Secret, UnixMillis, format};
 use keymoat_store::Admin;
 
@@ -57,7 +57,10 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     let is_command = matches!(peer, Peer::Command);
     if !is_command {
         check_host(desk, request.headers(), request.uri())?;
-        origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        // A link in a mail or a chat may lead to the console: its pages hold no data and do nothing by themselves.
+        if !is_page(request) {
+            origin::check(request.headers(), desk.is_tls).map_err(foreign)?;
+        }
     }
     query::refuse_credentials(request.uri().query())?;
     let Some(path) = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()) else {
@@ -94,6 +97,13 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// Whether a page or file of the console is asked for, and nothing of the API.
+fn is_page(request: &Request) -> bool {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(matched, Some("/" | "/assets/{name}" | "/{*place}"))
 }
 
 fn check_host(desk: &Desk, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {

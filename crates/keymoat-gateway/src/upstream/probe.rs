@@ -54,6 +54,8 @@ pub struct Certificate {
 pub struct Answer {
     /// Its HTTP status.
     pub status: u16,
+    /// The time that it said it is (RFC 9110 section 6.6.1), in seconds since 1970.
+    pub date_secs: Option<i64>,
     /// The beginning of its body; empty when that did not arrive. It may repeat the secret: not to be shown.
     body: Vec<u8>,
 }
@@ -86,6 +88,11 @@ impl From<Failure> for Missed {
             Failure::Slow(..) | Failure::Protocol(..) | Failure::NotOpened(..) => Self::Unanswered(text),
         }
     }
+}
+
+/// A date as HTTP writes it, in seconds since 1970.
+fn moment_of(text: &str) -> Option<i64> {
+    Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?.as_second())
 }
 
 /// Sends `GET target` with the upstream's secret, over a new connection. `target` is a path, which may have a query.
@@ -131,9 +138,10 @@ async fn ask(link: &Link, target: &Uri, seen: &mut Probe) -> Result<(), Failure>
     let late = |_| Failure::Slow(name.clone(), limit);
     let (response, _lent) = timeout(limit, link.send_over(stream, spoken, request)).await.map_err(late)??;
     let status = response.status().as_u16();
+    let date_secs = response.headers().get(header::DATE).and_then(|value| value.to_str().ok()).and_then(moment_of);
     let body = timeout(limit, Limited::new(response.into_body(), BODY_BYTES_MAX).collect()).await;
     let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec());
-    seen.answer = Some(Answer { status, body: body.unwrap_or_default() });
+    seen.answer = Some(Answer { status, date_secs, body: body.unwrap_or_default() });
     Ok(())
 }
 

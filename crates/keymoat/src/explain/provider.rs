@@ -35,8 +35,7 @@ const MESSAGES: [&str; 8] = [
 ];
 
 /// Options of which a library makes query parameters.
-const OPTIONS: [(&str, &str); 4] =
-    [("io(", "query:"), ("io.connect(", "query:"), ("new socket(", "params:"), ("createclient(", "apikey=")];
+const OPTIONS: [(&str, &str); 3] = [("io(", "query:"), ("io.connect(", "query:"), ("new socket(", "params:")];
 const CREDENTIAL_WORDS: [&str; 6] = ["token", "apikey", "api_key", "auth", "jwt", "key:"];
 
 /// Providers that read one header, and how it has to be written.
@@ -122,7 +121,7 @@ fn judge_headers(addresses: &[Address<'_>], headers: &[Header<'_>], explained: &
     };
     let known = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-gladia-key"];
     let carrying: Vec<&Header<'_>> = headers.iter().filter(|header| known.contains(&header.name)).collect();
-    let is_right = |header: &&Header<'_>| {
+    let is_right = |header: &Header<'_>| {
         let word = header.value.split_once(' ').map_or("", |(word, _)| word).to_ascii_lowercase();
         let credential = header.value.split_once(' ').map_or(&*header.value, |(_, credential)| credential);
         header.name == *name
