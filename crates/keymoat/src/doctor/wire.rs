@@ -126,7 +126,7 @@ impl Answered {
         let head = memchr::memmem::find(&self.bytes, b"\r\n\r\n")? + 4;
         let mut of_body = self.arrivals.iter().filter(|(there, _)| *there > head).map(|(_, when)| *when);
         let first = of_body.next()?;
-        Some(of_body.last().unwrap_or(first).saturating_sub(first))
+        Some(of_body.next_back().unwrap_or(first).saturating_sub(first))
     }
 
     /// Whether the body comes in a coding (RFC 9110 section 8.4).
