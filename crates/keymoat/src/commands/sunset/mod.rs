@@ -13,6 +13,7 @@ use keymoat_store::Store;
 use keymoat_store::events::{Durability, EventStore};
 use serde::Serialize;
 
+use super::store_choice::{is_there, open_at};
 use super::{Found, print, to_json};
 use crate::config::{self, Chosen};
 use crate::demo;
@@ -89,11 +90,12 @@ struct Place {
 impl Place {
     fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         let config = Chosen::new(arguments.config.as_deref(), None, None).read(&config::environment())?;
-        if !config.store_dir.join("keymoat.db").exists() {
+        let database = config.database.as_ref();
+        if !is_there(&config.store_dir, database) {
             let dir = config.store_dir.display();
             anyhow::bail!("there is no store in `{dir}`: `keymoat serve` makes one, and counts what comes by URLs");
         }
-        let store = Store::open_with(&config.store_dir, &config.master_key)?;
+        let store = open_at(&config.store_dir, database, &config.master_key)?;
         let events = EventStore::open(&config.store_dir, Durability::Process)?;
         let first_run = config.upstreams.is_empty() && config.routes.is_empty();
         let configured = if first_run { demo::routes() } else { config.routes };
