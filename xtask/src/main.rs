@@ -74,6 +74,9 @@ enum Measure {
         /// Measures this binary and builds none.
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
+        /// Scans a log of 10 GB too, which needs that much room in the target folder.
+        #[arg(long)]
+        big: bool,
     },
     /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
     Console {
@@ -113,7 +116,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
-        Command::Bench { measure: Measure::Scan { binary } } => bench::scan::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
         Command::Bench { measure: Measure::Console { binary, store } } => {
             bench::console::run(&root, binary.as_deref(), store.as_deref())
         }

@@ -11,6 +11,7 @@ use keymoat_redact::{KnownSecrets, Rules};
 use keymoat_store::Store;
 
 use crate::Acts;
+use crate::events::Events;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -31,7 +32,9 @@ pub struct House {
     /// The clock.
     pub clock: Clock,
     /// By what text is masked on request.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// Where events are kept and told.
+    pub events: Events,
     /// The secrets in use, which are masked everywhere.
     pub known: KnownSecrets,
     /// This program's version.

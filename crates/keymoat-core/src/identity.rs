@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::carrier::Carrier;
 use crate::credential::{self, Presented};
+use crate::digest::Digest;
 use crate::format::Shape;
 use crate::key::Key;
 use crate::limits::DAY_MILLIS;
@@ -61,11 +62,24 @@ pub fn find(
     now: UnixMillis,
     record: &mut Record,
 ) -> Result<Identity, Refusal> {
+    let digest = presented.digest(snapshot);
+    find_by(presented, &digest, snapshot, now, record)
+}
+
+/// The same for whoever has the digest of `presented` already.
+///
+/// # Errors
+/// As of [`find`].
+pub fn find_by(
+    presented: Presented,
+    digest: &Digest,
+    snapshot: &Snapshot,
+    now: UnixMillis,
+    record: &mut Record,
+) -> Result<Identity, Refusal> {
     let Presented { credential, shape, carrier } = presented;
-    // The digest is all that is looked up.
-    let digest = snapshot.pepper.digest(credential.expose());
     drop(credential);
-    let Some(Held { key, secret_id }) = snapshot.keys.get(&digest) else {
+    let Some(Held { key, secret_id }) = snapshot.keys.get(digest) else {
         return Err(not_accepted(shape));
     };
     record.key_id = Some(Arc::clone(&key.id));

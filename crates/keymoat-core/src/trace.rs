@@ -79,7 +79,7 @@ mod tests {
         assert_eq!((trace.parent_id, trace.is_sampled()), (Some(0x00f0_67aa_0ba9_02b7), true));
         assert_eq!(trace.traceparent(), "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000abc-01");
         let later = Trace::continued(Some(&KNOWN.replacen("00-", "cc-", 1).replace("-01", "-03-more")), 1, 2);
-        assert_eq!((later.trace_id, &*later.traceparent()[52..]), (trace.trace_id, "-01"));
+        assert_eq!((later.trace_id, &later.traceparent()[52..]), (trace.trace_id, "-01"));
         assert!(!Trace::continued(Some(&KNOWN.replace("-01", "-00")), 1, 2).is_sampled());
     }
 

@@ -1,6 +1,7 @@
 //! Who is let in: origin → credential → identity → policy, on one snapshot and, for a token, one question to the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header;
 use keymoat_core::credential::{self, Presented};
@@ -12,6 +13,7 @@ use keymoat_core::policy::{self, Access};
 use keymoat_core::record::InUrl;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::{Digest, Key, Snapshot, Token};
+use tokio::time::Instant;
 
 use crate::claim;
 use crate::clock;
@@ -25,6 +27,12 @@ use crate::worker::Shared;
 
 /// How much of a client's own name is kept.
 const USER_AGENT_CHARS_MAX: usize = 128;
+/// So long it takes at most until a key that was made just now is in the view of the store.
+const NEWS_WAIT: Duration = Duration::from_millis(400);
+/// How often it is looked whether there is a new view.
+const NEWS_LOOK: Duration = Duration::from_millis(20);
+/// So many requests may wait for a new view at once; others are decided by the one that there is.
+pub(crate) const AWAITING_NEWS_MAX: usize = 1024;
 
 /// A request that may go on.
 pub(crate) struct Admitted {
@@ -134,9 +142,25 @@ async fn look_up(
     if matches!(presented.shape(), Shape::Token { .. }) {
         return of_token(shared, presented, ledger).await;
     }
+    let digest = presented.digest(&shared.snapshots.load());
+    if presented.shape() == Shape::Key && !shared.snapshots.load().keys.contains_key(&digest) {
+        await_news(shared).await;
+    }
     let snapshot = shared.snapshots.load();
-    let identity = identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?;
+    let identity = identity::find_by(presented, &digest, &snapshot, clock::now(), &mut ledger.record)?;
     Ok((identity, None))
+}
+
+/// Waits for the next view of the store. A key of ours that is not known may have been made a moment ago, by a command that
+/// is faster than the next look: that look is awaited, once. Who waits depends on the syntax of what was presented alone,
+/// and so tells nobody what there is.
+async fn await_news(shared: &Shared) {
+    let Some(_place) = shared.awaiting_news.take() else { return };
+    let before = shared.snapshots.load_full();
+    let deadline = Instant::now() + NEWS_WAIT;
+    while Instant::now() < deadline && Arc::ptr_eq(&shared.snapshots.load(), &before) {
+        tokio::time::sleep(NEWS_LOOK).await;
+    }
 }
 
 /// Counts the request towards the limits of its key, and has what follows counted there, too.

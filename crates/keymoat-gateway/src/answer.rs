@@ -96,6 +96,14 @@ fn problem(refusal: &Refusal, dialect: Option<Dialect>) -> Response<ToClient> {
     response
 }
 
+/// The same refusal of a method, where only these are taken.
+pub(crate) fn allowing(mut response: Response<ToClient>, methods: &'static str) -> Response<ToClient> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
+
 /// Headers that a status obliges to (RFC 9110 sections 11.6.1, 10.2.1 and 7.8; RFC 6455 section 4.4).
 fn required_by(code: Code) -> &'static [(HeaderName, &'static str)] {
     match code.status() {

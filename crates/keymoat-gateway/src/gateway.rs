@@ -19,13 +19,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::accept;
+use crate::admission;
 use crate::clock;
 use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
 use crate::meter::{Keeper, Meters};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
-use crate::session::{Sessions, expiry};
+use crate::session::{SessionInfo, Sessions, expiry};
 use crate::settings::Settings;
 use crate::throttle::Throttle;
 use crate::worker::{Phase, Shared, Worker};
@@ -118,6 +119,7 @@ impl Gateway {
             sessions: Sessions::new(settings.limits.sessions_max),
             meters: Meters::default(),
             throttle: Throttle::default(),
+            awaiting_news: Permits::new(admission::AWAITING_NEWS_MAX),
             connections: Arc::default(),
             memory: Memory::default(),
             started_at: clock::now(),
@@ -373,6 +375,14 @@ impl Running {
         let snapshot = self.shared.snapshots.load();
         let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
         self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
+    }
+
+    /// Ends the live sessions that `is_revocable` says can be revoked, because it is not known any more whether they were,
+    /// and tells how many there were.
+    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(&SessionInfo) -> bool) -> usize {
+        let text = "the store cannot be read, and a revocation may have been missed: connect again";
+        let refusal = Refusal::new(Code::Unavailable, text);
+        self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
     }
 
     /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.

@@ -74,22 +74,31 @@ pub(crate) fn of_provider(route: &Route, head: &Head) -> Option<Asked> {
     }
 }
 
+/// Another method than the one that a path of ours takes.
+#[derive(Debug)]
+pub(crate) struct WrongMethod {
+    pub(crate) refusal: Refusal,
+    /// What `Allow` says (RFC 9110 section 10.2.1).
+    pub(crate) allowed: &'static str,
+}
+
 /// The same in our own form; a refusal for another method there.
-pub(crate) fn of_own(head: &Head) -> Option<Result<Asked, Refusal>> {
+pub(crate) fn of_own(head: &Head) -> Option<Result<Asked, WrongMethod>> {
     let below = head.path.strip_prefix(OWN)?;
-    let wrong_method = |taken| Err(Refusal::new(Code::MethodNotAllowed, taken));
+    let wrong_method =
+        |allowed, taken| Err(WrongMethod { refusal: Refusal::new(Code::MethodNotAllowed, taken), allowed });
     match below.strip_prefix('/') {
         None if below.is_empty() => Some(match head.method {
             Method::POST => Ok(Asked::Own),
-            _ => wrong_method("tokens are minted with POST"),
+            _ => wrong_method("POST", "tokens are minted with POST"),
         }),
         Some("explain") => Some(match head.method {
             Method::POST => Ok(Asked::Explain),
-            _ => wrong_method("a setup is explained with POST"),
+            _ => wrong_method("POST", "a setup is explained with POST"),
         }),
         Some(id) if !id.is_empty() && !id.contains('/') => Some(match head.method {
             Method::DELETE => Ok(Asked::Revoke(id.to_owned())),
-            _ => wrong_method("a token is revoked with DELETE"),
+            _ => wrong_method("DELETE", "a token is revoked with DELETE"),
         }),
         _ => None,
     }

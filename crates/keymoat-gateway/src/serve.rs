@@ -158,7 +158,7 @@ async fn travel(
         let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger, metered: None };
         return match asked {
             Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
-            Err(refusal) => passage.refuse(&refusal),
+            Err(wrong) => answer::allowing(passage.refuse(&wrong.refusal), wrong.allowed),
         };
     }
     let Some(route) = route::find(&plan.routes, &head) else {

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) meters: Meters,
     pub(crate) throttle: Throttle,
+    /// Requests with keys of ours that are not known, or not yet.
+    pub(crate) awaiting_news: Arc<Permits>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,

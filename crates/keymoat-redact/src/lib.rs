@@ -43,6 +43,7 @@ mod streams;
 mod suspect;
 pub mod table;
 mod view;
+mod work;
 
 pub use self::finder::Finder;
 pub use self::finding::{Carrier, Checksum, Confidence, Finding, Kind};

@@ -1,5 +1,7 @@
 //! What a value looks like: a mark, a placeholder, a word, or a secret.
 
+use crate::work;
+
 /// How long a mark may be.
 const MARK_MAX: usize = 96;
 
@@ -39,6 +41,7 @@ fn is_mark_word(word: &[u8]) -> bool {
 /// Whether a value is marks only, or stars. What stands beside a mark in the same value is part of the value.
 pub(crate) fn is_masked(value: &[u8]) -> bool {
     let Some(first) = value.first() else { return false };
+    work::passed(value.len());
     // Most values are in one piece, and begin like none of these.
     let may_have_mark = value.len() >= 64 || value.iter().any(|byte| matches!(byte, b'[' | b'<' | b'('));
     may_have_mark && has_mark(value) && !beside_marks(value).any(|part| part.iter().any(u8::is_ascii_alphanumeric))
@@ -77,6 +80,7 @@ fn beside_marks(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn outside_marks(wanted: u8, value: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(byte) = value.get(at) {
+        work::passed(1);
         match byte {
             byte if *byte == wanted => return Some(at),
             b'[' | b'<' | b'(' => at = mark_end(value, at).unwrap_or(at + 1),
@@ -163,6 +167,7 @@ fn is_word_for_nothing(value: &[u8]) -> bool {
 
 /// Long, in one piece, of mixed classes: what a random secret looks like.
 pub(crate) fn is_secret(value: &[u8]) -> bool {
+    work::passed(value.len());
     if value.len() < 16
         || !value.iter().all(u8::is_ascii_graphic)
         || memchr::memchr_iter(b':', value).any(|at| value.get(at..at + 3) == Some(b"://"))
@@ -210,6 +215,7 @@ fn differs_from_words(value: &[u8]) -> bool {
 
 /// Lower-case words, with what stands between words.
 pub(crate) fn is_prose(value: &[u8]) -> bool {
+    work::passed(value.len());
     value.iter().all(|byte| byte.is_ascii_alphabetic() || b" ,.;:!?'()-_".contains(byte))
         && value
             .split(|byte| *byte == b' ')
@@ -239,6 +245,7 @@ impl Classes {
     fn of(value: &[u8]) -> Self {
         let mut classes = Self { lower: 0, upper: 0, letters: 0, digits: 0, other: 0, turns: 0 };
         let mut last = 0_u8;
+        work::passed(value.len());
         for byte in value {
             let class = match byte {
                 b'a'..=b'z' => 1,

@@ -9,6 +9,7 @@ use crate::known::Known;
 use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
 use crate::view::{colour, folded, is_padding};
+use crate::work;
 
 /// How many streams there are.
 const STREAMS: usize = 8;
@@ -253,6 +254,7 @@ fn may_be_userinfo(text: &[u8], at: usize) -> bool {
     let part = head.iter().rev().take_while(|byte| !ends_authority(**byte));
     let mut length = 0;
     for byte in part {
+        work::passed(1);
         length += 1;
         if *byte == b':' || length >= 20 {
             return true;

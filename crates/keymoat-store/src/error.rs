@@ -240,6 +240,61 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// What should name a PostgreSQL database does not. It is not shown, because it may hold a password.
+    #[error("the store's URL is not understood: {why}")]
+    DatabaseUrl {
+        /// What is wrong with it, without a part of it.
+        why: &'static str,
+    },
+    /// The file of authorities for TLS to the database.
+    #[error("`{path}` holds no certificates in PEM: `sslrootcert` names the authorities of the database's certificate")]
+    DatabaseRoots {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no connection to the database.
+    #[error("cannot reach the database at {place}: {why}")]
+    DatabaseUnreachable {
+        /// Host, port and name.
+        place: String,
+        /// The driver's or the database's own words.
+        why: String,
+    },
+    /// All connections are in use, or somebody else holds a lock.
+    #[error("the database is busy: it did not come to it in time")]
+    DatabaseBusy,
+    /// The connection was lost. Whether the last change was kept is not known.
+    #[error("the connection to the database was lost, the last change may or may not be kept")]
+    DatabaseLost,
+    /// There is no room on the database's disk.
+    #[error("the disk of the database is full: nothing was changed")]
+    DatabaseFull,
+    /// A value in the database is not what the schema says.
+    #[error("a row of the database is damaged: restore the database from your backup")]
+    DatabaseDamaged,
+    /// This role may not change the schema.
+    #[error(
+        "this role may not make or change the schema of the database: run `keymoat store migrate` once with the URL of a \
+         role that may"
+    )]
+    DatabaseMigration,
+    /// Copies of a database are the database's business.
+    #[error("a PostgreSQL store is backed up with PostgreSQL's own tools, such as `pg_dump --schema=keymoat`")]
+    DatabaseBackup,
+    /// A store is copied into an empty one.
+    #[error("there is something in the target already: a store is copied into an empty one")]
+    CopyTargetUsed,
+    /// The target has another master key.
+    #[error("the target has another master key: in the copy no key would be recognised, and no secret would open")]
+    CopyMasterKey,
+    /// Something else that the database refused.
+    #[error("the database refused ({code}: {message})")]
+    Database {
+        /// The SQLSTATE.
+        code: String,
+        /// The main message, without the details, which may hold the values of a row.
+        message: String,
+    },
     /// The store failed before and was not opened anew yet.
     #[error("the store failed and is not open again yet")]
     Unavailable,
@@ -275,6 +330,19 @@ pub enum Unopenable {
 }
 
 impl StoreError {
+    /// Whether the database is at fault and not what was asked.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        matches!(
+            self,
+            Self::DatabaseUnreachable { .. }
+                | Self::DatabaseBusy
+                | Self::DatabaseLost
+                | Self::DatabaseFull
+                | Self::DatabaseDamaged
+                | Self::Database { .. }
+        )
+    }
+
     /// Whether the disk, or what is on it, is at fault and not what was asked.
     pub(crate) fn is_of_the_disk(&self) -> bool {
         matches!(

@@ -7,6 +7,7 @@
 //! that serves connections.
 
 mod admin;
+mod copy;
 pub mod desk;
 mod error;
 pub mod events;
@@ -16,6 +17,7 @@ mod id;
 mod key_life;
 mod master_key;
 mod new_key;
+mod postgres;
 pub mod private_file;
 mod seal;
 mod sqlite;
@@ -31,6 +33,7 @@ use keymoat_core::{Digest, Key, Pepper, RouteOverride, Secret, Snapshot, UnixMil
 use self::sqlite::Before;
 
 pub use admin::{Admin, AdminChange, AdminKind, NewAdmin, Order, OrderAnswer, Proof};
+pub use copy::Copied;
 pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
 pub use events::EventStore;
@@ -40,6 +43,7 @@ pub use key_life::{
 };
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
+pub use postgres::{DatabaseState, Postgres};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
@@ -52,6 +56,8 @@ pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 pub enum Store {
     /// One folder with a SQLite database.
     Sqlite(Sqlite),
+    /// A PostgreSQL database, for any number of nodes.
+    Postgres(Postgres),
 }
 
 impl Store {
@@ -75,11 +81,61 @@ impl Store {
         Sqlite::open(dir, master_key).map(Self::Sqlite)
     }
 
+    /// Opens the store in the PostgreSQL database at `url`, and makes the schema where there is none. `dir` is this node's own
+    /// folder, for a master key that belongs into it; every node needs the same one.
+    ///
+    /// TLS is used and verified unless the host is this machine or the URL says `sslmode=disable`.
+    ///
+    /// # Errors
+    /// A URL that names no database, a missing or wrong master key, a schema that is newer than this program, and
+    /// whatever the database refuses. The URL is never repeated.
+    pub fn open_database(url: &Secret, dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
+        Postgres::open(url, dir, master_key).map(Self::Postgres)
+    }
+
+    /// How the database at `url` is, without changing it, beside the clock `now` of this machine.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn database_state(
+        url: &Secret,
+        now: impl Fn() -> UnixMillis + Send + 'static,
+    ) -> Result<DatabaseState, StoreError> {
+        Postgres::state(url, now)
+    }
+
+    /// Makes the schema of the database at `url`, or brings it up to date, and gives the versions that there were before
+    /// and are now. The master key is not needed for it, and the role may be another one than the gateways'.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn migrate_database(url: &Secret) -> Result<(i64, i64), StoreError> {
+        Postgres::migrate(url)
+    }
+
+    /// The version of the schema in the folder `dir`, as it is on the disk, and the one that this program knows.
+    ///
+    /// # Errors
+    /// Whatever the disk or SQLite refuses.
+    pub fn folder_schema(dir: &Path) -> Result<(i64, i64), StoreError> {
+        sqlite::schema::of_folder(dir)
+    }
+
+    /// Where it is, for people: a folder, or a database's host, port and name.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.folder().display().to_string(),
+            Self::Postgres(postgres) => postgres.place().to_string(),
+        }
+    }
+
     /// What credentials are digested with before they are stored or looked up.
     #[must_use]
     pub fn pepper(&self) -> &Arc<Pepper> {
         match self {
             Self::Sqlite(sqlite) => sqlite.pepper(),
+            Self::Postgres(postgres) => postgres.pepper(),
         }
     }
 
@@ -90,6 +146,7 @@ impl Store {
     pub fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.create_key(new, secret, now),
+            Self::Postgres(postgres) => postgres.create_key(new, secret, now),
         }
     }
 
@@ -100,6 +157,7 @@ impl Store {
     pub fn keys(&self) -> Result<Vec<Key>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys(),
+            Self::Postgres(postgres) => postgres.keys(),
         }
     }
 
@@ -110,6 +168,7 @@ impl Store {
     pub fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.key(id_or_name),
+            Self::Postgres(postgres) => postgres.key(id_or_name),
         }
     }
 
@@ -121,6 +180,7 @@ impl Store {
     pub fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_key(id_or_name, now),
+            Self::Postgres(postgres) => postgres.revoke_key(id_or_name, now),
         }
     }
 
@@ -133,6 +193,7 @@ impl Store {
     pub fn change_key(&self, id_or_name: &str, change: &KeyChange, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.change_key(id_or_name, change, now),
+            Self::Postgres(postgres) => postgres.change_key(id_or_name, change, now),
         }
     }
 
@@ -152,6 +213,7 @@ impl Store {
     ) -> Result<Rotated, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rotate_key(id_or_name, secret, rotation, now),
+            Self::Postgres(postgres) => postgres.rotate_key(id_or_name, secret, rotation, now),
         }
     }
 
@@ -163,6 +225,7 @@ impl Store {
     pub fn end_old_secret(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.end_old_secret(id_or_name, now),
+            Self::Postgres(postgres) => postgres.end_old_secret(id_or_name, now),
         }
     }
 
@@ -179,6 +242,7 @@ impl Store {
     ) -> Result<Vec<Imported>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.import_keys(imports, mode, now),
+            Self::Postgres(postgres) => postgres.import_keys(imports, mode, now),
         }
     }
 
@@ -190,6 +254,7 @@ impl Store {
     pub fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
+            Self::Postgres(postgres) => postgres.add_day_use(counted, today),
         }
     }
 
@@ -200,6 +265,7 @@ impl Store {
     pub fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.day_use(day),
+            Self::Postgres(postgres) => postgres.day_use(day),
         }
     }
 
@@ -210,6 +276,7 @@ impl Store {
     pub fn seal_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Nothing, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Nothing, secret, now),
         }
     }
 
@@ -220,6 +287,7 @@ impl Store {
     pub fn rotate_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Secret, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Secret, secret, now),
         }
     }
 
@@ -230,6 +298,7 @@ impl Store {
     pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_secret(upstream, now),
+            Self::Postgres(postgres) => postgres.remove_secret(upstream, now),
         }
     }
 
@@ -240,6 +309,7 @@ impl Store {
     pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.sealed_secrets(),
+            Self::Postgres(postgres) => postgres.sealed_secrets(),
         }
     }
 
@@ -251,6 +321,7 @@ impl Store {
     pub fn open_secret(&self, upstream: &str) -> Result<Option<(u32, Secret)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.open_secret(upstream),
+            Self::Postgres(postgres) => postgres.open_secret(upstream),
         }
     }
 
@@ -261,6 +332,7 @@ impl Store {
     pub fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.mint_token(order),
+            Self::Postgres(postgres) => postgres.mint_token(order),
         }
     }
 
@@ -271,6 +343,7 @@ impl Store {
     pub fn token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token(id, now),
+            Self::Postgres(postgres) => postgres.token(id),
         }
     }
 
@@ -281,6 +354,7 @@ impl Store {
     pub fn token_of(&self, digest: &Digest, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token_of(digest, now),
+            Self::Postgres(postgres) => postgres.token_of(digest),
         }
     }
 
@@ -291,6 +365,7 @@ impl Store {
     pub fn tokens(&self, key_id: Option<&str>, now: UnixMillis) -> Result<Vec<TokenState>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.tokens(key_id, now),
+            Self::Postgres(postgres) => postgres.tokens(key_id),
         }
     }
 
@@ -302,6 +377,7 @@ impl Store {
     pub fn revoke_token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_token(id, now),
+            Self::Postgres(postgres) => postgres.revoke_token(id),
         }
     }
 
@@ -313,6 +389,7 @@ impl Store {
     pub fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget_tokens(now),
+            Self::Postgres(postgres) => postgres.forget_tokens(),
         }
     }
 
@@ -323,6 +400,7 @@ impl Store {
     pub fn create_admin(&self, new: NewAdmin<'_>, now: UnixMillis) -> Result<Admin, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.create_admin(new, now),
+            Self::Postgres(postgres) => postgres.create_admin(new, now),
         }
     }
 
@@ -338,6 +416,7 @@ impl Store {
     ) -> Result<Vec<Admin>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.claim_admins(claim, new, now),
+            Self::Postgres(postgres) => postgres.claim_admins(claim, new, now),
         }
     }
 
@@ -348,6 +427,7 @@ impl Store {
     pub fn offer_claim(&self, claim: &Secret, expires_at: UnixMillis) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.offer_claim(claim, expires_at),
+            Self::Postgres(postgres) => postgres.offer_claim(claim, expires_at),
         }
     }
 
@@ -358,6 +438,7 @@ impl Store {
     pub fn is_claimed(&self, now: UnixMillis) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.is_claimed(now),
+            Self::Postgres(postgres) => postgres.is_claimed(now),
         }
     }
 
@@ -368,6 +449,7 @@ impl Store {
     pub fn admins(&self) -> Result<Vec<Admin>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.admins(),
+            Self::Postgres(postgres) => postgres.admins(),
         }
     }
 
@@ -378,6 +460,7 @@ impl Store {
     pub fn admin(&self, id_or_name: &str) -> Result<Admin, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.admin(id_or_name),
+            Self::Postgres(postgres) => postgres.admin(id_or_name),
         }
     }
 
@@ -388,6 +471,7 @@ impl Store {
     pub fn admin_of_key(&self, secret: &Secret) -> Result<Option<Admin>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.admin_of_key(secret),
+            Self::Postgres(postgres) => postgres.admin_of_key(secret),
         }
     }
 
@@ -398,6 +482,7 @@ impl Store {
     pub fn person(&self, name: &str) -> Result<Option<(Admin, String)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.person(name),
+            Self::Postgres(postgres) => postgres.person(name),
         }
     }
 
@@ -415,6 +500,7 @@ impl Store {
     ) -> Result<Admin, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.change_admin(id, version, change, now),
+            Self::Postgres(postgres) => postgres.change_admin(id, version, change, now),
         }
     }
 
@@ -425,6 +511,7 @@ impl Store {
     pub fn remove_admin(&self, id: &str, version: Option<u32>, now: UnixMillis) -> Result<Admin, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_admin(id, version, now),
+            Self::Postgres(postgres) => postgres.remove_admin(id, version, now),
         }
     }
 
@@ -436,6 +523,7 @@ impl Store {
     pub fn begin_order(&self, order: &[u8], content: &[u8], now: UnixMillis) -> Result<Order, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.begin_order(order, content, now),
+            Self::Postgres(postgres) => postgres.begin_order(order, content, now),
         }
     }
 
@@ -446,6 +534,7 @@ impl Store {
     pub fn end_order(&self, order: &[u8], answer: Option<OrderAnswer>) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.end_order(order, answer),
+            Self::Postgres(postgres) => postgres.end_order(order, answer),
         }
     }
 
@@ -456,6 +545,7 @@ impl Store {
     pub fn override_route(&self, over: &RouteOverride) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.override_route(over),
+            Self::Postgres(postgres) => postgres.override_route(over),
         }
     }
 
@@ -466,6 +556,7 @@ impl Store {
     pub fn remove_override(&self, route: &str) -> Result<RouteOverride, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_override(route),
+            Self::Postgres(postgres) => postgres.remove_override(route),
         }
     }
 
@@ -476,6 +567,7 @@ impl Store {
     pub fn route_overrides(&self) -> Result<Vec<RouteOverride>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.route_overrides(),
+            Self::Postgres(postgres) => postgres.route_overrides(),
         }
     }
 
@@ -487,6 +579,7 @@ impl Store {
     pub fn note_sunset(&self, route: &str, sunset: UnixMillis, now: UnixMillis) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.note_sunset(route, sunset, now),
+            Self::Postgres(postgres) => postgres.note_sunset(route, sunset, now),
         }
     }
 
@@ -501,6 +594,7 @@ impl Store {
     pub fn back_up(&self, target: &Path, now: UnixMillis) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.back_up(target, now),
+            Self::Postgres(_) => Err(StoreError::DatabaseBackup),
         }
     }
 
@@ -511,6 +605,7 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.snapshot(),
+            Self::Postgres(postgres) => postgres.snapshot(),
         }
     }
 
@@ -526,6 +621,15 @@ impl Store {
     pub fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.changed_since(watch),
+            Self::Postgres(postgres) => postgres.changed_since(watch),
+        }
+    }
+
+    /// Has `hinted` called whenever the store announces a change, until it says no. Only PostgreSQL announces any.
+    pub(crate) fn on_hint(&self, hinted: impl Fn() -> bool + Send + 'static) {
+        match self {
+            Self::Sqlite(_) => drop(hinted),
+            Self::Postgres(postgres) => postgres.on_hint(hinted),
         }
     }
 }

@@ -12,7 +12,7 @@ use keymoat_redact::Rules;
 use rustls::ServerConfig;
 
 use crate::admin;
-use crate::config::{Config, ConfiguredKey, Tls};
+use crate::config::{self, Config, ConfiguredKey, Tls};
 
 /// What an error about the provided certificate starts with.
 pub(crate) const CERTIFICATE: &str = "[tls] cert, key and client_ca";
@@ -58,7 +58,10 @@ pub(crate) fn secrets(config: &Config) -> Vec<Secret> {
     let keys = config.keys.iter().flat_map(ConfiguredKey::secrets);
     let of_collector = config.telemetry.iter().flat_map(|telemetry| telemetry.headers.iter().map(|(_, secret)| secret));
     // They are copied for the one place that every written line is compared with.
-    upstreams.chain(keys).chain(of_collector).map(|secret| Secret::new(secret.expose().to_vec())).collect()
+    let copied = |secret: &Secret| Secret::new(secret.expose().to_vec());
+    let mut secrets: Vec<Secret> = upstreams.chain(keys).chain(of_collector).map(copied).collect();
+    secrets.extend(config.database.as_ref().and_then(config::password_of_database));
+    secrets
 }
 
 /// The rules that every line is masked by.

@@ -135,8 +135,8 @@ impl Bench {
         let [kingfisher, gitleaks] = &slow;
         self.ratio("redact, beside kingfisher", &redact, kingfisher, 10.0);
         self.ratio("redact, beside gitleaks", &redact, gitleaks, 40.0);
-        self.ratio("scan, beside kingfisher", &scan, kingfisher, 1.0);
-        self.ratio("scan, beside gitleaks", &scan, gitleaks, 1.0);
+        self.ratio("scan, beside kingfisher", &scan, kingfisher, 10.0);
+        self.ratio("scan, beside gitleaks", &scan, gitleaks, 30.0);
         for (tool, option, extension, must) in [("zstd", "-q", "zst", 0.7), ("gzip", "-n", "gz", 1.0)] {
             let packed = self.plain.with_extension(extension);
             let done =
@@ -157,19 +157,23 @@ impl Bench {
     /// The inputs that cost most: none below 150 MB per CPU second, and 16 times as much takes at most 18 times as long.
     fn worst(&mut self) -> Result<()> {
         let keymoat = text(&self.keymoat)?;
+        let mut all = Contender::new("keymoat redact", &[&keymoat, "redact"]);
         for (name, piece) in worst::INPUTS {
             let (small, large) = (self.folder.path().join("small"), self.folder.path().join("large"));
             worst::write(&small, piece, 2 << 20)?;
             worst::write(&large, piece, 32 << 20)?;
             let (mut short, mut long) = (f64::INFINITY, f64::INFINITY);
             for _ in 0..3 {
-                short = short.min(self.measure(&small, &[keymoat.clone(), "redact".to_owned()])?.0);
-                long = long.min(self.measure(&large, &[keymoat.clone(), "redact".to_owned()])?.0);
+                short = short.min(self.measure(&small, &all.command)?.0);
+                let (seconds, resident_bytes) = self.measure(&large, &all.command)?;
+                long = long.min(seconds);
+                all.resident_bytes = all.resident_bytes.max(resident_bytes);
             }
             let (rate, growth) = (f64::from(32 << 20) / long / 1e6, long / short);
             let row = format!("{name:<50} {rate:>7.0} MB {growth:>9.1}×   ≥ 150 MB per CPU second, ≤ 18×");
             self.bar(&format!("worst: {row}"), rate >= 150.0 && growth <= 18.0);
         }
+        self.memory("worst, resident memory, endless lines too", &all, REDACT_BYTES_MAX);
         Ok(())
     }
 

@@ -16,22 +16,29 @@ use crate::suite;
 
 /// How large the log is.
 const BYTES: usize = 200_000_000;
+/// How often it is repeated, each time with other keys, for the largest one.
+const BIG: usize = 50;
+/// The most memory that scanning may take, in MiB.
+const MEBIBYTES_MAX: f64 = 64.0;
 /// One line in so many holds a key.
 const LINES_PER_KEY: usize = 500;
 
-/// Runs a command five times; prints the medians of processor time and time in seconds, and the most memory in KiB.
+/// Runs a command so many times; prints the medians of processor time and time in seconds, and the most memory in KiB.
 const MEASURE: &str = "\
 import os, statistics, subprocess, sys, time
 cpu, wall, memory = [], [], 0
-for _ in range(5):
+for _ in range(int(sys.argv[1])):
     start = time.monotonic()
-    child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     wall.append(time.monotonic() - start)
     cpu.append(usage.ru_utime + usage.ru_stime)
     memory = max(memory, usage.ru_maxrss)
 print(statistics.median(cpu), statistics.median(wall), memory)
 ";
+
+/// How often a command takes its turn.
+const TURNS: usize = 5;
 
 /// What a command cost.
 struct Cost {
@@ -40,8 +47,9 @@ struct Cost {
     kib: f64,
 }
 
-/// Takes `binary`, or builds it, and prints one table. A row that is missed fails.
-pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
+/// Takes `binary`, or builds it, and prints one table; `big` adds a log of 10 GB, which is written and removed again. A row
+/// that is missed fails.
+pub(crate) fn run(root: &Path, binary: Option<&Path>, big: bool) -> Result<ExitCode> {
     let target = suite::target(root);
     machine::prepare(&[Need::Python], &target.join("bench.log"))?;
     let binary = match binary {
@@ -53,9 +61,11 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
             target.join("release/keymoat")
         }
     };
-    let folder = tempfile::Builder::new().prefix("keymoat-bench-").tempdir()?;
+    // In the target folder, not below /tmp, which may be small.
+    let folder = tempfile::Builder::new().prefix("bench-scan-").tempdir_in(&target)?;
     let log = folder.path().join("access.log");
-    let keys = write_log(&log, BYTES)?;
+    let key_ends = write_log(&log, BYTES)?;
+    let keys = key_ends.len();
     let bytes = fs::metadata(&log)?.len() as f64;
     for program in ["gzip", "zstd"] {
         let done = Command::new(program).args(["-q", "-k"]).arg(&log).status();
@@ -74,13 +84,13 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
         command
     };
     let output = scan("access.log", "2").output().context("cannot run `keymoat scan`")?;
-    let (found, places) = found(&output.stdout)?;
-    let plain = cost(&scan("access.log", "1"))?;
-    let two = cost(&scan("access.log", "2"))?;
-    let gz = cost(&scan("access.log.gz", "1"))?;
-    let gzip = cost(&inflate("gzip", "access.log.gz"))?;
-    let zst = cost(&scan("access.log.zst", "1"))?;
-    let zstd = cost(&inflate("zstd", "access.log.zst"))?;
+    let (found, places) = count(&output.stdout)?;
+    let plain = cost(&scan("access.log", "1"), TURNS)?;
+    let two = cost(&scan("access.log", "2"), TURNS)?;
+    let gz = cost(&scan("access.log.gz", "1"), TURNS)?;
+    let gzip = cost(&inflate("gzip", "access.log.gz"), TURNS)?;
+    let zst = cost(&scan("access.log.zst", "1"), TURNS)?;
+    let zstd = cost(&inflate("zstd", "access.log.zst"), TURNS)?;
 
     println!("{:<56} {:>10}   must", "", "");
     let mut missed = 0;
@@ -95,12 +105,25 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>) -> Result<ExitCode> {
     row("keys found, as a part of those planted", found as f64 / keys as f64, 1.0);
     row("places found that hold a key, as a part of all", keys as f64 / places.max(1) as f64, 1.0);
     let memory = [&plain, &two, &gz, &zst].map(|cost| cost.kib).into_iter().fold(0.0, f64::max);
-    row("memory left of 64 MiB", 64.0 - memory / 1024.0, 0.0);
+    row(&format!("{:.1} MiB taken, MiB left of 64", memory / 1024.0), MEBIBYTES_MAX - memory / 1024.0, 0.0);
+    if big {
+        let path = folder.path().join("big.log");
+        let bytes = write_big(&log, &key_ends, &path)?;
+        let (found, _) = count(&scan("big.log", "2").output().context("cannot run `keymoat scan`")?.stdout)?;
+        row("10 GB: keys found, as a part of those planted", found as f64 / (keys * BIG) as f64, 1.0);
+        for threads in ["1", "2"] {
+            let cost = cost(&scan("big.log", threads), 1)?;
+            let name = format!("10 GB, {threads} threads: GB per second of processor time");
+            row(&name, bytes / cost.cpu / 1e9, 0.8);
+            let name = format!("10 GB, {threads} threads: {:.1} MiB taken, MiB left of 64", cost.kib / 1024.0);
+            row(&name, MEBIBYTES_MAX - cost.kib / 1024.0, 0.0);
+        }
+    }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// How many credentials and how many places a report in lines has.
-fn found(report: &[u8]) -> Result<(usize, usize)> {
+fn count(report: &[u8]) -> Result<(usize, usize)> {
     let (mut credentials, mut places) = (0, 0);
     for line in report.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let line: Value = serde_json::from_slice(line).context("the report is no JSON")?;
@@ -112,9 +135,9 @@ fn found(report: &[u8]) -> Result<(usize, usize)> {
     Ok((credentials, places))
 }
 
-fn cost(command: &Command) -> Result<Cost> {
+fn cost(command: &Command, turns: usize) -> Result<Cost> {
     let mut measure = Command::new("python3");
-    measure.arg("-c").arg(MEASURE).arg(command.get_program()).args(command.get_args());
+    measure.arg("-c").arg(MEASURE).arg(turns.to_string()).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => measure.env(name, value),
@@ -130,8 +153,23 @@ fn cost(command: &Command) -> Result<Cost> {
     Ok(Cost { cpu, wall, kib })
 }
 
-/// Writes an access log like those of nginx, always the same, and says how many keys are in it.
-fn write_log(path: &Path, bytes: usize) -> Result<usize> {
+/// Writes the log again and again, each time with other keys, and says how many bytes that are.
+fn write_big(log: &Path, key_ends: &[usize], path: &Path) -> Result<f64> {
+    let mut text = fs::read(log)?;
+    let mut big = File::create(path)?;
+    for copy in 0..BIG {
+        for end in key_ends {
+            let digits = format!("{copy:04x}");
+            let place = text.get_mut(end - digits.len()..*end).context("a key that is not in the log")?;
+            place.copy_from_slice(digits.as_bytes());
+        }
+        big.write_all(&text)?;
+    }
+    Ok((text.len() * BIG) as f64)
+}
+
+/// Writes an access log like those of nginx, always the same, and says where the keys in it end.
+fn write_log(path: &Path, bytes: usize) -> Result<Vec<usize>> {
     const HEX: &[u8] = b"0123456789abcdef";
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     const AGENTS: [&str; 4] = [
@@ -144,11 +182,11 @@ fn write_log(path: &Path, bytes: usize) -> Result<usize> {
         ["-", "https://shop.example.com/products?page=7&sort=price", "https://example.com/search?q=shoes"];
     let mut random = Random(7);
     let mut log = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let (mut written, mut lines, mut keys) = (0, 0, 0);
+    let (mut written, mut lines, mut key_ends) = (0, 0, Vec::new());
     while written < bytes {
         lines += 1;
+        let mut key_of_line = None;
         let path = if lines % LINES_PER_KEY == 0 {
-            keys += 1;
             let key = match random.below(4) {
                 0 => format!("sk-{}", random.text(LETTERS, 32)),
                 1 => random.text(LETTERS, 43),
@@ -157,7 +195,9 @@ fn write_log(path: &Path, bytes: usize) -> Result<usize> {
             };
             let before = ["", "page=3&"][random.below(2)];
             let behind = ["", "&x=1"][random.below(2)];
-            format!("/api/events?{before}api_key={key}{behind}")
+            let path = format!("/api/events?{before}api_key={key}{behind}");
+            key_of_line = Some(key);
+            path
         } else {
             match random.below(9) {
                 0 => format!("/search?q={}&lang=en", random.text(LETTERS, 6)),
@@ -183,11 +223,14 @@ fn write_log(path: &Path, bytes: usize) -> Result<usize> {
             REFERRERS[random.below(3)],
             AGENTS[random.below(4)],
         );
+        if let Some((at, key)) = key_of_line.and_then(|key| Some((line.find(&key)?, key))) {
+            key_ends.push(written + at + key.len());
+        }
         written += line.len();
         log.write_all(line.as_bytes())?;
     }
     log.flush()?;
-    Ok(keys)
+    Ok(key_ends)
 }
 
 /// A generator of numbers that are always the same (SplitMix64).
@@ -219,6 +262,11 @@ mod tests {
         assert_eq!(write_log(&two, 1_000_000).expect("written"), keys);
         let text = fs::read_to_string(&one).expect("text");
         assert!(text == fs::read_to_string(&two).expect("text"));
-        assert!(keys > 5 && text.matches("api_key=").count() == keys);
+        assert!(keys.len() > 5 && text.matches("api_key=").count() == keys.len());
+        write_big(&one, &keys, &two).expect("written");
+        let big = fs::read_to_string(&two).expect("text");
+        let values = big.split("api_key=").skip(1).map(|rest| rest.split([' ', '&']).next());
+        let different: std::collections::HashSet<_> = values.collect();
+        assert_eq!(different.len(), keys.len() * BIG);
     }
 }

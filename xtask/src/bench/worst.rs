@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 /// Each a name and a piece that is repeated.
-pub(crate) const INPUTS: [(&str, &[u8]); 22] = [
+pub(crate) const INPUTS: [(&str, &[u8]); 31] = [
     ("`=` every other byte", b"a="),
     ("`=` every other byte, short lines", b"a=a=a=a=a=a=a=a=\n"),
     ("`key=` only", b"key="),
@@ -29,6 +29,15 @@ pub(crate) const INPUTS: [(&str, &[u8]); 22] = [
     ("`a:b@` only", b"//a:b@"),
     ("`eyJ` only", b"eyJ"),
     ("`<key>` only", b"<key>"),
+    ("`key%3D` only", b"key%3D"),
+    ("`a:b@c,` only", b"a:b@c,"),
+    ("`glpat-` only", b"glpat-"),
+    ("`bearer.` only", b"bearer."),
+    ("`Bearer ` only", b"Bearer "),
+    ("`authorization: Bearer a ` only", b"authorization: Bearer a "),
+    ("full-width letters only", "ｋｅｙ＝".as_bytes()),
+    ("UTF-16 only", b"k\0e\0y\0=\0"),
+    ("every line a name without a value", b"key=\n"),
     ("`-----BEGIN PRIVATE KEY-----` only", b"-----BEGIN PRIVATE KEY-----"),
 ];
 

@@ -163,9 +163,14 @@ fn take(headers: &mut HeaderMap, is_tls: bool) -> Result<Option<Presented>, Prob
 
 async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {
     let guess = Guess { address: Some(address), account: None };
-    desk.throttle.check(guess, now).map_err(Problem::wait)?;
-    if !format::is_admin(&key) {
+    // Whoever comes with a good key is let in, whatever others at its address have tried: nobody guesses 256 bits.
+    let refused = || {
+        let wait = desk.throttle.check(guess, now).map_err(Problem::wait);
         desk.throttle.failed(guess, now);
+        wait
+    };
+    if !format::is_admin(&key) {
+        refused()?;
         let detail = match format::shape(&key) {
             format::Shape::Key | format::Shape::Token { .. } => {
                 "this is a credential for the data listener: the admin listener takes admin keys (`kma_…`) only"
@@ -176,7 +181,7 @@ async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis)
     }
     let admin = desk.store(move |store| store.admin_of_key(&key)).await?;
     let Some(admin) = admin.filter(|admin| is_good(admin, now)) else {
-        desk.throttle.failed(guess, now);
+        refused()?;
         desk.house.tell(
             Actor::Keymoat,
             Action::SignInRefused,

@@ -6,7 +6,7 @@ use serde_path_to_error::{Path, Segment};
 use super::problem::{Code, Problem};
 
 /// A field's name is repeated up to this length.
-const NAME_BYTES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 40;
 
 /// The problem with a field; `path` leads to it and `message` is what serde says.
 pub(crate) fn problem(path: &Path, message: &str) -> Problem {
@@ -58,10 +58,10 @@ fn place(path: &Path) -> String {
     text
 }
 
-/// A name that somebody sent, unless it may be a credential.
+/// A name that somebody sent, if it is written like a field; anything else may be a credential.
 fn shown(name: &str) -> String {
-    let plain = |c: char| !c.is_control();
-    if name.len() <= NAME_BYTES_MAX && name.chars().all(plain) && !format::is_in(name.as_bytes()) {
+    let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_word && name.len() <= NAME_BYTES_MAX && !format::is_in(name.as_bytes()) {
         name.to_owned()
     } else {
         "[…]".to_owned()

@@ -80,7 +80,7 @@ codes! {
     /// It is being done under this idempotency key.
     IdempotencyRunning = "idempotency_running", CONFLICT, "this is being done", "Ask again in a moment.";
     /// The idempotency key stands for another request.
-    IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY, "this idempotency key stands for another request", "Draw a new one for each new request.";
+    IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "this idempotency key stands for another request", "Draw a new one for each new request.";
     /// It has changed since it was looked at.
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "it has changed since", "Look again, and send the new `ETag` in `If-Match`.";
     /// It must be said which state is to be changed.

@@ -47,7 +47,7 @@ pub(super) async fn redact(
     Body(RedactionBody { text }): Body<RedactionBody>,
 ) -> Result<Json<Redaction>, Problem> {
     let text = Zeroizing::new(text);
-    let (rules, known) = (Arc::clone(&desk.house.rules), desk.house.known.clone());
+    let (rules, known) = (desk.house.rules.load_full(), desk.house.known.clone());
     let masked = tokio::task::spawn_blocking(move || {
         let mut redactor = Redactor::new(rules, Options { known, ..Options::default() });
         let shown = String::from_utf8_lossy(&redactor.redact(text.as_bytes())).into_owned();

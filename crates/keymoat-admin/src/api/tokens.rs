@@ -131,6 +131,7 @@ pub(super) struct Asked {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
     limit: Limit,
     /// Where to go on: `next_cursor` of the page before.
+    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
 
@@ -304,7 +305,7 @@ impl NewTokenBody {
 
 /// The key of the store or of the configuration, if it lives.
 async fn parent(desk: &Desk, id: &str) -> Result<Key, Problem> {
-    let unknown = || Problem::with(Code::FieldInvalid, "no key has this id").field("key_id");
+    let unknown = || Problem::with(Code::NotFound, "no key has this id").field("key_id");
     if desk.house.configured.load().keys.iter().any(|known| **known == *id) {
         let snapshot = desk.house.snapshots.load();
         return snapshot.key_by_id(id).map(|key| Key::clone(key)).ok_or_else(unknown);

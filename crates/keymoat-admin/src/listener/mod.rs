@@ -131,6 +131,13 @@ pub fn start(house: House, settings: Settings, more: Router) -> Result<Listening
     let desk = Arc::new(Desk::new(house, url(bound, tls.is_some()), tls.is_some(), Hosts::new(hosts)));
     let presented = tls.clone();
     let service = api::router(desk, more);
+    let file = socket_file.and_then(|path| match SocketFile::open(path) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            tracing::warn!(%error, "commands cannot use the admin API: there is no socket for them");
+            None
+        }
+    });
     let (end, ended) = watch::channel(false);
     let (tell, started) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("keymoat-admin".into()).spawn(move || {
@@ -139,7 +146,7 @@ pub fn start(house: House, settings: Settings, more: Router) -> Result<Listening
             Err(error) => return drop(tell.send(Err(error))),
         };
         let _ = tell.send(Ok(()));
-        runtime.block_on(serve(socket, presented, service, socket_file, ended));
+        runtime.block_on(serve(socket, presented, service, file, ended));
         runtime.shutdown_timeout(Duration::from_millis(100));
     });
     let thread = thread.map_err(StartError::Thread)?;
@@ -160,18 +167,11 @@ async fn serve(
     socket: std::net::TcpListener,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
     service: Router,
-    socket_file: Option<PathBuf>,
+    file: Option<SocketFile>,
     mut ended: watch::Receiver<bool>,
 ) {
     let clients = Door { service: service.clone(), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
     let commands = Door { service, places: Arc::new(Semaphore::new(COMMANDS_MAX)) };
-    let file = socket_file.and_then(|path| match SocketFile::open(path) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            tracing::warn!(%error, "commands cannot use the admin API: there is no socket for them");
-            None
-        }
-    });
     match TcpListener::from_std(socket) {
         Ok(listener) => drop(tokio::spawn(clients.clone().run_tcp(listener, tls, ended.clone()))),
         Err(error) => tracing::error!(%error, "the admin listener cannot listen"),

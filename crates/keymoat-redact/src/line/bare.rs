@@ -11,6 +11,7 @@ use crate::names::{Letters, before, byte, is_behind_escape};
 use crate::shape;
 use crate::suspect::option_name;
 use crate::table::{Check, Letters as Alphabet, MARKERS, PREFIXES, PrefixRule, Scope};
+use crate::work;
 
 /// So many markers of one word are looked at with all that stands behind them, which keeps time linear; behind others,
 /// so many bytes tell what they announce.
@@ -47,6 +48,7 @@ impl LineScan<'_> {
         let token =
             token.get(..token.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1)).unwrap_or_default();
         self.jwt_until = at + length;
+        work::passed(length);
         let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
         if !names_algorithm(header) {
             return at + 1;
@@ -135,6 +137,7 @@ impl LineScan<'_> {
         }
         let rest = text.get(body..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| fits(rule.letters, **byte)).count();
+        work::passed(length);
         let value = rest.get(..length).unwrap_or_default();
         if length < rule.least {
             return at + 1;

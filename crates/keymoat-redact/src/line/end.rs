@@ -2,6 +2,7 @@
 
 use crate::names::{before, byte, is_quote};
 use crate::shape::mark_end;
+use crate::work;
 
 /// What kind of text stands around a value without quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub(super) fn unquoted(text: &[u8], start: usize, around: Around) -> usize {
             _ => at += 1,
         }
     }
+    work::passed(at - start);
     trimmed(text, start, at)
 }
 
@@ -134,6 +136,7 @@ pub(super) fn quoted(text: &[u8], at: usize) -> Option<Quoted> {
     // `"""` opens a literal of several lines.
     if backslashes == 0 && byte(text, start) == quote && byte(text, start + 1) == quote {
         let end = memchr::memmem::find(text.get(start + 2..)?, &[quote; 3]).map(|end| start + 2 + end);
+        work::passed(end.unwrap_or(text.len()) - start);
         return Some(Quoted {
             start: start + 2,
             end: end.unwrap_or(text.len()),
@@ -156,11 +159,13 @@ pub(super) fn closing(text: &[u8], start: usize, quote: u8, backslashes: usize) 
             first -= 1;
         }
         let run = at - first;
+        work::passed(run + found);
         if closes(run, backslashes) {
             return (at - run.min(backslashes), true);
         }
         from = at + 1;
     }
+    work::passed(text.len().saturating_sub(from));
     (text.len(), false)
 }
 
@@ -187,10 +192,12 @@ pub(super) fn break_at(text: &[u8], start: usize) -> usize {
     while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'\\', 0, rest)) {
         let place = at + found;
         if byte(text, place) == 0 || matches!(byte(text, place + 1), b'r' | b'n') {
+            work::passed(place - start);
             return place;
         }
         at = place + 1;
     }
+    work::passed(text.len().saturating_sub(start));
     text.len()
 }
 
@@ -202,6 +209,7 @@ pub(super) fn line(text: &[u8], start: usize) -> usize {
 pub(super) fn before_blanks(text: &[u8], start: usize, mut end: usize) -> usize {
     while end > start && matches!(before(text, end), b' ' | b'\t' | b'\r' | b'\\') {
         end -= 1;
+        work::passed(1);
     }
     end
 }
@@ -209,6 +217,7 @@ pub(super) fn before_blanks(text: &[u8], start: usize, mut end: usize) -> usize 
 /// The first byte from `at` on that is no blank.
 pub(super) fn blank(text: &[u8], at: usize) -> usize {
     let blanks = text.get(at..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    work::passed(blanks);
     at + blanks
 }
 

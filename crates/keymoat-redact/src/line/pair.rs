@@ -14,6 +14,7 @@ use crate::finding::{Carrier, End, Kind};
 use crate::names::{Letters, Meaning, Name, before, byte};
 use crate::shape;
 use crate::table::Scope;
+use crate::work;
 
 /// How far from its name a pair's value may stand in one line.
 const REACH: usize = 256;
@@ -103,7 +104,9 @@ impl LineScan<'_> {
     fn has_no_value(&mut self, level: usize, part: Range<usize>) -> bool {
         if !self.no_value.contains(&part.start) {
             let rest = self.text(level).get(part.start..).unwrap_or_default();
-            self.no_value = part.start..VALUE.find(rest).map_or(usize::MAX, |at| part.start + at);
+            let found = VALUE.find(rest);
+            work::passed(found.unwrap_or(rest.len()));
+            self.no_value = part.start..found.map_or(usize::MAX, |at| part.start + at);
         }
         self.no_value.end >= part.end
     }
@@ -245,7 +248,9 @@ fn element(text: &[u8], start: usize) -> (usize, usize) {
         let rest = text.get(start..).unwrap_or_default();
         return (start, start + memchr::memmem::find(rest, b"]]>").unwrap_or(rest.len()));
     }
-    (start, start + memchr::memchr(b'<', rest).unwrap_or(rest.len()))
+    let length = memchr::memchr(b'<', rest).unwrap_or(rest.len());
+    work::passed(length);
+    (start, start + length)
 }
 
 /// The quoted value of the member or attribute whose name ends with the `alue` at `at`.

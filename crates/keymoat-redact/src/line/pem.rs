@@ -8,6 +8,7 @@ use crate::finding::{Carrier, Confidence, End, Kind};
 use crate::names::{Meaning, byte};
 use crate::shape;
 use crate::table::{HeaderRule, Scope};
+use crate::work;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -33,6 +34,7 @@ impl LineScan<'_> {
         }
         let body = at + BEGIN.len() + label_end + 5;
         let closed = if self.no_pem_end { None } else { memchr::memmem::find(text.get(body..)?, END) };
+        work::passed(closed.unwrap_or(if self.no_pem_end { 0 } else { text.len() - body }));
         let site = pem(level);
         if let Some(end) = closed {
             let dashes = body + end + END.len();
@@ -207,6 +209,7 @@ fn body_end(text: &[u8], start: usize) -> usize {
     let mut at = start;
     let mut end = start;
     while let Some(&byte) = text.get(at) {
+        work::passed(1);
         match byte {
             b'\\' => {
                 let run = text.get(at..).unwrap_or_default().iter().take(8).take_while(|byte| **byte == b'\\').count();

@@ -5,6 +5,7 @@ use crate::finding::{Carrier, Confidence, End, Kind};
 use crate::names::{before, byte};
 use crate::shape;
 use crate::suspect::ends_authority;
+use crate::work;
 
 /// Schemes that may have lost their slashes.
 const SCHEMES: [&str; 20] = [
@@ -51,6 +52,7 @@ impl Seen {
     fn start_of(&mut self, text: &[u8], at: usize) -> usize {
         let seen = if self.to <= at { self.to } else { 0 };
         let fresh = text.get(seen..at).unwrap_or_default();
+        work::passed(fresh.len());
         match fresh.iter().rposition(|byte| ends_authority(*byte)) {
             None if seen > 0 => self.to = at,
             end => *self = Self { start: end.map_or(seen, |end| seen + end + 1), to: at, ..Self::default() },
@@ -75,6 +77,7 @@ impl LineScan<'_> {
             }
             end += 1;
         }
+        work::passed(end - at);
         let resume = last + 1;
         let authority = match self.authority.kind {
             Some(authority) => authority,
@@ -155,6 +158,7 @@ pub(crate) fn open_password(text: &[u8]) -> Option<usize> {
     let head = text.get(..text.len() - clear)?;
     let start = head.iter().rposition(|byte| ends_authority(*byte)).map_or(0, |end| end + 1);
     let run = text.len() - start;
+    work::passed(run);
     if run < OPEN || before(text, start) != b'/' {
         return None;
     }
@@ -189,6 +193,7 @@ impl Authority {
         let mut head = text.get(..*start).unwrap_or_default();
         while let [rest @ .., b' ' | b'"' | b'\'' | b'\\' | b','] = head {
             head = rest;
+            work::passed(1);
         }
         let label = head.strip_suffix(b":").or_else(|| head.strip_suffix(b"=")).unwrap_or(head);
         let label = label.get(label.len().saturating_sub(10)..).unwrap_or_default().to_ascii_lowercase();

@@ -19,7 +19,20 @@ CREATE TABLE api_key (
     scopes     text NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint,
-    revoked_at bigint
+    revoked_at bigint,
+    -- When somebody is to be reminded of a rotation: at a moment, or at an age of the newest secret in milliseconds.
+    rotate_at  bigint,
+    rotate_age bigint CHECK (rotate_age > 0),
+    -- Absent: no limit.
+    requests_per_second   bigint CHECK (requests_per_second > 0),
+    burst                 bigint CHECK (burst > 0),
+    requests_per_day      bigint CHECK (requests_per_day > 0),
+    bytes_per_day         bigint CHECK (bytes_per_day > 0),
+    sessions_max          bigint CHECK (sessions_max > 0),
+    session_duration_secs bigint CHECK (session_duration_secs > 0),
+    session_bytes         bigint CHECK (session_bytes > 0),
+    -- Names separated by one space.
+    models                text
 );
 
 -- A revoked key gives its name free; an expired one keeps it until it is revoked.
@@ -29,10 +42,26 @@ CREATE TABLE api_key_secret (
     digest         bytea PRIMARY KEY CHECK (octet_length(digest) = 32),
     pepper_version bigint NOT NULL REFERENCES pepper (version),
     api_key_id     text NOT NULL REFERENCES api_key (id),
-    created_at     bigint NOT NULL
+    created_at     bigint NOT NULL,
+    -- What logs and counts know it by.
+    id             text NOT NULL UNIQUE,
+    -- Counts up for each key; the highest is the newest.
+    number         bigint NOT NULL,
+    -- From when on it is refused. What has ended stays a while, so that its holder can be told.
+    ends_at        bigint
 );
 
 CREATE INDEX api_key_secret_by_key ON api_key_secret (api_key_id);
+
+-- What was counted of a day towards the limits of a key, of the store or of the configuration.
+CREATE TABLE limit_use (
+    key_id   text NOT NULL,
+    -- Days since 1970 (UTC).
+    day      bigint NOT NULL,
+    requests bigint NOT NULL,
+    bytes    bigint NOT NULL,
+    PRIMARY KEY (key_id, day)
+);
 
 -- One row: counts the transactions that changed what a snapshot holds. Whoever changes it holds its lock until the commit
 -- is visible, and so `seq` is in the order of commits. `mark` tells two histories with equal counts apart, such as after

@@ -8,7 +8,9 @@ use crate::error::StoreError;
 pub(super) fn failed(error: &tokio_postgres::Error) -> StoreError {
     let Some(told) = error.as_db_error() else {
         // The connection broke, or a value is not what the schema says.
-        return if error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>()) {
+        return if error.is_closed()
+            || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+        {
             StoreError::DatabaseLost
         } else {
             StoreError::Database { code: "-".to_owned(), message: plain(error) }
@@ -42,14 +44,13 @@ pub(super) fn unreachable(place: &str, error: &tokio_postgres::Error) -> StoreEr
 
 /// Why the pool gave no connection.
 pub(super) fn pooled(place: &str, error: &deadpool_postgres::PoolError) -> StoreError {
-    use deadpool_postgres::PoolError::{Backend, Timeout};
+    use deadpool_postgres::PoolError as Pool;
     match error {
-        Timeout(deadpool_postgres::TimeoutType::Wait) => StoreError::DatabaseBusy,
-        Backend(error) => unreachable(place, error),
-        Timeout(_) => StoreError::DatabaseUnreachable {
-            place: place.to_owned(),
-            why: "it did not answer in time".to_owned(),
-        },
+        Pool::Timeout(deadpool_postgres::TimeoutType::Wait) => StoreError::DatabaseBusy,
+        Pool::Backend(error) => unreachable(place, error),
+        Pool::Timeout(_) => {
+            StoreError::DatabaseUnreachable { place: place.to_owned(), why: "it did not answer in time".to_owned() }
+        }
         _ => StoreError::Unavailable,
     }
 }

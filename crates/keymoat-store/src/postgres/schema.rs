@@ -1,7 +1,7 @@
 //! The schema's versions in PostgreSQL: each migration runs once, all of them in one transaction, one node at a time.
 
 use keymoat_core::{Digest, Pepper};
-use tokio_postgres::{Client, GenericClient as _, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use super::error::failed;
 use crate::error::StoreError;
@@ -9,7 +9,10 @@ use crate::master_key::Place;
 use crate::sqlite::schema::{PEPPER_VERSION, PROOF_TEXT};
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001_keys_secrets_tokens.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/postgres/0001_keys_secrets_tokens.sql"),
+    include_str!("../../migrations/postgres/0002_admins_and_overrides.sql"),
+];
 
 /// Whoever opens or migrates holds this lock ("keymoat" in ASCII).
 const LOCK: i64 = 0x6b_65_79_6d_6f_61_74;

@@ -8,16 +8,16 @@ use crate::admin::{Order, OrderAnswer};
 use crate::error::StoreError;
 
 /// How long an answer is kept.
-const KEPT_MILLIS: i64 = 24 * 3600 * 1000;
+pub(crate) const KEPT_MILLIS: i64 = 24 * 3600 * 1000;
 
 /// An order that is not done after this time was lost with its process.
-const LOST_MILLIS: i64 = 60 * 1000;
+pub(crate) const LOST_MILLIS: i64 = 60 * 1000;
 
 /// So many are kept; beyond that the oldest are forgotten.
-const KEPT_MAX: i64 = 10_000;
+pub(crate) const KEPT_MAX: i64 = 10_000;
 
-const ORDER: &[u8] = b"keymoat admin order v1\0";
-const CONTENT: &[u8] = b"keymoat admin order content v1\0";
+pub(crate) const ORDER: &[u8] = b"keymoat admin order v1\0";
+pub(crate) const CONTENT: &[u8] = b"keymoat admin order content v1\0";
 
 impl Sqlite {
     pub(crate) fn begin_order(&self, order: &[u8], content: &[u8], now: UnixMillis) -> Result<Order, StoreError> {

@@ -10,7 +10,7 @@ use crate::id;
 use crate::new_key::name_is_valid;
 
 /// What is digested of a claim link starts with these words, so that it can never pass for an admin key.
-const CLAIM: &[u8] = b"keymoat admin claim v1\0";
+pub(crate) const CLAIM: &[u8] = b"keymoat admin claim v1\0";
 
 const COLUMNS: &str = "id, name, role, digest IS NULL, created_at, expires_at, version";
 

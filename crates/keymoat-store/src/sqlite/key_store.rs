@@ -12,7 +12,7 @@ use crate::key_life::{
 use crate::new_key::NewKey;
 
 /// What was counted is forgotten after so many days.
-const DAYS_REMEMBERED: i64 = 2;
+pub(crate) const DAYS_REMEMBERED: i64 = 2;
 
 impl Sqlite {
     pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
@@ -191,7 +191,7 @@ impl Sqlite {
 }
 
 /// A key that is neither revoked nor expired.
-fn live(key: Key, now: UnixMillis) -> Result<Key, StoreError> {
+pub(crate) fn live(key: Key, now: UnixMillis) -> Result<Key, StoreError> {
     let name = || key.name.to_string();
     if key.revoked_at.is_some() {
         return Err(StoreError::KeyRevoked { name: name() });

@@ -3,19 +3,20 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
-mod admin_orders;
-mod admins;
+pub(crate) mod admin_orders;
+pub(crate) mod admins;
 mod backup;
 mod claims;
+mod copy;
 pub(crate) mod desk;
 mod key_store;
 mod keys;
-mod mint;
+pub(crate) mod mint;
 mod overrides;
-mod schema;
+pub(crate) mod schema;
 mod secrets;
 mod token_store;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -28,11 +29,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
+use crate::postgres::ChangeMark;
 use crate::private_file::PrivateFileError;
 use crate::seal::Kek;
 use crate::upstream_secret::Change;
 use crate::{BUSY_WAIT, file_system, master_key, private_file};
 
+pub(crate) use self::key_store::{DAYS_REMEMBERED, live};
 pub(crate) use self::secrets::Before;
 
 /// A store on SQLite; used through [`crate::Store`].
@@ -47,10 +50,12 @@ pub struct Sqlite {
 }
 
 /// What a reader has seen of a store's changes; starts with nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
-    secrets: secrets::Versions,
+    pub(crate) secrets: secrets::Versions,
+    /// The same for PostgreSQL.
+    pub(crate) mark: Option<ChangeMark>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +94,11 @@ impl Sqlite {
         let reader = connect(&path)?;
         reader.pragma_update(None, "query_only", true)?;
         Ok(Self { path, file, pepper, kek, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// The folder that the database is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     pub(crate) fn pepper(&self) -> &Arc<Pepper> {

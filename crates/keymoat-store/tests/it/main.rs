@@ -2,16 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod desk;
 mod desk_faults;
+mod desk_on_sqlite;
 mod events;
 mod faults;
-mod feed;
-mod keys;
-mod overrides;
+mod files;
+mod on_postgres;
+mod on_sqlite;
 mod processes;
-mod rotation;
-mod secrets;
+mod sealed_files;
 mod stand;
 
 use std::path::Path;
@@ -23,16 +22,34 @@ use tempfile::TempDir;
 /// When the tests take place.
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
-/// A store in a folder of its own, which goes away with it.
+/// A folder that goes away with it.
+struct Folder(TempDir);
+
+impl std::ops::Deref for Folder {
+    type Target = TempDir;
+
+    fn deref(&self) -> &TempDir {
+        &self.0
+    }
+}
+
+impl Folder {
+    /// The store in it, as another process has it.
+    fn open(&self) -> Store {
+        Store::open(&self.0.path().join("store")).unwrap()
+    }
+}
+
+/// A store in a folder of its own.
 struct Scenario {
-    dir: TempDir,
+    dir: Folder,
     store: Store,
 }
 
 impl Scenario {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
+        let dir = Folder(tempfile::tempdir().unwrap());
+        let store = dir.open();
         Self { dir, store }
     }
 
@@ -42,7 +59,7 @@ impl Scenario {
 
     /// A second opening of the same folder, as another process has it.
     fn again(&self) -> Store {
-        Store::open(&self.path()).unwrap()
+        self.dir.open()
     }
 }
 

@@ -6,9 +6,9 @@ use anyhow::Context;
 use keymoat_core::{Route, RouteOverride};
 use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::tls;
-use keymoat_store::Store;
 use serde::Serialize;
 
+use super::store_choice::{is_there, open_at};
 use super::{print, remark, to_json};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
 use crate::output::time::rfc3339;
@@ -36,8 +36,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config = config::load(&arguments.file, &config::environment())?;
     check_certificates(&config)?;
-    let store = match config.store_dir.join("keymoat.db").exists() {
-        true => Some(Store::open_with(&config.store_dir, &config.master_key)?),
+    let database = config.database.as_ref();
+    let store = match is_there(&config.store_dir, database) {
+        true => Some(open_at(&config.store_dir, database, &config.master_key)?),
         false => None,
     };
     let taken = store.as_ref().map_or_else(|| Ok(Taken::new()), |store| sealed::take(&mut config, store))?;
@@ -145,6 +146,9 @@ fn inventory(config: &Config) -> String {
 
 fn store_line(config: &Config, is_there: bool) -> String {
     let (dir, place) = (config.store_dir.display(), config.master_key.place(&config.store_dir));
+    if config.database.is_some() {
+        return format!("store in a PostgreSQL database, this node's own folder `{dir}`, master key at {place}\n");
+    }
     if is_there { format!("store `{dir}`, master key at {place}\n") } else { format!("store `{dir}`, not made yet\n") }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use keymoat_admin::listener::Listening;
@@ -14,6 +14,7 @@ use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
 use super::ready::Ready;
+use super::store_choice::open_at;
 use super::{print, print_bytes};
 use crate::admin::{self, Claim, Offer};
 use crate::config::{self, Chosen, Config, Flags};
@@ -25,12 +26,10 @@ use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
+use crate::store_age::StoreAge;
 use crate::sunsets::Sunsets;
 use crate::upgrade::Program;
 use crate::wiring;
-
-/// Who asks whether the gateway is ready is told no when the view of the store is older than this.
-const STORE_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How often the store is looked at for keys that other processes made or revoked.
 const STORE_LOOK: Duration = Duration::from_millis(250);
@@ -106,7 +105,7 @@ fn serve(
 ) -> anyhow::Result<()> {
     let Start { program, mut handed } = start;
     let now = time::now();
-    let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
+    let store = Arc::new(open_at(&config.store_dir, config.database.as_ref(), &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
     warn(&mut config.warnings);
     sealed::tell_withheld(&config);
@@ -126,6 +125,7 @@ fn serve(
         emulators = Some(running);
     }
     let held = Held::of(&config, first_run);
+    let staleness = config.staleness;
     let of_admin = config.admin.clone();
     let shown = chosen.shown(&arguments.flags, &config::environment())?;
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
@@ -150,9 +150,8 @@ fn serve(
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
-    let freshness = feed.freshness();
-    observed.watch(&running, Arc::clone(keys.snapshots()), freshness.clone());
-    running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
+    observed.watch(&running, Arc::clone(keys.snapshots()), feed.freshness());
+    let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
     let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
     let admin = match &of_admin {
         Some(settings) => {
@@ -163,7 +162,8 @@ fn serve(
                 configured: Arc::clone(&face),
                 acts: Arc::clone(&observed.acts),
                 clock: Arc::new(time::now),
-                rules: Arc::default(),
+                rules: output.rules(),
+                events: observed.events.clone(),
                 known: output.known(),
                 version: super::version(),
                 started_at: now,
@@ -215,6 +215,7 @@ fn serve(
         admin.end();
     }
     drop(counts);
+    drop(store_age);
     feed.stop();
     observed.act(Action::Stopped, None);
     observed.events.flush();

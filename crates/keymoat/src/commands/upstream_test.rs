@@ -8,10 +8,9 @@ use keymoat_admin::{GEMINI_TARGET, OPENAI_TARGET, Verdict, verdict};
 use keymoat_core::Dialect;
 use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::{Certificate, Probe, probe};
-use keymoat_store::Store;
 use serde::Serialize;
 
-use super::store_choice::StoreChoice;
+use super::store_choice::{StoreChoice, is_there, open};
 use super::{Found, print, to_json};
 use crate::config::{self, StoreConfig};
 use crate::output::time::now;
@@ -42,8 +41,8 @@ pub(crate) fn run(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let mut config = config::load(choice.file(), &config::environment())?;
-    let taken = match place.dir.join("keymoat.db").exists() {
-        true => sealed::take(&mut config, &Store::open_with(&place.dir, &place.master_key)?)?,
+    let taken = match is_there(&place.dir, place.database.as_ref()) {
+        true => sealed::take(&mut config, &open(place)?)?,
         false => Taken::new(),
     };
     let names: Vec<String> = config.upstreams.iter().map(|upstream| format!("`{}`", upstream.name)).collect();

@@ -30,7 +30,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use keymoat_core::network::{Network, UnknownNetwork};
-use keymoat_core::{Dialect, Route};
+use keymoat_core::{Dialect, Route, Secret};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
 use keymoat_redact::Custom;
@@ -56,8 +56,8 @@ pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
 pub(crate) use self::shown::{Shown, show, show_overrides, show_preset, toml_text};
 pub(crate) use self::store::{
-    DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
-    of_configuration as store_of_configuration,
+    DEFAULT_DIR as DEFAULT_STORE_DIR, Named as NamedStore, Staleness, StoreConfig, in_folder as store_in_folder,
+    of_configuration as store_of_configuration, password as password_of_database,
 };
 pub(crate) use self::tls::Tls;
 pub(crate) use self::upstream::{check_secret, secret_in_plain_text};
@@ -90,8 +90,12 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<Network>,
     /// How many threads serve; `None` is one per processor.
     pub(crate) threads: Option<usize>,
-    /// The folder of the embedded store.
+    /// The folder of the embedded store, and of what belongs to this node.
     pub(crate) store_dir: PathBuf,
+    /// The URL of the database, if the store is not the embedded one.
+    pub(crate) database: Option<Secret>,
+    /// How old this node's view of the store may become.
+    pub(crate) staleness: Staleness,
     /// The keys that are kept in the configuration.
     pub(crate) keys: Vec<ConfiguredKey>,
     /// What routes follow that say nothing themselves.
@@ -269,7 +273,7 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
-    let store_dir = store::dir(read, &file.store);
+    let store::Located { dir: store_dir, database } = store::locate(read, &file.store);
     Config {
         data,
         tls,
@@ -281,6 +285,8 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         master_key: store::master_key(read, &file.store, &store_dir),
         store_dir,
+        database,
+        staleness: store::staleness(read, &file.store),
         upstreams,
         secret_references,
         dialects: presets.iter().map(|(name, preset)| ((*name).to_owned(), dialect_of(*preset))).collect(),

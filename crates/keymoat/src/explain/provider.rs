@@ -35,8 +35,7 @@ const MESSAGES: [&str; 8] = [
 ];
 
 /// Options of which a library makes query parameters.
-const OPTIONS: [(&str, &str); 4] =
-    [("io(", "query:"), ("io.connect(", "query:"), ("new socket(", "params:"), ("createclient(", "apikey=")];
+const OPTIONS: [(&str, &str); 3] = [("io(", "query:"), ("io.connect(", "query:"), ("new socket(", "params:")];
 const CREDENTIAL_WORDS: [&str; 6] = ["token", "apikey", "api_key", "auth", "jwt", "key:"];
 
 /// Providers that read one header, and how it has to be written.

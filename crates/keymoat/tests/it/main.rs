@@ -15,6 +15,7 @@ mod harness;
 mod help;
 mod json_schema;
 mod keys;
+mod life;
 mod minting;
 mod openai;
 mod redact;

@@ -133,8 +133,12 @@ fn keymoat_s_own_form_mints_for_any_route_in_every_spelling_and_revokes() {
     assert_eq!(close_of(&read_frame(&mut live)).0, 1008);
     let answer = stand.stand.fetch("/demo/echo", &with_token);
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("credential_revoked"), "{answer}");
-    for (method, path) in [("GET", OWN), ("PUT", OWN), ("POST", one.as_str()), ("GET", one.as_str())] {
-        assert!(stand.ask(method, path, &headers, "").starts_with("HTTP/1.1 405 "), "{method} {path}");
+    for (method, path, taken) in
+        [("GET", OWN, "POST"), ("PUT", OWN, "POST"), ("POST", one.as_str(), "DELETE"), ("GET", one.as_str(), "DELETE")]
+    {
+        let answer = stand.ask(method, path, &headers, "");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}");
+        assert!(answer.contains(&format!("\r\nallow: {taken}\r\n")), "{method} {path}: {answer}");
     }
 }
 

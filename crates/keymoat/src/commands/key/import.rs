@@ -175,8 +175,9 @@ fn read(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned()))
 }
 
-fn shown(file: &Path) -> String {
-    if file == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", file.display()) }
+/// What is read. A path is not shown: it may be a key that was written in its place.
+fn shown(file: &Path) -> &'static str {
+    if file == Path::new("-") { "standard input" } else { "the file that is named" }
 }
 
 /// The keys of a text, in their order.

@@ -18,8 +18,8 @@ use self::shown::{Shown, details, listed, scopes_text};
 use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, remark, to_json};
 use crate::config;
+use crate::hand::Hand;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
-use crate::process::new_key_secret;
 
 /// Makes, lists, shows, changes, rotates, imports and revokes keys.
 ///
@@ -164,8 +164,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         _ => open_existing(&config, "make a first key with `keymoat key create NAME`")?,
     };
     let (json, file) = (arguments.json, arguments.store.file());
+    let hand = Hand::on(&store, &config.dir);
     match &arguments.action {
-        Action::Create { name, terms } => create(&store, name, terms, file, json),
+        Action::Create { name, terms } => create(&hand, name, terms, file, json),
         Action::List => {
             let (keys, now) = (store.keys()?, now());
             let shown = || keys.iter().map(|key| Shown::of(key, now)).collect::<Vec<_>>();
@@ -181,7 +182,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
             let asked = rotate::asked(overlap, if_older_than.as_deref(), *end_oldest)?;
-            rotate::rotate(&store, key, asked, json)
+            rotate::rotate(&hand, key, asked, json)
         }
         Action::Retire { key } => rotate::retire(&store, key, json),
         Action::Import { file: keys, format, name_prefix, dry_run, terms } => {
@@ -191,7 +192,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Revoke { key } => {
             let now = now();
-            let key = store.revoke_key(key, now)?;
+            let key = hand.revoke_key(key, now)?;
             let text =
                 format!("{} ({}) is revoked: running gateways end its sessions within a second\n", key.id, key.name);
             print(&if json { to_json(&Shown::of(&key, now))? } else { text })
@@ -199,12 +200,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn create(store: &Store, name: &str, terms: &Terms, file: &Path, json: bool) -> anyhow::Result<()> {
+fn create(hand: &Hand<'_>, name: &str, terms: &Terms, file: &Path, json: bool) -> anyhow::Result<()> {
     let now = now();
     let new = terms.named(name, now)?;
     refuse_unheld(file, &new.limits, &new.scopes)?;
-    let secret = new_key_secret()?;
-    let key = store.create_key(new, &secret, now)?;
+    let (key, secret) = hand.create_key(new, now)?;
     // The one time that the key is shown: whoever asked for it must get it.
     let plain = std::str::from_utf8(secret.expose())?;
     if json {

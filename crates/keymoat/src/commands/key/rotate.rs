@@ -6,8 +6,8 @@ use keymoat_store::{OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, WhileRotating}
 use super::shown::Shown;
 use super::{Created, millis};
 use crate::commands::{print, remark, to_json};
+use crate::hand::Hand;
 use crate::output::time::{now, rfc3339};
-use crate::process::new_key_secret;
 
 /// Reads what was asked for.
 ///
@@ -24,15 +24,14 @@ pub(super) fn asked(overlap: &str, if_older_than: Option<&str>, end_oldest: bool
     })
 }
 
-pub(super) fn rotate(store: &Store, key: &str, rotation: Rotation, json: bool) -> anyhow::Result<()> {
+pub(super) fn rotate(hand: &Hand<'_>, key: &str, rotation: Rotation, json: bool) -> anyhow::Result<()> {
     let now = now();
-    let secret = new_key_secret()?;
-    match store.rotate_key(key, &secret, rotation, now)? {
-        Rotated::NotDue(key) => {
+    match hand.rotate_key(key, rotation, now)? {
+        (Rotated::NotDue(key), _) | (Rotated::Done(key), None) => {
             remark(&format!("{} ({}) has a secret that is younger than that: nothing was changed", key.id, key.name));
             if json { print(&to_json(&Shown::of(&key, now))?) } else { Ok(()) }
         }
-        Rotated::Done(key) => {
+        (Rotated::Done(key), Some(secret)) => {
             // The one time that the secret is shown: whoever asked for it must get it.
             let plain = std::str::from_utf8(secret.expose())?;
             if json {

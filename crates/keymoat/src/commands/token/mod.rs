@@ -7,14 +7,14 @@ mod words;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use keymoat_core::UnixMillis;
 use keymoat_core::format::is_in;
-use keymoat_core::{Action as Act, UnixMillis};
 use keymoat_store::{Store, StoreError, TokenState};
 use serde::Serialize;
 
 use super::store_choice::{StoreChoice, open_existing};
 use super::{Found, print, remark, table, to_json};
-use crate::observed::tell_of_command;
+use crate::hand::Hand;
 use crate::output::time::{now, rfc3339};
 use crate::process;
 
@@ -86,8 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Revoke { id } => {
             refuse_token(id)?;
-            let state = store.revoke_token(id, now)?;
-            tell_of_command(&config.dir, Act::TokenRevoked, &state.token.id, None);
+            let state = Hand::on(&store, &config.dir).revoke_token(id, now)?;
             let text = format!("{} is revoked: running gateways end its sessions within a second\n", state.token.id);
             print(&if json { to_json(&Shown::of(&state, now))? } else { text })
         }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::kinds::Duration;
 use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
@@ -94,14 +95,22 @@ pub(crate) struct Tls {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
-    /// Names the folder, which is on a local disk.
+    /// Names the folder, which is on a local disk: of the embedded store, and of what belongs to this node alone.
     pub(crate) dir: Option<At<String>>,
     /// Names the file with the master key, readable by its owner only, as a path with a `/`. Where nothing is said it is
     /// `master.key` in the folder, which is made with the store.
     #[schemars(extend("pattern" = "/"))]
     pub(crate) master_key: Option<At<String>>,
-    /// Names the folder as `"sqlite:/path/to/folder"`, or is `"${file:/path}"` of a file with such a text; excludes `dir`.
+    /// Names the folder as `"sqlite:/path/to/folder"`, in the place of `dir`, or a database that many nodes share as
+    /// `"postgres://USER@HOST/DATABASE"`; with a password it is `"${file:/path}"` of a file with such a text.
     pub(crate) url: Option<At<String>>,
+    /// Refuses new requests and sessions when the store was not read for so long (1 s to 30 s): a revocation may have been
+    /// missed.
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) refuse_after: Option<At<Quantity>>,
+    /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) close_after: Option<At<Quantity>>,
 }
 
 /// The admin listener: the API, and the socket for commands. A change waits for a restart, but for certificates.

@@ -1,5 +1,7 @@
 //! The sections of the process itself: where it listens, with which certificate, where its keys are, what it writes.
 
+use std::time::Duration;
+
 use keymoat_gateway::tls::server::MinVersion;
 use keymoat_store::MasterKey;
 use toml::Value;
@@ -75,9 +77,17 @@ impl Sheet<'_> {
 
     pub(super) fn store(&mut self, written: &file::Store, config: &Config) {
         self.begin("store");
-        let file::Store { dir, master_key, url } = written;
-        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(url.as_ref()), "default");
+        let file::Store { dir, master_key, url, refuse_after, close_after } = written;
+        let seconds = |duration: Duration| text(format!("{}ms", duration.as_millis()));
+        self.row("refuse_after", seconds(config.staleness.refuse_after), refuse_after.as_ref(), "default");
+        self.row("close_after", seconds(config.staleness.close_after), close_after.as_ref(), "default");
+        let of_url = url.as_ref().filter(|_| config.database.is_none());
+        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(of_url), "default");
         self.master_key(master_key.as_ref(), config);
+        if let (Some(written), Some(_)) = (url, &config.database) {
+            // A reference is shown as it is written; a URL without a password, too.
+            return self.given("url", text(written.get_ref()), self.place(written));
+        }
         self.unset("url", if url.is_some() { "the same as `dir`, and shown there" } else { "default: `dir` says it" });
     }
 

@@ -32,7 +32,7 @@ fn beyond_loopback_it_needs_tls_and_an_admin() {
     let open = "[listen]\ndata = \"127.0.0.1:0\"\n[admin]\nlisten = \"0.0.0.0:0\"\n";
     let folder = Folder::new();
     let complaint = start(&format!("{open}[tls]\nmode = \"disabled\"\n"), &folder);
-    assert!(complaint.contains("keymoat.toml:8:10") && complaint.contains("TLS"), "{complaint}");
+    assert!(complaint.contains("keymoat.toml:9:10") && complaint.contains("TLS"), "{complaint}");
     let complaint = start(open, &folder);
     assert!(complaint.contains("keymoat admin create NAME --role admin"), "{complaint}");
 
@@ -106,7 +106,7 @@ fn bodies_and_heads_are_bounded() {
     let large = Value::String(format!("{{\"text\":\"{}\"}}", "x".repeat(1 << 20)));
     let answer = administered.ask("POST", "/api/v1/redactions", Some(large));
     assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
-    let answer = administered.ask_with("GET", "/healthz", &[("X-Filler", &"x".repeat(40 << 10))], None);
+    let answer = administered.ask_with("GET", "/healthz", &[("X-Filler", &"x".repeat(80 << 10))], None);
     assert_eq!(answer.status, 431, "{answer:?}");
     let bearer = format!("Bearer {}", administered.root);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "text/plain")];

@@ -1,12 +1,13 @@
 //! A key's life: rotated, changed, taken over from elsewhere, and what is counted of a day.
 
-use keymoat_core::{Key, KeyLimits, Pace, RotateAfter, Scopes, Secret, UnixMillis};
+use keymoat_core::{KeyLimits, Pace, RotateAfter, Scopes, Secret, UnixMillis};
 use keymoat_store::{
     DayUse, Import, ImportMode, Imported, KeyChange, NewKey, OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, StoreError,
     WhileRotating,
 };
 
-use crate::{NOW, Scenario, files, forget_the_life_of_keys, named, secret};
+use super::Scenario;
+use crate::{NOW, named, secret};
 
 const HOUR: i64 = 3_600_000;
 
@@ -220,20 +221,6 @@ fn keys_are_taken_over_once_and_a_trial_changes_nothing() {
 }
 
 #[test]
-fn an_imported_or_rotated_secret_is_in_no_file() {
-    let scenario = Scenario::new();
-    let (imported, rotated) = (secret("canaryimport"), secret("canaryrotate"));
-    let import = Import { new: named("a"), secret: &imported };
-    scenario.store.import_keys(vec![import], ImportMode::Commit, NOW).unwrap();
-    scenario.store.rotate_key("a", &rotated, with_overlap(HOUR), NOW).unwrap();
-    for (name, content) in files(&scenario.path()) {
-        for needle in [b"canaryimport".as_slice(), b"canaryrotate"] {
-            assert!(!content.windows(needle.len()).any(|window| window == needle), "`{name}` holds a secret");
-        }
-    }
-}
-
-#[test]
 fn what_several_processes_count_of_a_day_comes_together_and_is_forgotten() {
     let scenario = Scenario::new();
     let other = scenario.again();
@@ -244,23 +231,4 @@ fn what_several_processes_count_of_a_day_comes_together_and_is_forgotten() {
     assert_eq!(scenario.store.day_use(9).unwrap(), [of(9, 7, 7)]);
     scenario.store.add_day_use(&[], 12).unwrap();
     assert_eq!((scenario.store.day_use(9).unwrap().len(), scenario.store.day_use(10).unwrap().len()), (0, 1));
-}
-
-#[test]
-fn a_store_from_before_rotations_keeps_its_keys() {
-    let scenario = Scenario::new();
-    let made = scenario.store.create_key(named("a"), &secret("one"), NOW).unwrap();
-    let path = scenario.path();
-    let Scenario { dir: _dir, store } = scenario;
-    drop(store);
-    let file = rusqlite::Connection::open(path.join("keymoat.db")).unwrap();
-    forget_the_life_of_keys(&file);
-    file.pragma_update(None, "user_version", 3).unwrap();
-    drop(file);
-    let store = Store::open(&path).unwrap();
-    let key = store.key("a").unwrap();
-    assert!(key.secrets.len() == 1 && key.secrets[0].id.starts_with("sec_") && key.secrets[0].id.len() == 16);
-    assert_eq!(Key { secrets: made.secrets.clone(), ..key }, made);
-    assert_eq!(live(&store, &["one"], NOW), ["one"]);
-    store.rotate_key("a", &secret("two"), with_overlap(HOUR), NOW).unwrap();
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use keymoat_store::{Feed, Watch};
 
-use crate::{NOW, Scenario, named, secret};
+use super::Scenario;
+use crate::{NOW, named, secret};
 
 /// Far longer than a change takes, so that only a lost one fails.
 const PATIENCE: Duration = Duration::from_secs(20);

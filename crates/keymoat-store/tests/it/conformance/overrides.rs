@@ -3,7 +3,8 @@
 use keymoat_core::{OverrideFields, QueryPolicy, RouteOverride, UnixMillis};
 use keymoat_store::{StoreError, Watch};
 
-use crate::{NOW, Scenario};
+use super::Scenario;
+use crate::NOW;
 
 fn over(route: &str, fields: OverrideFields) -> RouteOverride {
     let (made_by, note) = ("command".into(), Some("because".into()));
