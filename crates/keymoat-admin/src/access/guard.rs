@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, HeaderName, Method, Uri};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{AUTHORIZATION, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keymoat_core::{Action, Actor, Secret, UnixMillis, format};
 use keymoat_store::Admin;
 
@@ -26,6 +28,13 @@ pub(crate) const COOKIE_TLS: &str = "__Host-keymoat";
 
 /// The cookie's name on loopback in plain text.
 pub(crate) const COOKIE_PLAIN: &str = "keymoat";
+
+/// Whoever opens the socket is not let in: it is opened and closed with this code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    /// 4001 or 4003.
+    pub(crate) close_code: u16,
+}
 
 /// A credential that came with a request.
 enum Presented {
@@ -64,14 +73,27 @@ async fn admit(desk: &Arc<Desk>, request: &mut Request) -> Result<(), Problem> {
         request.extensions_mut().insert(peer);
         return Ok(());
     };
-    let caller = match peer {
-        Peer::Command => Caller { who: Who::Command, role: keymoat_core::Role::Admin, address: None },
-        Peer::Client(address) => identify(desk, request, address.ip(), now).await?,
+    let admitted = match peer {
+        Peer::Command => Ok(Caller { who: Who::Command, role: keymoat_core::Role::Admin, address: None }),
+        Peer::Client(address) => identify(desk, request, (&path, address.ip()), now).await,
     };
-    if !caller.role.may(role) {
+    let admitted = admitted.and_then(|caller| {
+        if caller.role.may(role) {
+            return Ok(caller);
+        }
         let detail = format!("this needs the role `{}`, and yours is `{}`", role.word(), caller.role.word());
-        return Err(Problem::with(Code::Forbidden, detail));
-    }
+        Err(Problem::with(Code::Forbidden, detail))
+    });
+    let caller = match admitted {
+        Ok(caller) => caller,
+        // A browser reads nothing but a close code.
+        Err(problem) if path == needs::SOCKET && is_about_credential(problem.code) => {
+            let close_code = if problem.code == Code::Forbidden { 4003 } else { 4001 };
+            request.extensions_mut().insert(Refused { close_code });
+            return Ok(());
+        }
+        Err(problem) => return Err(problem),
+    };
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(caller);
     Ok(())
@@ -101,14 +123,38 @@ fn foreign(foreign: Foreign) -> Problem {
     }
 }
 
+fn is_about_credential(code: Code) -> bool {
+    matches!(
+        code,
+        Code::CredentialMissing
+            | Code::CredentialInvalid
+            | Code::CredentialAmbiguous
+            | Code::Forbidden
+            | Code::RateLimited
+    )
+}
+
 async fn identify(
     desk: &Arc<Desk>,
     request: &mut Request,
-    address: IpAddr,
+    (path, address): (&str, IpAddr),
     now: UnixMillis,
 ) -> Result<Caller, Problem> {
-    match take(request.headers_mut(), desk.is_tls)? {
+    let of_subprotocol = if path == needs::SOCKET { subprotocol(request.headers_mut()) } else { None };
+    let presented = match (take(request.headers_mut(), desk.is_tls)?, of_subprotocol) {
+        (Some(Presented::Key(key)), _) | (_, Some(key)) => Some(Presented::Key(key)),
+        (presented, None) => presented,
+    };
+    match presented {
         None => Err(Problem::of(Code::CredentialMissing)),
+        Some(Presented::Key(token)) if needs::STREAMS.contains(&path) && is_token(&token) => {
+            desk.stream_tokens.take(&token, now).ok_or_else(|| {
+                Problem::with(
+                    Code::CredentialInvalid,
+                    "this token is used or over: `POST /api/v1/stream-tokens` gives one",
+                )
+            })
+        }
         Some(Presented::Key(key)) => of_key(desk, key, address, now).await,
         Some(Presented::Cookie(cookie)) => {
             origin::check_change(request.method(), request.headers()).map_err(foreign)?;
@@ -159,6 +205,27 @@ fn take(headers: &mut HeaderMap, is_tls: bool) -> Result<Option<Presented>, Prob
         // Somebody has planted a second one.
         (Some(_), Some(_)) => Err(Problem::of(Code::CredentialAmbiguous)),
     }
+}
+
+fn is_token(credential: &Secret) -> bool {
+    matches!(format::shape(credential), format::Shape::Token { .. })
+}
+
+/// Takes the credential out of `Sec-WebSocket-Protocol`; other entries stay.
+fn subprotocol(headers: &mut HeaderMap) -> Option<Secret> {
+    let values: Vec<_> = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().cloned().collect();
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    let mut found = None;
+    for entry in values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
+        if let Some(key) = entry.strip_prefix(b"api-key.") {
+            found = Some(Secret::new(key.to_vec()));
+        } else if let Some(encoded) = entry.strip_prefix(b"keymoat.token.") {
+            found = URL_SAFE_NO_PAD.decode(encoded).ok().map(Secret::new);
+        } else if entry == b"keymoat.v1" {
+            headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("keymoat.v1"));
+        }
+    }
+    found
 }
 
 async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {

@@ -7,6 +7,7 @@ pub(crate) mod needs;
 pub(crate) mod origin;
 pub(crate) mod password;
 pub(crate) mod session;
+pub(crate) mod stream_token;
 pub(crate) mod throttle;
 
 use std::net::IpAddr;

@@ -17,6 +17,12 @@ const VIEWER: Need = Need::Role(Role::Viewer);
 const OPERATOR: Need = Need::Role(Role::Operator);
 const ADMIN: Need = Need::Role(Role::Admin);
 
+/// The socket of events.
+pub(crate) const SOCKET: &str = "/ws/events";
+
+/// The paths that a token for one stream opens.
+pub(crate) const STREAMS: [&str; 3] = ["/api/events", "/api/events/stream", SOCKET];
+
 /// Every operation of the API.
 pub(crate) const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/api/v1/openapi.json", OPEN),
@@ -42,10 +48,21 @@ pub(crate) const NEEDS: &[(Method, &str, Need)] = &[
     (Method::POST, "/api/v1/tokens", OPERATOR),
     (Method::GET, "/api/v1/tokens/{id}", VIEWER),
     (Method::POST, "/api/v1/tokens/{id}/revoke", OPERATOR),
+    (Method::GET, "/api/v1/events", VIEWER),
+    (Method::GET, "/api/v1/usage", VIEWER),
+    (Method::GET, "/api/events", VIEWER),
+    (Method::GET, "/api/events/stream", VIEWER),
+    (Method::GET, SOCKET, VIEWER),
+    (Method::POST, "/api/v1/stream-tokens", VIEWER),
     (Method::GET, "/api/v1/sessions", VIEWER),
     (Method::POST, "/api/v1/sessions/{id}/end", OPERATOR),
     (Method::GET, "/api/v1/routes", VIEWER),
     (Method::GET, "/api/v1/routes/{name}", VIEWER),
+    (Method::PUT, "/api/v1/routes/{name}/override", OPERATOR),
+    (Method::DELETE, "/api/v1/routes/{name}/override", OPERATOR),
+    (Method::GET, "/api/v1/sunset", VIEWER),
+    (Method::GET, "/api/v1/sunset/plan", VIEWER),
+    (Method::POST, "/api/v1/sunset/enforce", OPERATOR),
     (Method::GET, "/api/v1/upstreams", VIEWER),
     (Method::GET, "/api/v1/upstreams/{name}", VIEWER),
     (Method::POST, "/api/v1/upstreams/{name}/test", OPERATOR),

@@ -7,9 +7,11 @@ mod claim;
 mod configuration;
 mod description;
 mod errors;
+mod events;
 mod fault;
 mod health;
 mod keys;
+mod live;
 mod me;
 mod moment;
 mod orders;
@@ -20,6 +22,7 @@ mod redactions;
 mod routes;
 mod sessions;
 mod sign_in;
+mod sunset;
 mod tokens;
 mod upstreams;
 
@@ -43,14 +46,18 @@ use self::problem::{Code, Problem};
 use crate::access::hosts::Hosts;
 use crate::access::password::Hasher;
 use crate::access::session::Sessions;
+use crate::access::stream_token::StreamTokens;
 use crate::access::throttle::Throttle;
-use crate::access::{Caller, guard};
+use crate::access::{Caller, Who, guard};
 use crate::house::House;
 
 pub use self::description::open_api;
 
 /// So many questions to the store are under way at once.
 const STORE_AT_ONCE_MAX: usize = 16;
+
+/// So many event streams and sockets at once.
+const STREAMS_MAX: usize = 64;
 
 /// What all operations share.
 #[derive(Debug)]
@@ -69,6 +76,10 @@ pub(crate) struct Desk {
     pub(crate) throttle: Throttle,
     /// Computes hashes of passwords.
     pub(crate) hasher: Arc<Hasher>,
+    /// Tokens that open one stream.
+    pub(crate) stream_tokens: StreamTokens,
+    /// Places for readers of streams.
+    pub(crate) streams: Arc<Semaphore>,
     store_places: Semaphore,
     /// Held while something is read, compared with `If-Match`, and changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -85,6 +96,8 @@ impl Desk {
             sessions: Sessions::default(),
             throttle: Throttle::default(),
             hasher: Arc::new(Hasher::new()),
+            stream_tokens: StreamTokens::default(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             store_places: Semaphore::new(STORE_AT_ONCE_MAX),
             changing: tokio::sync::Mutex::new(()),
         }
@@ -107,6 +120,17 @@ impl Desk {
         let store = Arc::clone(&self.house.store);
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.map_err(|_| Problem::of(Code::Internal))
+    }
+
+    /// Whether a caller that was let in before still is.
+    pub(crate) async fn may_still(&self, caller: &Caller) -> bool {
+        let (Who::Key(known) | Who::Person(known, _)) = &caller.who else { return true };
+        let id = Arc::clone(&known.id);
+        let now = self.house.now();
+        match self.store(move |store| store.admin(&id)).await {
+            Ok(admin) => guard::is_good(&admin, now) && admin.version == known.version,
+            Err(_) => false,
+        }
     }
 
     /// Tells what a caller did.
@@ -139,10 +163,20 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(sessions::end))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show))
+        .routes(routes!(sunset::set, sunset::unset))
+        .routes(routes!(sunset::status))
+        .routes(routes!(sunset::plan))
+        .routes(routes!(sunset::enforce))
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::show))
         .routes(routes!(upstreams::test))
         .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(events::list))
+        .routes(routes!(events::usage))
+        .routes(routes!(live::list))
+        .routes(routes!(live::stream))
+        .routes(routes!(live::token))
+        .routes(routes!(live::socket::open))
         .routes(routes!(configuration::show))
         .routes(routes!(redactions::redact))
         .routes(routes!(admins::list, admins::create))

@@ -91,6 +91,8 @@ codes! {
     BodySlow = "body_slow", REQUEST_TIMEOUT, "the body did not come in time", "Ask again.";
     /// The body is not JSON by its type.
     MediaType = "media_type", UNSUPPORTED_MEDIA_TYPE, "the body is not JSON", "Send `Content-Type: application/json`.";
+    /// It is for WebSockets only.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "this is for WebSockets only", "Open it with a WebSocket (RFC 6455, version 13).";
     /// A field or parameter is wrong.
     FieldInvalid = "field_invalid", UNPROCESSABLE_ENTITY, "a field is not as it should be", "`field` names it, `detail` says what belongs there.";
     /// A field or parameter does not exist.
@@ -212,6 +214,8 @@ impl From<StoreError> for Problem {
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
             | StoreError::AdminUnknown => Self::with(Code::NotFound, text),
+            StoreError::OverrideUnknown => Self::with(Code::NotFound, "the route has no override"),
+            StoreError::OverrideSenseless => Self::with(Code::FieldInvalid, text),
             StoreError::SecretUnknown => Self::with(Code::NotFound, "the upstream has no sealed secret"),
             StoreError::NameTaken { .. } | StoreError::AdminNameTaken { .. } => {
                 Self::with(Code::Conflict, text).field("name")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use keymoat_core::origin::Origins;
 use keymoat_core::route::{LoneSubprotocol, Paths};
-use keymoat_core::{QueryPolicy, Route};
+use keymoat_core::{QueryPolicy, Route, RouteOverride, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -60,7 +60,7 @@ pub(super) struct RouteShown {
     prefix: Option<String>,
     /// Where credentials may sit, such as `header:x-api-key`. All of them are stripped.
     carriers: Vec<String>,
-    /// What it does with a credential in the query, by the configuration.
+    /// What it does with a credential in the query, overridden or by the configuration.
     query: QueryWord,
     /// What it does with one now: from the sunset on, long-lived keys are not taken.
     query_now: QueryWord,
@@ -72,10 +72,55 @@ pub(super) struct RouteShown {
     origins: Option<Vec<String>>,
     /// Paths that need no credential.
     public: Vec<String>,
+    /// What the store overrides; null where the configuration alone holds.
+    r#override: Option<OverrideShown>,
+}
+
+/// What the store overrides in a route.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RouteOverride)]
+pub(super) struct OverrideShown {
+    /// What is done with a credential in the query; null where the configuration decides.
+    query: Option<QueryWord>,
+    /// When keys in URLs end; null where the configuration decides.
+    sunset: Option<Moment>,
+    /// When it was made.
+    at: Moment,
+    /// Who made it: `command`, or an admin by id.
+    by: String,
+    /// Why.
+    note: Option<String>,
+    /// The lines that make it permanent in the configuration.
+    toml: String,
+}
+
+impl OverrideShown {
+    /// An override.
+    pub(super) fn of(over: &RouteOverride) -> Self {
+        Self {
+            query: over.fields.query.map(Into::into),
+            sunset: over.fields.sunset.map(Moment),
+            at: Moment(over.made_at),
+            by: over.made_by.to_string(),
+            note: over.note.as_ref().map(ToString::to_string),
+            toml: over.toml(|at| Moment(at).text()),
+        }
+    }
+}
+
+impl From<QueryWord> for QueryPolicy {
+    fn from(word: QueryWord) -> Self {
+        match word {
+            QueryWord::Refuse => Self::Refuse,
+            QueryWord::Tokens => Self::Tokens,
+            QueryWord::Warn => Self::Warn,
+            QueryWord::Allow => Self::Allow,
+        }
+    }
 }
 
 impl RouteShown {
-    fn of(route: &Route, desk: &Desk) -> Self {
+    fn of(route: &Route, overrides: &[RouteOverride], now: UnixMillis) -> Self {
         let headers = route.carriers.headers.iter().map(|name| format!("header:{name}"));
         let subprotocol = route.carriers.subprotocol.then(|| "subprotocol".to_owned());
         let query = route.carriers.query.iter().map(|name| format!("query:{name}"));
@@ -91,7 +136,7 @@ impl RouteShown {
             prefix: prefix.filter(|prefix| !prefix.is_empty()),
             carriers: headers.chain(subprotocol).chain(query).collect(),
             query: route.query.into(),
-            query_now: route.query_at(desk.house.now()).into(),
+            query_now: route.query_at(now).into(),
             sunset: route.sunset.map(Moment),
             echoes_lone_subprotocol: route.lone_subprotocol == LoneSubprotocol::Echo,
             origins: match &route.origins {
@@ -99,6 +144,7 @@ impl RouteShown {
                 Origins::List(list) => Some(list.iter().map(|origin| origin.as_str().to_owned()).collect()),
             },
             public: route.public.iter().map(ToString::to_string).collect(),
+            r#override: overrides.iter().find(|over| over.route == route.name).map(OverrideShown::of),
         }
     }
 }
@@ -126,7 +172,8 @@ pub(super) async fn list(
     let mut routes = desk.house.running.routes();
     routes.sort_by(|one, other| one.name.cmp(&other.name));
     let page = cut(routes, |route: &Route| turned(&route.name), part.cursor.as_deref(), part.limit)?;
-    let items = page.items.iter().map(|route| RouteShown::of(route, &desk)).collect();
+    let (overrides, now) = (desk.store(|store| store.route_overrides()).await?, desk.house.now());
+    let items = page.items.iter().map(|route| RouteShown::of(route, &overrides, now)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
@@ -137,8 +184,14 @@ pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
 ) -> Result<Tagged<RouteShown>, Problem> {
+    Ok(Tagged(shown(&desk, &name).await?))
+}
+
+/// The route with this name.
+pub(super) async fn shown(desk: &Desk, name: &str) -> Result<RouteShown, Problem> {
     let routes = desk.house.running.routes();
     let route = routes.iter().find(|route| *route.name == *name);
     let route = route.ok_or_else(|| Problem::with(Code::NotFound, "no route has this name"))?;
-    Ok(Tagged(RouteShown::of(route, &desk)))
+    let overrides = desk.store(|store| store.route_overrides()).await?;
+    Ok(RouteShown::of(route, &overrides, desk.house.now()))
 }

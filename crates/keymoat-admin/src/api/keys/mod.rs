@@ -106,7 +106,7 @@ pub(super) async fn list(
 }
 
 /// The keys of the configuration.
-fn configured(desk: &Desk) -> Vec<Key> {
+pub(super) fn configured(desk: &Desk) -> Vec<Key> {
     let ids = &desk.house.configured.load().keys;
     let snapshot = desk.house.snapshots.load();
     ids.iter().filter_map(|id| snapshot.key_by_id(id)).map(|key| Key::clone(key)).collect()
