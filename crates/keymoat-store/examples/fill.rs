@@ -13,6 +13,21 @@ use keymoat_core::{Carrier, Event, Key, Secret, UnixMillis};
 use keymoat_store::events::{Durability, Entry, EventStore};
 use keymoat_store::{Import, ImportMode, Imported, NewKey, Store};
 
+/// What the first keys are called.
+const NAMES: [&str; 12] = [
+    "voice-app",
+    "security-dashboard",
+    "doorbell-firmware",
+    "nightly-export",
+    "ios-app",
+    "android-app",
+    "partner-feed",
+    "grafana",
+    "support-desk",
+    "batch-import",
+    "kiosk",
+    "load-test",
+];
 const DAYS: i64 = 30;
 const DAY_MILLIS: i64 = 86_400_000;
 /// So many at once: a transaction each.
@@ -49,10 +64,8 @@ fn fill_keys(dir: &std::path::Path, count: usize, now: UnixMillis) -> Result<Vec
         let numbers: Vec<usize> = (start..count.min(start + BATCH)).collect();
         let secrets: Vec<Secret> =
             numbers.iter().map(|number| Secret::from(format!("measured-key-number-{number}"))).collect();
-        let imports = numbers
-            .iter()
-            .zip(&secrets)
-            .map(|(number, secret)| Import { new: NewKey::named(&format!("client-{number}")), secret });
+        let imports =
+            numbers.iter().zip(&secrets).map(|(number, secret)| Import { new: NewKey::named(&name(*number)), secret });
         for imported in store.import_keys(imports.collect(), ImportMode::Commit, now)? {
             if let Imported::Made(key) | Imported::Known(key) = imported {
                 keys.push(key);
@@ -62,12 +75,18 @@ fn fill_keys(dir: &std::path::Path, count: usize, now: UnixMillis) -> Result<Vec
     Ok(keys)
 }
 
+fn name(number: usize) -> String {
+    NAMES.get(number).map_or_else(|| format!("client-{number}"), ToString::to_string)
+}
+
 /// Request `number` of `count`: the later, the more clients have moved out of the URL.
 fn record(number: usize, count: usize, keys: &[Key], now: i64) -> Record {
     // A linear congruence: the same each time, and without a pattern that a database could profit from.
     let draw = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
     let share = i64::try_from(number * 1000 / count.max(1)).unwrap_or_default();
-    let at = UnixMillis(now - DAYS * DAY_MILLIS + share * DAYS * DAY_MILLIS / 1000 + i64::try_from(number % 1000).unwrap_or_default());
+    let at = UnixMillis(
+        now - DAYS * DAY_MILLIS + share * DAYS * DAY_MILLIS / 1000 + i64::try_from(number % 1000).unwrap_or_default(),
+    );
     let client = [10, 0, (draw >> 8 & 255) as u8, (draw & 255) as u8].into();
     let mut record = Record::begin(at, client, if draw % 5 == 0 { Protocol::WebSocket } else { Protocol::Http1 });
     let key = keys.get(draw % keys.len().max(1));

@@ -81,11 +81,15 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>, filled: Option<&Path>) -> 
     let name = format!("bench-{}", std::process::id());
     create.args(["admin", "create", &name, "--role", "admin", "--store"]).arg(&store);
     let key = process::output(&mut create).context("`keymoat admin create` failed")?;
-    let key = key.split_whitespace().find(|word| word.starts_with("kma_")).context("no admin key was printed")?.to_owned();
+    let key =
+        key.split_whitespace().find(|word| word.starts_with("kma_")).context("no admin key was printed")?.to_owned();
     let mut serve = Command::new(&binary);
     serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--config", "keymoat.toml", "--store"]).arg(&store);
     let (_gateway, ready) = ready::start(&mut serve, folder.path(), "gateway")?;
-    let admin = Admin { address: ready::text(&ready, "admin")?.trim_start_matches("http://").trim_end_matches('/').to_owned(), key };
+    let admin = Admin {
+        address: ready::text(&ready, "admin")?.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+        key,
+    };
 
     let first = admin.get("keys?limit=1")?;
     let first: serde_json::Value = serde_json::from_slice(&first).context("the list of keys is not JSON")?;
