@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask demo`, `cargo xtask console`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
+mod admin;
 mod bench;
 mod canary;
 mod console;

@@ -13,7 +13,7 @@ use crate::machine::{self, Need};
 use crate::packages::Store;
 use crate::process::{self, Ended};
 use crate::report::{self, Findings};
-use crate::{sdk, snippets, typescript, web};
+use crate::{admin, sdk, snippets, typescript, web};
 
 /// The whole run, installations and builds from an empty target folder included.
 const WHOLE_LIMIT: Duration = Duration::from_secs(58 * 60);
@@ -34,6 +34,8 @@ pub(crate) enum Suite {
     Container,
     /// Unit, integration and documentation tests of every crate.
     Rust,
+    /// The admin API does what its OpenAPI description says, by schemathesis.
+    Admin,
     /// Google's and OpenAI's unmodified Python SDKs through the gateway.
     Python,
     /// Google's and OpenAI's unmodified JavaScript SDKs through the gateway, on Node.
@@ -69,6 +71,7 @@ impl Suite {
             Self::Container => 5,
             Self::Clippy | Self::Docs => 15,
             Self::Rust => 30,
+            Self::Admin => 10,
             Self::Python | Self::Node | Self::Browser | Self::Console | Self::Typescript | Self::Snippets => 15,
         };
         Duration::from_secs(minutes * 60)
@@ -81,6 +84,7 @@ impl Suite {
             Self::Docs | Self::Node => &[Need::Node],
             Self::Rust => &[Need::Strace, Need::Nginx, Need::Node],
             Self::Container => &[Need::Python],
+            Self::Admin => &[Need::Python, Need::Node],
             Self::Python => &[Need::Python, Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
             Self::Console | Self::Typescript => &[Need::Node, Need::Chromium],
@@ -99,6 +103,7 @@ impl Suite {
             Self::Docs => with_console(place, &["doc", "--workspace", "--no-deps", "--quiet", "--features", FEATURE]),
             Self::Rust => rust(place),
             Self::Container => container::lint(place),
+            Self::Admin => admin::all(place),
             Self::Python => sdk::python(place),
             Self::Node => sdk::node(place),
             Self::Browser => sdk::browser(place),

@@ -230,14 +230,18 @@ fn subprotocol(headers: &mut HeaderMap) -> Option<Secret> {
 
 async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis) -> Result<Caller, Problem> {
     let guess = Guess { address: Some(address), account: None };
-    // Whoever comes with a good key is let in, whatever others at its address have tried: nobody guesses 256 bits.
+    // Nobody guesses 256 bits, so that a key is looked at whatever others at its address have tried. Only what is told of
+    // wrong ones is bounded.
     let refused = || {
-        let wait = desk.throttle.check(guess, now).map_err(Problem::wait);
-        desk.throttle.failed(guess, now);
-        wait
+        let is_told = desk.key_throttle.check(guess, now).is_ok();
+        desk.key_throttle.failed(guess, now);
+        if is_told {
+            let detail = format!("an admin key was refused from {address}");
+            desk.house.tell(Actor::Keymoat, Action::SignInRefused, None, Some(detail));
+        }
     };
     if !format::is_admin(&key) {
-        refused()?;
+        refused();
         let detail = match format::shape(&key) {
             format::Shape::Key | format::Shape::Token { .. } => {
                 "this is a credential for the data listener: the admin listener takes admin keys (`kma_…`) only"
@@ -248,13 +252,7 @@ async fn of_key(desk: &Arc<Desk>, key: Secret, address: IpAddr, now: UnixMillis)
     }
     let admin = desk.store(move |store| store.admin_of_key(&key)).await?;
     let Some(admin) = admin.filter(|admin| is_good(admin, now)) else {
-        refused()?;
-        desk.house.tell(
-            Actor::Keymoat,
-            Action::SignInRefused,
-            None,
-            Some(format!("an admin key was refused from {address}")),
-        );
+        refused();
         return Err(Problem::of(Code::CredentialInvalid));
     };
     let role = admin.role;

@@ -130,6 +130,7 @@ fn describe_failures(operation: &mut Operation, method: &Method, need: Need) {
         failures.push((404, "There is no such thing."));
     }
     if operation.request_body.is_some() || *method == Method::POST {
+        failures.push((404, "There is no such thing."));
         failures.push((408, "The body did not come in time."));
         failures.push((409, "It does not fit what is there, or it was done before."));
         failures.push((413, "The body is too large."));

@@ -31,13 +31,16 @@ const DAY_MILLIS: i64 = 86_400_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// `begun`, `decision`, `act` or `lost`.
+    #[param(inline)]
     kind: Option<KindWord>,
     /// A type such as `key.revoked`, or all that begin alike such as `key.*`.
     #[param(pattern = "^[a-z_.]+\\*?$")]
     action: Option<String>,
     /// Only those that matter at least so much.
+    #[param(inline)]
     severity: Option<SeverityWord>,
     /// How it ended.
+    #[param(inline)]
     outcome: Option<OutcomeWord>,
     /// Why it was refused or failed, such as `credential_in_query`.
     code: Option<String>,
@@ -105,6 +108,13 @@ pub(super) async fn list(
         })?),
         None => None,
     };
+    if let Some(action) = &asked.action {
+        let word = action.strip_suffix('*').unwrap_or(action);
+        if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.') {
+            let detail = "this must be a type such as `key.revoked`, or `key.*`";
+            return Err(Problem::with(Code::FieldInvalid, detail).field("action"));
+        }
+    }
     let filter = Filter {
         kind: asked.kind.map(Kind::from),
         word: asked.action,
@@ -182,8 +192,10 @@ pub(super) enum SpanWord {
 pub(super) struct AskedUsage {
     /// How long the spans are that are counted.
     #[serde(default)]
+    #[param(inline)]
     by: SpanWord,
     /// One row for each value of this.
+    #[param(inline)]
     group: Option<GroupWord>,
     /// From when on; 30 days ago where nothing is said.
     from: Option<Moment>,

@@ -74,6 +74,8 @@ pub(crate) struct Desk {
     pub(crate) sessions: Sessions,
     /// Who guesses.
     pub(crate) throttle: Throttle,
+    /// Who comes with wrong keys.
+    pub(crate) key_throttle: Throttle,
     /// Computes hashes of passwords.
     pub(crate) hasher: Arc<Hasher>,
     /// Tokens that open one stream.
@@ -95,6 +97,7 @@ impl Desk {
             hosts,
             sessions: Sessions::default(),
             throttle: Throttle::default(),
+            key_throttle: Throttle::default(),
             hasher: Arc::new(Hasher::new()),
             stream_tokens: StreamTokens::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

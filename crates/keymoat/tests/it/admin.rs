@@ -3,8 +3,10 @@
 mod access;
 mod canary;
 mod commands;
+mod description;
 mod group_i;
 mod listening;
+mod live;
 mod resources;
 
 use std::io::{Read, Write};
@@ -58,6 +60,12 @@ impl Administered {
             assert!(Instant::now() < deadline, "it never came to be so:\n{}", self.keymoat.output());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether an event of this type was kept.
+    pub(crate) fn has_told(&self, word: &str) -> bool {
+        let page = self.ask("GET", &format!("/api/v1/events?action={word}"), None).json();
+        page["items"].as_array().is_some_and(|items| !items.is_empty())
     }
 
     /// Such as `Bearer kma_…` for a new key of this role.

@@ -76,6 +76,10 @@ fn every_operation_needs_the_role_that_it_says() {
     let bearers = ["viewer", "operator"].map(|role| (role, administered.bearer(role)));
     let mut seen = 0;
     for (path, item) in description["paths"].as_object().expect("paths") {
+        // One never ends for whoever is let in, the other speaks by close codes: the tests of live events open them.
+        if path == "/api/events/stream" || path == "/ws/events" {
+            continue;
+        }
         for (method, operation) in item.as_object().expect("operations") {
             let target =
                 path.replace("{id}", "none_such").replace("{name}", "none_such").replace("{code}", "not_found");
@@ -165,8 +169,12 @@ fn i107_guessing_is_slowed_down_and_says_nothing_of_who_there_is() {
     let answers: Vec<_> = (0..6).map(|_| guess("ada")).collect();
     let slowed = answers.iter().find(|answer| answer.status == 429).expect("slowed down");
     assert!(slowed.header("retry-after").is_some() && slowed.code() == "rate_limited");
-    let keys = administered.ask_with("GET", "/api/v1/me", &[("Authorization", "Bearer kma_guess")], None);
-    assert_eq!(keys.status, 429, "guesses at keys count too");
+    // A key cannot be guessed, and a good one is let in whatever others at its address do.
+    for _ in 0..20 {
+        let wrong = administered.ask_with("GET", "/api/v1/me", &[("Authorization", "Bearer kma_guess")], None);
+        assert_eq!(wrong.status, 401);
+    }
+    assert_eq!(administered.ask("GET", "/api/v1/me", None).status, 200);
     // Whoever may open the store is not kept out.
     let me = ask_socket(&administered.keymoat.folder, "GET", "/api/v1/me", None);
     assert_eq!((me.status, me.json()["kind"].as_str()), (200, Some("command")));

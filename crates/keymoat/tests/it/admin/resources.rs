@@ -48,7 +48,7 @@ fn a_key_lives_its_life_over_the_api() {
     assert_eq!((revoked.status, &revoked.json()["state"]), (200, &json!("revoked")));
     administered.until(|| uses(&second) == 401);
     for word in ["key.created", "key.changed", "key.rotated", "key.revoked"] {
-        administered.keymoat.wait_for_line(word);
+        administered.until(|| administered.has_told(word));
     }
 }
 
@@ -161,7 +161,7 @@ fn a_live_session_is_listed_and_ended_with_a_reason() {
     assert!(rest.windows(close.len()).any(|window| window == close), "{:?}", String::from_utf8_lossy(&rest));
     assert!(String::from_utf8_lossy(&rest).contains("lunch"));
     administered.until(|| administered.ask("GET", "/api/v1/sessions", None).json()["items"] == json!([]));
-    administered.keymoat.wait_for_line("session.ended");
+    administered.until(|| administered.has_told("session.ended"));
 }
 
 #[test]
