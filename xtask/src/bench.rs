@@ -5,6 +5,7 @@
 
 pub(crate) mod console;
 mod count;
+pub(crate) mod events;
 mod load;
 mod log;
 mod peer;

@@ -46,6 +46,8 @@ pub(crate) enum Need {
     Ripgrep,
     /// Zstandard, to measure beside.
     Zstd,
+    /// PostgreSQL's server and tools, which tests start by themselves.
+    Postgres,
 }
 
 impl Need {
@@ -67,6 +69,7 @@ impl Need {
             Self::Valgrind => find("valgrind").is_some(),
             Self::Ripgrep => find("rg").is_some(),
             Self::Zstd => find("zstd").is_some(),
+            Self::Postgres => keymoat_postgres_stand::programs().is_some(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Need {
             Self::Valgrind => Some("valgrind"),
             Self::Ripgrep => Some("ripgrep"),
             Self::Zstd => Some("zstd"),
+            Self::Postgres => Some("postgresql"),
             Self::Rustfmt | Self::Clippy | Self::Node => None,
         }
     }
@@ -111,6 +115,7 @@ impl Need {
             Self::Valgrind => "Valgrind",
             Self::Ripgrep => "ripgrep",
             Self::Zstd => "zstd",
+            Self::Postgres => "PostgreSQL 15 or newer, with initdb, postgres, psql and pg_dump",
         }
     }
 }

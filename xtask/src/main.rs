@@ -79,6 +79,8 @@ enum Measure {
         #[arg(long)]
         big: bool,
     },
+    /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
+    Events,
     /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
     Console {
         /// Measures this binary and builds none.
@@ -117,6 +119,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Events } => bench::events::run(&root),
         Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
         Command::Bench { measure: Measure::Console { binary, store } } => {
             bench::console::run(&root, binary.as_deref(), store.as_deref())

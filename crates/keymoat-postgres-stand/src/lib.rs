@@ -10,4 +10,4 @@ mod proxy;
 mod server;
 
 pub use proxy::Proxy;
-pub use server::{Durability, Postgres};
+pub use server::{Durability, Postgres, programs};

@@ -17,7 +17,14 @@ const USER: &str = "keymoat";
 const KEEPER: &str = r#"
 folder=$1; shift
 pid=
-end() { if [ -n "$pid" ]; then kill -s "$1" "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; pid=; fi; }
+end() {
+    [ -n "$pid" ] || return
+    # The server itself, also where another program stands in between.
+    server=$(head -n 1 "$folder/data/postmaster.pid" 2>/dev/null)
+    kill -s "$1" "${server:-$pid}" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    pid=
+}
 trap : INT
 while read -r word; do
     case $word in
@@ -69,19 +76,44 @@ impl Postgres {
     /// Starts a new, empty server with further settings, each such as `max_connections=20`.
     #[must_use]
     pub fn start_with(durability: Durability, settings: &[&str]) -> Self {
-        let bin = programs();
+        Self::start_from(durability, settings, &[], &[])
+    }
+
+    /// Starts one that speaks TLS with this certificate and key, in PEM.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+        Self::start_from(Durability::Process, &settings, &[("server.crt", certificate), ("server.key", key)], &[])
+    }
+
+    /// Starts one under another program, such as `strace` with its arguments.
+    #[must_use]
+    pub fn start_under(durability: Durability, program: &[&str]) -> Self {
+        Self::start_from(durability, &[], &[], program)
+    }
+
+    fn start_from(durability: Durability, settings: &[&str], files: &[(&str, &str)], under: &[&str]) -> Self {
+        let bin = programs().expect(
+            "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` \
+             and `postgres` are (`cargo xtask test` installs it)",
+        );
         let folder = new_folder();
         let data = folder.join("data");
         let template = template(&bin);
         let port = free_port();
         run(Command::new("cp").arg("-R").arg(&template).arg(&data));
+        for (name, content) in files {
+            let path = data.join(name);
+            std::fs::write(&path, content).unwrap();
+            run(Command::new("chmod").arg("0600").arg(&path));
+        }
         if is_root() {
             run(Command::new("chown").arg("-R").arg("postgres:").arg(&folder));
         }
         run(Command::new("chmod").args(["0700"]).arg(&data));
         let mut command = Command::new("sh");
         command.arg("-c").arg(KEEPER).arg("keeper").arg(&folder);
-        command.args(as_server()).arg(bin.join("postgres")).arg("-D").arg(&data).arg("-k").arg(&folder);
+        command.args(under).args(as_server()).arg(bin.join("postgres")).arg("-D").arg(&data).arg("-k").arg(&folder);
         let fsync = if durability == Durability::Full { "fsync=on" } else { "fsync=off" };
         let port_setting = format!("port={port}");
         let fixed = [fsync, &port_setting, "listen_addresses=127.0.0.1", "max_connections=200", "shared_buffers=32MB"];
@@ -162,6 +194,14 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// Runs SQL in a session of its own, which goes on meanwhile.
+    #[must_use]
+    pub fn begin_sql(&self, text: &str) -> Child {
+        let mut command = Command::new(self.bin.join("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.socket_url(), "-c", text]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql is there")
+    }
+
     /// A dump of the whole database, as a backup has it: text, and the content of every table.
     #[must_use]
     pub fn dump(&self) -> Vec<u8> {
@@ -215,10 +255,11 @@ impl Drop for Postgres {
     }
 }
 
-/// The newest PostgreSQL of this machine.
-fn programs() -> PathBuf {
+/// The folder with the programs of the newest PostgreSQL of this machine, if there is one.
+#[must_use]
+pub fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("KEYMOAT_POSTGRES_BIN") {
-        return folder.into();
+        return Some(folder.into());
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let is_whole =
@@ -227,10 +268,7 @@ fn programs() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let debian = debian.map(|entry| entry.path().join("bin")).filter(is_whole);
     let version = |folder: &PathBuf| -> Option<u32> { folder.parent()?.file_name()?.to_str()?.parse().ok() };
-    in_path.or_else(|| debian.max_by_key(version)).expect(
-        "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` and \
-         `postgres` are (`cargo xtask test` installs it)",
-    )
+    in_path.or_else(|| debian.max_by_key(version))
 }
 
 /// A data folder as `initdb` makes it, made once on this machine.

@@ -60,9 +60,16 @@ impl<'a> Anchors<'a> {
             return mask(current, previous, BLOCK);
         }
         let end = self.text.len().min(self.base + BLOCK);
+        let rest = self.text.get(self.base..end).unwrap_or_default();
+        if rest.len() <= GROUP {
+            let first = before(self.text, self.base);
+            let previous = [first].into_iter().chain(rest.iter().copied());
+            let places = rest.iter().zip(previous).enumerate();
+            return places.fold(0, |mask, (at, (byte, previous))| mask | u64::from(is_anchor(*byte, previous)) << at);
+        }
         let mut current = [b' '; BLOCK];
         let mut previous = [b' '; BLOCK];
-        fill(&mut current, self.text.get(self.base..end).unwrap_or_default());
+        fill(&mut current, rest);
         match self.base.checked_sub(1) {
             Some(start) => fill(&mut previous, self.text.get(start..end.saturating_sub(1)).unwrap_or_default()),
             None => fill(
@@ -71,6 +78,26 @@ impl<'a> Anchors<'a> {
             ),
         }
         mask(&current, &previous, end.saturating_sub(self.base))
+    }
+}
+
+/// One byte alone; [`group`] says the same of many.
+#[inline]
+fn is_anchor(byte: u8, previous: u8) -> bool {
+    const ALONE: [bool; 256] = {
+        let mut alone = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            alone[byte] = matches!(byte as u8, b'=' | b'@' | b'%' | b'\\' | b'#' | b'>' | 0 | 0x1b | 0xc2..);
+            byte += 1;
+        }
+        alone
+    };
+    match byte {
+        b':' => !previous.is_ascii_digit(),
+        b',' => matches!(previous, b'"' | b'\''),
+        b'-' => previous == b'-',
+        _ => ALONE.get(usize::from(byte)).copied().unwrap_or(false),
     }
 }
 
@@ -253,6 +280,22 @@ mod tests {
         let mut anchors = Anchors::new(&text, 0);
         anchors.skip_to(100);
         assert_eq!(anchors.next(), Some(101));
+    }
+
+    #[test]
+    fn a_byte_is_an_anchor_wherever_the_text_ends() {
+        for byte in 0..=u8::MAX {
+            for before in [b' ', b'"', b'-', b'7', byte] {
+                let place = |length: usize| {
+                    let mut text = vec![b'a'; length];
+                    text[2] = before;
+                    text[3] = byte;
+                    let mut anchors = Anchors::new(&text, 3);
+                    anchors.next() == Some(3)
+                };
+                assert_eq!([place(4), place(19), place(30)], [place(200); 3], "{byte} behind {before}");
+            }
+        }
     }
 
     #[test]

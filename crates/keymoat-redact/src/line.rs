@@ -330,12 +330,9 @@ impl<'a> LineScan<'a> {
 /// Whether a line has bytes that may be no part of what is seen, and such that may encode others.
 fn flags(line: &[u8]) -> (bool, bool) {
     let (blocks, rest) = line.as_chunks::<16>();
-    let mut last = [b' '; 16];
-    if let Some(place) = last.get_mut(..rest.len()) {
-        place.copy_from_slice(rest);
-    }
+    let rest = rest.iter().fold(0, |flags, byte| flags | FLAGS.get(usize::from(*byte)).copied().unwrap_or(0));
     let (mut unusual, mut encoded) = ([false; 16], [false; 16]);
-    for block in blocks.iter().chain([&last]) {
+    for block in blocks {
         // Without a way out of the middle the compiler compares all of them at a time.
         for ((byte, unusual), encoded) in block.iter().zip(&mut unusual).zip(&mut encoded) {
             let byte = *byte;
@@ -343,8 +340,24 @@ fn flags(line: &[u8]) -> (bool, bool) {
             *encoded |= (byte == b'%') | (byte == b'&');
         }
     }
-    (unusual.contains(&true), encoded.contains(&true))
+    (rest & UNUSUAL > 0 || unusual.contains(&true), rest & ENCODED > 0 || encoded.contains(&true))
 }
+
+const UNUSUAL: u8 = 1;
+const ENCODED: u8 = 2;
+const FLAGS: [u8; 256] = {
+    let mut flags = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        flags[byte] = match byte as u8 {
+            0 | 0x1b | b'\\' | b'#' | 0xc2.. => UNUSUAL,
+            b'%' | b'&' => ENCODED,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    flags
+};
 
 /// Where the value that goes on at `from` ends, if it does in `text`.
 pub(crate) fn value_end(text: &[u8], from: usize, ends: End) -> Option<usize> {

@@ -134,8 +134,7 @@ impl Strings {
         let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns.clone()).build();
         let mut set = Self { searcher, heads: Box::new([0; HEADS]), groups: Vec::new() };
         for pattern in patterns {
-            let Some([first, second, third]) = pattern.first_chunk().copied() else { continue };
-            let Some(place) = set.heads.get_mut(hash(u32::from_le_bytes([first, second, third, 0]))) else { continue };
+            let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(*head))) else { continue };
             if *place == 0 {
                 set.groups.push(Vec::new());
                 *place = u8::try_from(set.groups.len()).unwrap_or(u8::MAX);
@@ -152,28 +151,41 @@ impl Strings {
         let rest = text.get(from..)?;
         let searcher = self.searcher.as_ref().filter(|_| rest.len() >= LONG_ENOUGH);
         let near = if searcher.is_some() { NEAR + 2 } else { rest.len() };
-        let mut head = 0;
-        for (end, byte) in rest.get(..near).unwrap_or_default().iter().enumerate() {
-            head = head >> 8 | u32::from(*byte) << 16;
-            let group = self.heads.get(hash(head)).copied().unwrap_or_default();
-            let at = end.saturating_sub(2);
-            if group > 0 && end >= 2 && self.is_at(rest.get(at..).unwrap_or_default(), group) {
+        let near = rest.get(..near).unwrap_or_default();
+        let mut at = 0;
+        while let Some(passed) = near.get(at..).and_then(|near| self.begins(near)) {
+            at += passed;
+            if self.is_at(rest.get(at..).unwrap_or_default()) {
                 return Some(from + at);
             }
+            at += 1;
         }
         let found = searcher?.find_in(text, (from + NEAR..text.len()).into());
         found.map(|found| found.start())
     }
 
-    fn is_at(&self, rest: &[u8], group: u8) -> bool {
-        let group = self.groups.get(usize::from(group) - 1);
+    /// The first place where one may begin, by its first three bytes.
+    #[inline]
+    fn begins(&self, near: &[u8]) -> Option<usize> {
+        let heads = &*self.heads;
+        let is_head = |three: &[u8]| match *three {
+            [first, second, third] => heads.get(hash([first, second, third])).is_some_and(|group| *group > 0),
+            _ => false,
+        };
+        near.windows(3).position(is_head)
+    }
+
+    #[inline(never)]
+    fn is_at(&self, rest: &[u8]) -> bool {
+        let group = rest.first_chunk().and_then(|head| self.heads.get(hash(*head)));
+        let group = group.and_then(|group| self.groups.get(usize::from(*group).checked_sub(1)?));
         group.is_some_and(|group| group.iter().any(|pattern| rest.starts_with(pattern)))
     }
 }
 
-/// Of three bytes, the first one lowest.
 #[inline]
-const fn hash(head: u32) -> usize {
+const fn hash([first, second, third]: [u8; 3]) -> usize {
+    let head = u32::from_le_bytes([first, second, third, 0]);
     head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }
 

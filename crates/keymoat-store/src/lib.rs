@@ -571,6 +571,18 @@ impl Store {
         }
     }
 
+    /// Looks whether the database is whole and can be written; nothing is changed. Reads all of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsound`] when something is wrong in it, and whatever the disk refuses.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.check(),
+            // The server looks after its files itself: that it answers is what is to be known here.
+            Self::Postgres(postgres) => postgres.snapshot().map(drop),
+        }
+    }
+
     /// Notes that the sunset of a route has come, and says whether nobody had noted this one before: whoever is told yes
     /// tells the others.
     ///

@@ -6,6 +6,7 @@ mod admin;
 mod commands;
 mod config;
 mod demo;
+mod doctor;
 mod explain;
 mod fingerprint_key;
 mod hand;

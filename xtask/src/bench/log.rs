@@ -1,7 +1,7 @@
 //! The log that the redactor and the scanner are measured with: nginx's combined form, made from a seed.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
@@ -49,6 +49,28 @@ impl Log {
         }
         out.flush()?;
         Ok(log)
+    }
+
+    /// Writes to `path` so many `times` what is at `log`, each time with other keys.
+    pub(crate) fn repeat(&self, log: &Path, path: &Path, times: usize) -> Result<()> {
+        let mut text = fs::read(log)?;
+        let mut ends = Vec::new();
+        let mut at = 0;
+        for key in &self.keys {
+            let rest = text.get(at..).unwrap_or_default();
+            at += memchr::memmem::find(rest, key.as_bytes()).context("a key is not in the log")? + key.len();
+            ends.push(at);
+        }
+        let mut file = File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+        for copy in 0..times {
+            for end in &ends {
+                let digits = format!("{copy:04x}");
+                let place = text.get_mut(end - digits.len()..*end).context("a key is not in the log")?;
+                place.copy_from_slice(digits.as_bytes());
+            }
+            file.write_all(&text)?;
+        }
+        Ok(())
     }
 
     fn line(&mut self, random: &mut Random) -> String {
@@ -166,6 +188,19 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_repeated_with_other_keys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, many] = ["one", "many"].map(|name| folder.path().join(name));
+        let (mut log, mut random) = (Log { bytes: 0, lines: 0, keys: Vec::new(), followed: 0 }, Random(7));
+        let text: String = (0..2000).map(|_| log.line(&mut random)).collect();
+        fs::write(&one, &text).expect("written");
+        log.repeat(&one, &many, 5).expect("written");
+        let big = fs::read_to_string(&many).expect("text");
+        let keys: HashSet<_> = big.split("api_key=").skip(1).map(|rest| rest.split([' ', '&']).next()).collect();
+        assert_eq!((big.len(), keys.len()), (5 * text.len(), 5 * log.keys.len()));
+    }
 
     #[test]
     fn the_log_is_the_same_each_time_and_its_keys_are_counted() {

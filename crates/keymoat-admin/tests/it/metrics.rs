@@ -168,3 +168,90 @@ fn threads_count_in_the_same_counters_and_two_sets_apart() {
     let sample = r#"keymoat_auth_requests_total{carrier="query",route="voice",outcome="allowed"}"#;
     assert_eq!((value(&one.render(), sample), value(&other.render(), sample)), (Some(4_000.0), Some(1.0)));
 }
+
+const PAGE_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` on the admin listener answers what Prometheus reads (OpenMetrics). It takes an admin key of at least the role `viewer`, as
+`Authorization: Bearer kma_…`; in Prometheus' own configuration that is `authorization: { credentials_file: … }`. Whoever may open
+`admin.sock` in the store's folder may read it there.
+
+No label is a credential, a key's id, a path or an address. Routes and upstreams are those of the configuration, `-` is none; carriers go by
+their kind (`header`, `subprotocol`, `query`, `none`).
+
+A dashboard for Grafana is in `deploy/grafana/keymoat.json`.
+
+## All metrics
+
+| name | kind | labels | meaning |
+|---|---|---|---|
+";
+
+const PAGE_END: &str = "
+## OpenTelemetry
+
+```toml
+[telemetry]
+otlp = \"http://127.0.0.1:4318\"
+headers = { authorization = \"${file:/run/secrets/otlp}\" }   # if the collector asks for one
+signals = [\"traces\", \"metrics\", \"logs\"]                # the default
+```
+
+Keymoat tells a collector by OTLP over HTTP with protobuf, at `/v1/traces`, `/v1/metrics` and `/v1/logs` below that address: a span for each
+request, with its route, its outcome and when the upstream answered; the metrics above, every 30 seconds; and a log record for each
+[event](events.md). What goes there is masked as everything is.
+
+With traces, a client's `traceparent` is continued: its trace goes on in our span, and from there to a generic upstream. A provider's upstream
+gets none. A collector that is away or slow makes nobody wait: what it does not take is counted in `keymoat_events_dropped_total{sink=\"otlp\"}`.
+";
+
+/// The page of the book, made from the catalogue.
+fn page() -> String {
+    let rows = CATALOGUE.iter().map(|known| {
+        let names: Vec<_> = known.samples().map(|sample| format!("`{sample}`")).collect();
+        let kind = match known.movement {
+            Movement::Counter => "counter",
+            Movement::Gauge => "gauge",
+            Movement::Histogram => "histogram",
+            Movement::Info => "info",
+        };
+        let labels: Vec<_> = known.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| {} | {kind} | {} | {} |\n", names.join(", "), labels.join(", "), known.help)
+    });
+    format!("{PAGE_HEAD}{}{PAGE_END}", rows.collect::<String>())
+}
+
+fn of_repository(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+#[test]
+fn the_page_of_metrics_says_what_there_is() {
+    let path = of_repository("docs/src/metrics.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/src/metrics.md is old: UPDATE=1 cargo nextest run -p keymoat-admin page_of_metrics"
+    );
+}
+
+#[test]
+fn the_dashboard_asks_for_nothing_but_what_is_rendered() {
+    let text = std::fs::read_to_string(of_repository("deploy/grafana/keymoat.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() >= 15);
+    let known: BTreeSet<String> = CATALOGUE.iter().flat_map(keymoat_admin::metrics::Described::samples).collect();
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut asked = BTreeSet::new();
+    for (at, _) in text.match_indices("keymoat_") {
+        let name: String = text.get(at..).unwrap().chars().take_while(|letter| is_of_name(*letter)).collect();
+        assert!(known.contains(&name), "the dashboard asks for `{name}`");
+        asked.insert(name);
+    }
+    for known in CATALOGUE {
+        assert!(known.samples().any(|sample| asked.contains(&sample)), "the dashboard leaves out `{}`", known.name);
+    }
+}

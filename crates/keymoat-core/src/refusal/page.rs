@@ -31,7 +31,7 @@ pub const fn text(code: Code) -> (&'static str, &'static str) {
         ),
         Code::CredentialInvalid => (
             "The credential matches nothing that Keymoat knows, or it has expired. The answer is the same for both, so\n\
-             that nobody learns which keys exist.",
+             that nobody learns which keys exist. Whoever has a secret that was replaced is told so.",
             "Check that the key was copied whole (52 characters, starting with `km_`) and that it belongs to this\n\
              installation: `keymoat key list` shows ids, names and expiry. Make a new one with `keymoat key create`.",
         ),
@@ -69,8 +69,10 @@ pub const fn text(code: Code) -> (&'static str, &'static str) {
              `keymoat key create NAME --scope ROUTE`. For a token, ask for what it allows, or mint one that allows more.",
         ),
         Code::RateLimited => (
-            "Too many requests in too short a time.",
-            "Wait as long as `Retry-After`, or the seconds in the close reason, say; add some jitter.",
+            "Too much in too short a time: the key has used up its requests, bytes or sessions, or too many credentials from\n\
+             this address were not accepted. The detail says which.",
+            "Wait as long as `Retry-After`, or the seconds in the close reason, say; add some jitter. The operator sees the\n\
+             limits of a key with `keymoat key show NAME`, and changes them with `keymoat key change NAME --limit NAME=VALUE`.",
         ),
         Code::Unavailable => (
             "The store, the upstream or this process cannot take the request at the moment. Nothing was let through\n\

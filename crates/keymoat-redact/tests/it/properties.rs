@@ -278,6 +278,16 @@ fn a_pem_block_without_an_end_is_capped() {
 }
 
 #[test]
+fn a_label_that_was_masked_is_no_private_keys() {
+    let text = "-----BEGIN PRIVATE KEY Authorization: Bearer Zk7Qw2Lr9TnXbAuthorization: Bearer Zk7E KEY-----\n";
+    let once = whole(text.as_bytes());
+    assert_eq!(String::from_utf8_lossy(&whole(&once)), String::from_utf8_lossy(&once));
+    let label =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIEowIBAAKCAQEAx7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1UeZk7Qw2Lr9TnXb4Vm8\n";
+    assert!(!whole(label.as_bytes()).windows(4).any(|part| part == b"MIIE"));
+}
+
+#[test]
 fn known_secrets_are_replaced_while_it_runs_and_found_in_any_encoding() {
     let known = KnownSecrets::default();
     let mut redactor = with(&Custom::default(), Options { known: known.clone(), ..Options::default() });

@@ -137,6 +137,19 @@ impl Sqlite {
         Ok(Snapshot::new(Arc::clone(&self.pepper), keys).with_revoked_tokens(tokens::revoked(moment)?))
     }
 
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.refuse_replaced()?;
+        let found: String = held(&self.reader).pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if found != "ok" {
+            return Err(StoreError::Unsound { path: self.path.clone() });
+        }
+        let mut writer = held(&self.writer);
+        // Taken back at its end: a write that is possible is all that is to be known.
+        let change = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        keys::count_change(&change)?;
+        Ok(change.rollback()?)
+    }
+
     /// A file that was moved away still answers, but nobody else's revocations reach it.
     fn refuse_replaced(&self) -> Result<(), StoreError> {
         match FileId::of(&self.path) {

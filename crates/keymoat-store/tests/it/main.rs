@@ -9,6 +9,7 @@ mod faults;
 mod files;
 mod on_postgres;
 mod on_sqlite;
+mod postgres;
 mod processes;
 mod sealed_files;
 mod stand;

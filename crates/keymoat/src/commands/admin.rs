@@ -29,9 +29,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         remark(&format!("keymoat: warning: {warning}"));
     }
     let config = arguments.store.configured()?;
-    let json = arguments.json;
+    let json = arguments.store.json;
     match &arguments.action {
         Action::Claim { url } => {
             let store = open(&config)?;

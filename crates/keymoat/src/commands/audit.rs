@@ -60,9 +60,6 @@ struct Tail {
     /// Chooses what came by this route.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// Prints one JSON object a line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     store: StoreChoice,
 }
@@ -92,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut last = store.last_seq()?;
     let before = Some(last + 1);
     let count = if tail.since.is_some() { usize::MAX } else { tail.lines as usize };
-    let mut out = Out { to: io::stdout(), json: tail.json };
+    let mut out = Out { to: io::stdout(), json: tail.store.json };
     let goes_on = out.write(&newest(&store, &filter, before, 0, count)?)?;
     if !tail.follow || !goes_on {
         return Ok(());
@@ -184,10 +181,16 @@ fn human(kept: &Kept) -> String {
         "copies_stripped",
         "lone_subprotocol_echoed",
     ];
+    const FIRST: [&str; 12] = [
+        "method", "path", "status", "code", "cause", "actor", "target", "detail", "route", "key_id", "token_id",
+        "carrier",
+    ];
     let fields: serde_json::Map<String, Value> = serde_json::from_str(&kept.body).unwrap_or_default();
     let when = fields.get("timestamp").and_then(Value::as_str).unwrap_or("-");
     let mut line = format!("{when}  {:<8} {:<16}", kept.severity.word(), kept.word);
-    for (name, value) in fields.iter().filter(|(name, _)| !LEFT_OUT.contains(&name.as_str())) {
+    let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
+    let rest = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()) && !LEFT_OUT.contains(&name.as_str()));
+    for (name, value) in first.chain(rest) {
         let shown = value.as_str().map_or_else(|| value.to_string(), printable);
         let mark = if shown.contains(' ') { "\"" } else { "" };
         if shown != "0" {

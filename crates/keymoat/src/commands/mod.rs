@@ -6,6 +6,7 @@ mod check;
 mod completion;
 mod config;
 mod demo;
+mod doctor;
 mod emulate;
 mod explain;
 mod key;
@@ -63,6 +64,7 @@ enum Command {
     Store(store::Arguments),
     Audit(audit::Arguments),
     Sunset(sunset::Arguments),
+    Doctor(doctor::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -92,6 +94,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Store(arguments) => store::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Sunset(arguments) => sunset::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),

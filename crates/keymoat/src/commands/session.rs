@@ -17,9 +17,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.action {
         Action::List { key, route } => {
             let sessions = all(&server, key.as_deref(), route.as_deref())?;
-            print(&if arguments.json { to_json(&sessions)? } else { listed(&sessions) })
+            print(&if arguments.store.json { to_json(&sessions)? } else { listed(&sessions) })
         }
         Action::End { session, reason } => {
             let target = format!("/api/v1/sessions/{}/end", path_segment(session));

@@ -19,9 +19,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,7 +136,7 @@ fn copy(
     };
     let copied = source.copy_into(&target)?;
     let place = target.place();
-    if arguments.json {
+    if arguments.store.json {
         let keymoat_store::Copied { keys, secrets, admins, overrides } = copied;
         return print(&to_json(&CopiedInto { target: place, keys, secrets, admins, overrides, tokens: 0 })?);
     }
@@ -163,7 +160,7 @@ fn migrate(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
             (before, Store::folder_schema(&config.dir)?.1)
         }
     };
-    if arguments.json {
+    if arguments.store.json {
         return print(&to_json(&serde_json::json!({ "schema_before": before, "schema": known }))?);
     }
     print(&match before == known {
@@ -204,7 +201,7 @@ fn status(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
             }
         }
     };
-    if arguments.json { print(&to_json(&status)?) } else { print(&status.text()) }
+    if arguments.store.json { print(&to_json(&status)?) } else { print(&status.text()) }
 }
 
 impl Status {
@@ -240,7 +237,7 @@ fn back_up(arguments: &Arguments, config: &StoreConfig, target: &Path) -> anyhow
     let store = open_existing(config, "there is nothing to copy")?;
     store.back_up(target, now())?;
     let key_place = config.master_key.place(&config.dir);
-    if arguments.json {
+    if arguments.store.json {
         return print(&to_json(&Copied { copy: target, master_key: key_place.to_string(), tokens_revoked: true })?);
     }
     print(&format!(

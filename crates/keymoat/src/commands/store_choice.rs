@@ -8,7 +8,7 @@ use keymoat_store::{MasterKey, Store};
 use super::remark;
 use crate::config::{self, DEFAULT_FILE, StoreConfig};
 
-/// Which store a command works on.
+/// Which store a command works on, and how it answers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreChoice {
     /// The folder of the store [default: what the configuration says, or .keymoat].
@@ -17,6 +17,9 @@ pub(crate) struct StoreChoice {
     /// The configuration that names the store.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store", display_order = 101)]
     config: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long, global = true, display_order = 102)]
+    pub(crate) json: bool,
 }
 
 impl StoreChoice {

@@ -24,9 +24,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,14 +81,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             tell_of_command(&config.dir, Act::UpstreamSecretRemoved, name, version(&removed));
             (removed, "removed. Revoke it at its provider, if nobody needs it any more")
         }
-        Action::Test(test) => return upstream_test::run(test, &arguments.store, &config, arguments.json),
+        Action::Test(test) => return upstream_test::run(test, &arguments.store, &config, arguments.store.json),
         Action::List => {
             let secrets = open_existing(&config, first)?.sealed_secrets()?;
             let json = || to_json(&secrets.iter().map(Shown::of).collect::<Vec<_>>());
-            return print(&if arguments.json { json()? } else { listed(&secrets) });
+            return print(&if arguments.store.json { json()? } else { listed(&secrets) });
         }
     };
-    if arguments.json {
+    if arguments.store.json {
         return print(&to_json(&Shown::of(&secret))?);
     }
     print(&format!("the secret of upstream {}, version {}, is {done}\n", secret.upstream, secret.version))

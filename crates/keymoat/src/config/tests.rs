@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keymoat_core::origin::Origins;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
-use keymoat_core::{Dialect, QueryPolicy, Secret};
+use keymoat_core::{Dialect, QueryPolicy, Secret, UnixMillis};
 use keymoat_gateway::settings::{Inject, UpstreamHttp};
 use keymoat_gateway::tls::server::MinVersion;
 
@@ -361,4 +361,46 @@ fn the_backends_keys_work_on_every_route_and_keep_old_clients_going() {
     assert!(matches!(origins("[\"http://localhost:5173\"]").unwrap(), Origins::List(list) if list.len() == 1));
     assert_eq!(origins("[\"*\"]").unwrap(), Origins::Unchecked);
     assert!(origins("[\"nowhere\"]").is_err());
+}
+
+#[test]
+fn a_key_s_limits_dates_and_previous_secret_are_read_and_what_cannot_be_kept_is_refused() {
+    let gemini = "[upstream.g]\npreset = \"gemini\"\n[route.voice]\nupstream = \"g\"\n";
+    let generic = "[upstream.x]\nurl = \"https://x\"\n[route.home]\nupstream = \"x\"\npaths = [\"/x/*\"]\n";
+    let variables = [("ONE", "canary-canary-canary-1"), ("TWO", "canary-canary-canary-2")];
+    let read = |key: &str| {
+        let text = format!("{gemini}{generic}[key.one]\nsecret = \"${{env:ONE}}\"\nscopes = [\"voice\"]\n{key}");
+        read_with(&text, &variables)
+    };
+    let config = read(
+        "previous_secret = \"${env:TWO}\"\nprevious_until = 2027-03-01\nrotate_after = 2027-02-01\n[key.one.limits]\n\
+         requests_per_second = 5\nburst = 20\nbytes_per_day = \"10GiB\"\nsession_duration = \"30m\"\nmodels = [\"gemini-x\"]\n",
+    )
+    .unwrap();
+    let key = &config.keys[0];
+    assert_eq!(key.secrets().count(), 2);
+    assert_eq!(key.previous.as_ref().and_then(|(_, until)| *until), Some(UnixMillis(1_803_859_200_000)));
+    assert!(key.rotate_after.is_some());
+    let pace = key.limits.requests_per_second.unwrap();
+    assert_eq!((pace.per_second, pace.burst, key.limits.bytes_per_day), (5, 20, Some(10 << 30)));
+    assert_eq!((key.limits.session_duration_secs, key.limits.models.len()), (Some(1800), 1));
+    for (wrong, told) in [
+        ("[key.one.limits]\nsessions = 0\n", "`0` is out of bounds"),
+        ("[key.one.limits]\nburst = 5\n", "`burst` goes with `requests_per_second`"),
+        ("[key.one.limits]\nbytes_per_day = \"1XB\"\n", "this size is out of bounds"),
+        ("[key.one.limits]\nmodels = []\n", "an empty list of models"),
+        ("[key.one.limits]\nmodels = [\"can ary\"]\n", "`models` must be"),
+        ("[key.one.limits]\nsesions = 1\n", "sesions"),
+        ("previous_until = 2027-03-01\n", "there is none"),
+        ("previous_secret = \"${env:ONE}\"\n", "are the same one"),
+        ("rotate_after = \"soon\"\n", "keymoat.toml:"),
+        ("[key.two]\nsecret = \"${env:TWO}\"\nprevious_secret = \"${env:ONE}\"\n", "is the same as key `one`"),
+    ] {
+        let error = read(wrong).expect_err(wrong).to_string();
+        assert!(error.contains(told) && !error.contains("ary"), "{wrong}: {error}");
+    }
+    let everywhere =
+        format!("{gemini}{generic}[key.one]\nsecret = \"${{env:ONE}}\"\n[key.one.limits]\nmodels = [\"gemini-x\"]\n");
+    let error = read_with(&everywhere, &variables).expect_err("a generic route").to_string();
+    assert!(error.contains("route `home` is generic, where no model can be read"), "{error}");
 }

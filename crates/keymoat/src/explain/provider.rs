@@ -121,7 +121,7 @@ fn judge_headers(addresses: &[Address<'_>], headers: &[Header<'_>], explained: &
     };
     let known = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-gladia-key"];
     let carrying: Vec<&Header<'_>> = headers.iter().filter(|header| known.contains(&header.name)).collect();
-    let is_right = |header: &&Header<'_>| {
+    let is_right = |header: &Header<'_>| {
         let word = header.value.split_once(' ').map_or("", |(word, _)| word).to_ascii_lowercase();
         let credential = header.value.split_once(' ').map_or(&*header.value, |(_, credential)| credential);
         header.name == *name

@@ -172,6 +172,8 @@ fn a_key_is_rotated_under_load_without_one_refusal() {
     let (old_id, new_id) = (&shown["secrets"][0]["id"], &shown["secrets"][1]["id"]);
     assert_eq!((&shown["secrets"][0]["state"], &shown["secrets"][1]["state"]), (&"ended".into(), &"in use".into()));
     let output = stand.keymoat.output();
+    let uses = |at: usize| shown["secrets"][at]["uses"].as_u64().unwrap_or_default();
+    assert!(uses(0) > 50 && uses(1) > 30, "what is left of the old secret is counted: {shown}");
     for id in [old_id, new_id] {
         let named = format!("\"secret_id\":{id}");
         assert!(output.contains(&named), "records name the secret {id}");

@@ -1,6 +1,7 @@
 //! Keys as they are shown: in JSON, in a table, and one by one. No secret is in any of it.
 
 use keymoat_core::{Key, KeyLimits, KeySecret, RotateAfter, Scopes, UnixMillis};
+use keymoat_store::events::LastSeen;
 use serde::Serialize;
 
 use super::limits;
@@ -30,6 +31,40 @@ struct ShownSecret<'a> {
     state: &'static str,
     created_at: String,
     ends_at: Option<String>,
+    /// Absent where nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uses: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+}
+
+/// How much a secret has been used, as far as events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Use {
+    secret_id: String,
+    allowed: u64,
+    last_at: UnixMillis,
+}
+
+impl Use {
+    /// Of each secret, over all places in which it was seen.
+    pub(super) fn gathered(seen: &[LastSeen]) -> Vec<Self> {
+        let mut uses: Vec<Self> = Vec::new();
+        for seen in seen.iter().filter(|seen| !seen.secret_id.is_empty()) {
+            match uses.iter_mut().find(|one| *one.secret_id == *seen.secret_id) {
+                Some(one) => {
+                    one.allowed += seen.allowed;
+                    one.last_at = one.last_at.max(seen.last_at);
+                }
+                None => uses.push(Self {
+                    secret_id: seen.secret_id.to_string(),
+                    allowed: seen.allowed,
+                    last_at: seen.last_at,
+                }),
+            }
+        }
+        uses
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -62,6 +97,17 @@ impl<'a> Shown<'a> {
     }
 }
 
+impl Shown<'_> {
+    /// The same with how much each secret is used.
+    pub(super) fn with(mut self, uses: &[Use]) -> Self {
+        for secret in &mut self.secrets {
+            let Some(one) = uses.iter().find(|one| one.secret_id == secret.id) else { continue };
+            (secret.uses, secret.last_used_at) = (Some(one.allowed), Some(rfc3339(one.last_at)));
+        }
+        self
+    }
+}
+
 impl<'a> ShownSecret<'a> {
     fn of(key: &Key, secret: &'a KeySecret, now: UnixMillis) -> Self {
         Self {
@@ -69,6 +115,8 @@ impl<'a> ShownSecret<'a> {
             state: state_of_secret(key, secret, now),
             created_at: rfc3339(secret.created_at),
             ends_at: secret.ends_at.map(rfc3339),
+            uses: None,
+            last_used_at: None,
         }
     }
 }
@@ -136,7 +184,7 @@ pub(super) fn listed(keys: &[Key], now: UnixMillis) -> String {
     table(["ID", "STATE", "CREATED", "EXPIRES", "ROTATE", "NAME", "SCOPES"], rows)
 }
 
-pub(super) fn details(key: &Key, now: UnixMillis) -> String {
+pub(super) fn details(key: &Key, uses: &[Use], now: UnixMillis) -> String {
     let time = |at: Option<UnixMillis>| at.map_or_else(|| "never".to_owned(), rfc3339);
     let limits = limits::texts(&key.limits);
     let mut text = format!(
@@ -154,7 +202,9 @@ pub(super) fn details(key: &Key, now: UnixMillis) -> String {
     for (secret, head) in key.secrets.iter().rev().zip(std::iter::once("secrets").chain(std::iter::repeat(""))) {
         let (created, state) = (rfc3339(secret.created_at), state_of_secret(key, secret, now));
         let end = secret.ends_at.map_or_else(String::new, |at| format!(", ends {}", rfc3339(at)));
-        text.push_str(format!("{head:<7}  {}  {state}, made {created}{end}\n", secret.id).as_str());
+        let used = |one: &Use| format!(", used {} times, last {}", one.allowed, rfc3339(one.last_at));
+        let used = uses.iter().find(|one| *one.secret_id == *secret.id).map_or_else(String::new, used);
+        text.push_str(format!("{head:<7}  {}  {state}, made {created}{end}{used}\n", secret.id).as_str());
     }
     text
 }
@@ -199,6 +249,7 @@ mod tests {
         rotated.rotate_after = Some(RotateAfter::Age(DAY));
         rotated.limits.sessions = Some(3);
         rotated.limits.requests_per_second = Some(keymoat_core::Pace { per_second: 5, burst: 20 });
-        insta::assert_snapshot!(details(&rotated, MADE.plus_millis(2 * DAY)));
+        let uses = [Use { secret_id: "sec_a".into(), allowed: 12, last_at: MADE.plus_millis(DAY) }];
+        insta::assert_snapshot!(details(&rotated, &uses, MADE.plus_millis(2 * DAY)));
     }
 }

@@ -6,11 +6,11 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use keymoat_admin::events::keep_act;
 use keymoat_admin::sunset::{self, Change, EnforceError, Known, Plan, When};
-use keymoat_core::event::Event;
 use keymoat_core::{Actor, Key, Route, RouteOverride, UnixMillis, route_override};
 use keymoat_store::Store;
-use keymoat_store::events::{Durability, Entry, EventStore};
+use keymoat_store::events::{Durability, EventStore};
 use serde::Serialize;
 
 use super::{Found, print, to_json};
@@ -222,17 +222,8 @@ fn agreed() -> anyhow::Result<bool> {
 
 /// Writes down what was done, where the gateway's own events are.
 fn tell(events: &EventStore, changes: &[Change]) -> anyhow::Result<()> {
-    let acts: Vec<(Event, String)> = changes
-        .iter()
-        .map(|change| {
-            let event = Event::Act(Box::new(change.act.clone()));
-            let body = event.to_string();
-            (event, body)
-        })
-        .collect();
-    let entries: Vec<Entry<'_>> = acts.iter().map(|(event, body)| Entry { at: now(), event, body }).collect();
-    if !entries.is_empty() {
-        events.append(&entries)?;
+    for change in changes {
+        keep_act(events, change.act.clone(), now())?;
     }
     Ok(())
 }

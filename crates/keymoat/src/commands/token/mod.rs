@@ -28,9 +28,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let config = arguments.store.configured()?;
     let store = open_existing(&config, "tokens are minted from keys: make one with `keymoat key create NAME`")?;
-    let json = arguments.json;
+    let json = arguments.store.json;
     let now = now();
     match &arguments.action {
         Action::Create(create) => create::run(&store, create, json, now, &config.dir),
