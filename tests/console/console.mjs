@@ -189,6 +189,14 @@ await check('a token is minted, and its session is seen and ended', async () => 
   await page.getByText('Nothing is connected').waitFor();
 });
 
+await check('the chart shows by what credentials came, as a picture and as a table', async () => {
+  await browser.visit(page, '/');
+  const chart = page.getByRole('figure', { name: 'Requests a day by carrier' });
+  assert.ok((await chart.locator('rect.series-query').count()) > 0 && (await chart.locator('rect.series-header').count()) > 0);
+  await chart.getByRole('button', { name: 'Show as table' }).click();
+  assert.equal(await chart.getByRole('row').count(), 31);
+});
+
 await check('the dry run tells what enforcing would refuse', async () => {
   await byUrl(made.second);
   await browser.visit(page, '/');
@@ -305,6 +313,7 @@ for (const [look, viewport] of [['wide', browser.WIDE], ['phone', browser.PHONE]
         await browser.visit(other, path);
         const { SUITE_DEBUG } = process.env;
         if (SUITE_DEBUG) await other.screenshot({ path: `${SUITE_DEBUG}/${name}-${look}-${colorScheme}.png`, fullPage: true });
+        for (const said of await other.getByRole('alert').allTextContents()) found.push(`${path} says ${said}`);
         found.push(...(await browser.violations(other)).map((words) => `${path} ${words}`));
         const over = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         if (over > 0) found.push(`${path} is ${over} px too wide`);

@@ -38,16 +38,12 @@ export async function takeImages() {
   }
   mkdirSync(SUITE_IMAGES, { recursive: true });
   const storageState = await page.context().storageState();
-  for (const [look, viewport] of [['wide', browser.WIDE], ['phone', browser.PHONE]]) {
-    for (const colorScheme of ['light', 'dark']) {
-      const other = await browser.open(base, viewport, { colorScheme, storageState, hasTouch: look === 'phone' });
-      for (const [name, path] of Object.entries(screens({ key, route: 'events', upstream: 'events' }))) {
-        if (!SHOWN.includes(name)) continue;
-        await browser.visit(other, path);
-        if (name === 'traffic') await talk(data, other);
-        await other.screenshot({ path: `${SUITE_IMAGES}/console-${name}-${look}-${colorScheme}.png` });
-      }
-    }
+  for (const [name, look, colorScheme] of SHOWN) {
+    const viewport = look === 'phone' ? browser.PHONE : { ...browser.WIDE, height: 740 };
+    const other = await browser.open(base, viewport, { colorScheme, storageState, hasTouch: look === 'phone' });
+    await browser.visit(other, screens({ key, route: 'events', upstream: 'events' })[name]);
+    if (name === 'traffic') await talk(data, other);
+    await other.screenshot({ path: `${SUITE_IMAGES}/console-${name}-${look}-${colorScheme}.png` });
   }
   house.close();
 }
