@@ -45,7 +45,7 @@ fn main() {
     if store.last_seq().unwrap() == 0 {
         fill(&store, events, keys);
     }
-    let size = std::fs::metadata(store.path()).unwrap().len();
+    let size = std::fs::metadata(dir.join(keymoat_store::events::FILE_NAME)).unwrap().len();
     println!("{events} events of {keys} keys over 30 days: {} MiB", size >> 20);
     println!("{:<52} {:>9} {:>9}   must", "", "p50", "p95");
     ask(&store, keys);

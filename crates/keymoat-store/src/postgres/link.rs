@@ -40,7 +40,7 @@ const SESSION: &str = "
 
 /// A database that is known by its URL. Whoever shows it sees no password.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(crate) struct Link {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     shown: Arc<str>,

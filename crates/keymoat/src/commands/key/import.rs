@@ -85,7 +85,7 @@ struct Report {
 /// The file cannot be read or holds no keys, and what the store refuses as a whole. Keys that were refused are an error at
 /// the end, when the others were taken over.
 pub(super) fn import(
-    (store, dir): (&Store, &Path),
+    store: &Store,
     file: &Path,
     (format, name_prefix, dry_run): (Format, &str, bool),
     template: &NewKey,
@@ -114,7 +114,7 @@ pub(super) fn import(
     let mut told =
         imported.filter_map(|key| Some((key.id.as_deref()?, key.name.as_ref().map(|name| format!("`{name}`")))));
     if let Some(first) = told.next() {
-        tell_of_commands(dir, Action::KeyImported, std::iter::once(first).chain(told));
+        tell_of_commands(store, Action::KeyImported, std::iter::once(first).chain(told));
     }
     report(keys, dry_run, json)
 }

@@ -96,7 +96,7 @@ impl Place {
             anyhow::bail!("there is no store in `{dir}`: `keymoat serve` makes one, and counts what comes by URLs");
         }
         let store = open_at(&config.store_dir, database, &config.master_key)?;
-        let events = EventStore::open(&config.store_dir, Durability::Process)?;
+        let events = store.events(Durability::Process)?;
         let first_run = config.upstreams.is_empty() && config.routes.is_empty();
         let configured = if first_run { demo::routes() } else { config.routes };
         let mut keys = store.keys()?;
