@@ -54,6 +54,7 @@ pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Where keys are kept. Several processes may have one store open at once.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one store, and it never moves")]
 pub enum Store {
     /// One folder with a SQLite database.
     Sqlite(Sqlite),

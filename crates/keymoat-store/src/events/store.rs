@@ -17,7 +17,7 @@ pub struct EventStore {
 
 #[derive(Debug)]
 enum KeptIn {
-    File(EventsFile),
+    File(Box<EventsFile>),
     Database(EventsDatabase),
 }
 
@@ -28,7 +28,7 @@ impl EventStore {
     /// A database that others can read, a schema that is newer than this program, a network file system, and whatever
     /// the disk or SQLite refuses.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
-        Ok(Self { kept_in: KeptIn::File(EventsFile::open(dir, durability)?) })
+        Ok(Self { kept_in: KeptIn::File(Box::new(EventsFile::open(dir, durability)?)) })
     }
 
     /// Opens the events of all nodes in the PostgreSQL database at `url`.

@@ -106,7 +106,7 @@ impl EventsDatabase {
     pub(crate) fn event(&self, seq: u64) -> Result<Option<Kept>, StoreError> {
         in_one!(self, |moment| {
             let sql = format!("SELECT {COLUMNS} FROM event WHERE seq = ?");
-            Ok(query(moment, &sql, vec![signed(seq).into()]).await?.first().map(kept).transpose()?)
+            query(moment, &sql, vec![signed(seq).into()]).await?.first().map(kept).transpose()
         })
     }
 
