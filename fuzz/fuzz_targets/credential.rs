@@ -14,7 +14,7 @@ use keymoat_core::carrier::Carriers;
 use keymoat_core::record::Protocol;
 use keymoat_core::route::{LoneSubprotocol, Paths};
 use keymoat_core::{
-    Ask, Dialect, Head, Key, Pepper, QueryPolicy, Record, Refusal, Route, Scopes, Secret, Snapshot, Transport,
+    Ask, Dialect, Head, Held, Key, Pepper, QueryPolicy, Record, Refusal, Route, Secret, Snapshot, Transport,
     UnixMillis, credential, format, path,
 };
 use libfuzzer_sys::fuzz_target;
@@ -32,15 +32,8 @@ const PART_BYTES: usize = 8;
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let pepper = Pepper::derive(&Secret::from("a master key of thirty-two bytes"));
-    let key = Key {
-        id: "imported".into(),
-        name: "imported".into(),
-        scopes: Scopes::All,
-        created_at: UnixMillis(0),
-        expires_at: None,
-        revoked_at: None,
-    };
-    let keys = HashMap::from([(pepper.digest(IMPORTED.as_bytes()), Arc::new(key))]);
+    let key = Key::new("imported", "imported", UnixMillis(0)).with_secret("sec_1", UnixMillis(0));
+    let keys = HashMap::from([(pepper.digest(IMPORTED.as_bytes()), Held::newest(Arc::new(key)))]);
     Snapshot::new(Arc::new(pepper), keys)
 });
 

@@ -3,7 +3,9 @@
 //! Times compare only within one run: the two take turns, and what counts is the ratio of their medians. System calls,
 //! instructions and memory hardly depend on the machine; they are the guard. Nothing here is part of the tests.
 
+pub(crate) mod console;
 mod count;
+pub(crate) mod events;
 mod load;
 mod log;
 mod peer;

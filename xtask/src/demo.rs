@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::{machine, suite};
+use crate::{console, machine, suite};
 
 /// Builds `keymoat`, runs `keymoat serve` in the foreground and ends with it.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
@@ -21,6 +21,12 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     println!("Builds Keymoat; the first time takes a few minutes.");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--package", "keymoat", "--bin", "keymoat"]).current_dir(root);
+    if machine::has_node() {
+        suite::console(root)?;
+        cargo.args(["--features", console::FEATURE]);
+    } else {
+        println!("Without the web console: that needs Node 20.19 or newer with npm (https://nodejs.org).");
+    }
     let built = cargo.status().context("`cargo` does not start")?;
     ensure!(built.success(), "`cargo build` failed; what it printed above says why");
 

@@ -32,7 +32,11 @@ pub(crate) enum Need {
     Chromium,
     /// NSS's `certutil`, which fills the certificate store that Chromium reads.
     Certutil,
-    /// nginx, to measure beside.
+    /// curl, as the documents type it.
+    Curl,
+    /// The `openssl` command, which makes keys and certificates for the documents' configurations.
+    Openssl,
+    /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
     /// `strace`, which counts system calls and makes some fail.
     Strace,
@@ -42,6 +46,8 @@ pub(crate) enum Need {
     Ripgrep,
     /// Zstandard, to measure beside.
     Zstd,
+    /// PostgreSQL's server and tools, which tests start by themselves.
+    Postgres,
 }
 
 impl Need {
@@ -49,18 +55,21 @@ impl Need {
         match self {
             Self::Rustfmt => process::output(Command::new("cargo").args(["fmt", "--version"])).is_some(),
             Self::Clippy => process::output(Command::new("cargo").args(["clippy", "--version"])).is_some(),
-            Self::Node => find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN),
+            Self::Node => has_node(),
             Self::Python => {
                 version("python3").is_some_and(|found| found >= PYTHON_MIN)
                     && process::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_some()
             }
             Self::Chromium => chromium().is_some(),
             Self::Certutil => find("certutil").is_some(),
+            Self::Curl => find("curl").is_some(),
+            Self::Openssl => find("openssl").is_some(),
             Self::Nginx => find("nginx").is_some(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
             Self::Ripgrep => find("rg").is_some(),
             Self::Zstd => find("zstd").is_some(),
+            Self::Postgres => keymoat_postgres_stand::programs().is_some(),
         }
     }
 
@@ -79,11 +88,14 @@ impl Need {
             Self::Python => Some("python3-venv"),
             Self::Chromium => Some("chromium"),
             Self::Certutil => Some("libnss3-tools"),
+            Self::Curl => Some("curl"),
+            Self::Openssl => Some("openssl"),
             Self::Nginx => Some("nginx-light"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
             Self::Ripgrep => Some("ripgrep"),
             Self::Zstd => Some("zstd"),
+            Self::Postgres => Some("postgresql"),
             Self::Rustfmt | Self::Clippy | Self::Node => None,
         }
     }
@@ -96,11 +108,14 @@ impl Need {
             Self::Python => "Python 3.11 or newer with venv and pip",
             Self::Chromium => "Chromium or Chrome, in the PATH",
             Self::Certutil => "NSS's certutil",
+            Self::Curl => "curl",
+            Self::Openssl => "openssl",
             Self::Nginx => "nginx",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",
             Self::Ripgrep => "ripgrep",
             Self::Zstd => "zstd",
+            Self::Postgres => "PostgreSQL 15 or newer, with initdb, postgres, psql and pg_dump",
         }
     }
 }
@@ -126,6 +141,11 @@ pub(crate) fn prepare(needs: &[Need], log: &Path) -> Result<()> {
     let still: Vec<&str> = missing.into_iter().filter(|need| !need.is_met()).map(Need::advice).collect();
     ensure!(still.is_empty(), "missing on this machine: {}", still.join(", "));
     Ok(())
+}
+
+/// Whether the npm packages can be installed and run here.
+pub(crate) fn has_node() -> bool {
+    find("npm").is_some() && version("node").is_some_and(|found| found >= NODE_MIN)
 }
 
 /// The Chromium to test with.

@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask console`, `cargo xtask test` and `cargo xtask bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "these commands talk to a person at a terminal")]
 
 mod bench;
 mod canary;
+mod console;
 mod container;
 mod demo;
 mod emulator;
@@ -14,8 +15,10 @@ mod ready;
 mod report;
 mod scan;
 mod sdk;
+mod snippets;
 mod suite;
 mod typescript;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +52,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Builds the web console into `console/dist`, where `cargo build --features console` finds it.
+    Console,
     /// Measures the release binary.
     Bench {
         #[command(subcommand)]
@@ -73,6 +78,17 @@ enum Measure {
         #[arg(long)]
         big: bool,
     },
+    /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
+    Events,
+    /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
+    Console {
+        /// Measures this binary and builds none.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// A store that was filled before, by `--example fill` of `keymoat-store`.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+    },
     /// The redactor and the scanner: bytes per second of processor time beside other tools, worst inputs, memory.
     Redact {
         /// Measures this binary and builds none.
@@ -95,13 +111,18 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo => demo::run(&root),
+        Command::Console => suite::console(&root),
         Command::Test { list: true, .. } => {
             suite::list();
             Ok(ExitCode::SUCCESS)
         }
         Command::Test { only, .. } => suite::run(&root, only),
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
+        Command::Bench { measure: Measure::Events } => bench::events::run(&root),
         Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
+        Command::Bench { measure: Measure::Console { binary, store } } => {
+            bench::console::run(&root, binary.as_deref(), store.as_deref())
+        }
         Command::Bench { measure: Measure::Redact { binary } } => bench::redact::run(&root, binary.as_deref()),
     }
 }

@@ -57,6 +57,19 @@ impl Store<'_> {
         Ok(python)
     }
 
+    /// Unpacks the one PyPI package that `requirements` names, without what it needs, and returns its folder. It is there to be read
+    /// and not to be run; the pip is that of `python`.
+    pub(crate) fn unpacked(&self, python: &Path, name: &str, requirements: &Path) -> Result<PathBuf> {
+        let folder = self.folder.join(format!("unpacked-{name}"));
+        self.once(&folder, requirements, || {
+            println!("unpacks the PyPI package `{name}`");
+            let mut pip = Command::new(python);
+            pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg("--requirement");
+            self.run(pip.arg(requirements))
+        })?;
+        Ok(folder)
+    }
+
     /// Calls `install` unless the stamp in `folder` says that this very `manifest` was installed to its end.
     fn once(&self, folder: &Path, manifest: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
         let wanted = fs::read(manifest).with_context(|| format!("cannot read `{}`", manifest.display()))?;

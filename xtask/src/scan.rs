@@ -46,15 +46,22 @@ pub(crate) fn check(place: Place<'_>, binary: &Path, package: &str, code: &Path,
     })
 }
 
-/// `google/genai/live_music.py` of the environment that this Python is of.
+/// Live Music in a folder of Python packages.
+const LIVE_MUSIC: &str = "google/genai/live_music.py";
+
+/// `live_music.py` of the environment that this Python is of.
 pub(crate) fn live_music(python: &Path) -> Result<PathBuf> {
     let lib = python.ancestors().nth(2).context("a Python has a folder")?.join("lib");
     let versions = fs::read_dir(&lib).with_context(|| format!("cannot read `{}`", lib.display()))?;
-    let files = versions.flatten().map(|version| version.path().join("site-packages/google/genai/live_music.py"));
-    files
-        .into_iter()
-        .find(|file| file.exists())
-        .with_context(|| format!("no `live_music.py` below `{}`", lib.display()))
+    let files = versions.flatten().map(|version| version.path().join("site-packages").join(LIVE_MUSIC));
+    files.into_iter().find(|file| file.exists()).with_context(|| format!("no `{LIVE_MUSIC}` below `{}`", lib.display()))
+}
+
+/// `live_music.py` of a package that was only unpacked.
+pub(crate) fn live_music_unpacked(folder: &Path) -> Result<PathBuf> {
+    let file = folder.join(LIVE_MUSIC);
+    anyhow::ensure!(file.exists(), "no `{LIVE_MUSIC}` in `{}`", folder.display());
+    Ok(file)
 }
 
 /// What `@google/genai` runs on Node.

@@ -1,7 +1,7 @@
 //! The suites that drive the real binary with unmodified SDKs and a real browser; what they do is written in `tests/sdk`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,19 @@ use crate::suite::{self, Place};
 
 /// The releases of google-genai: the newest, one of 2.x, and an old one that puts the Music key into the URL.
 const PYTHON_RELEASES: [&str; 3] = ["3.4.0", "2.8.0", "1.60.0"];
+/// The release of google-genai that was the first to send Live Music's key in the header only; looked at, not run.
+const FIRST_WITHOUT_MUSIC_IN_URL: &str = "2.9.0";
 /// The releases of openai for Python: the newest, and one that still speaks Realtime's beta.
 const OPENAI_PYTHON_RELEASES: [&str; 2] = ["3.54.0", "1.109.1"];
 /// Node to run npm packages on: the machine's, and one that some packages bring along because they need it.
-const NODES: [(&str, Option<&str>); 2] = [("node20", None), ("node22", Some("node_modules/node/bin/node"))];
+const NODES: [(&str, Option<&str>); 2] = [("node20", None), ("node22", Some(NODE_22))];
+/// Node 22 below the folder that its package was installed in.
+pub(crate) const NODE_22: &str = "node_modules/node/bin/node";
+/// Where the scripts of each SDK are, and the names of its packages.
+const GOOGLE_PYTHON: (&str, &str) = ("tests/sdk/python", "google-genai");
+const OPENAI_PYTHON: (&str, &str) = ("tests/sdk/openai", "openai");
+const GOOGLE_NODE: (&str, &str) = ("tests/sdk/node", "@google/genai");
+const OPENAI_NODE: (&str, &str) = ("tests/sdk/openai", "openai");
 /// How long the script of one release may take.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
 
@@ -28,23 +37,30 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(240);
 pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
-    let google = PYTHON_RELEASES.map(|release| ("tests/sdk/python", "google-genai", release));
-    let openai = OPENAI_PYTHON_RELEASES.map(|release| ("tests/sdk/openai", "openai", release));
-    for (scripts, package, release) in google.into_iter().chain(openai) {
-        let scripts = place.root.join(scripts);
-        let requirements = scripts.join(format!("requirements-{release}.txt"));
-        let environment = if package == "openai" { format!("openai-{release}") } else { release.to_owned() };
-        let python = packages(place).venv(&environment, &requirements)?;
-        if package == "google-genai" {
-            // 2.9.0 was the first that sends the key of Live Music in the header only.
-            let expected = if release == PYTHON_RELEASES[0] { Expected::Nothing } else { Expected::MusicNamed };
+    let google = PYTHON_RELEASES.map(|release| (GOOGLE_PYTHON, release));
+    let openai = OPENAI_PYTHON_RELEASES.map(|release| (OPENAI_PYTHON, release));
+    for (sdk, release) in google.into_iter().chain(openai) {
+        let (scripts, package) = (place.root.join(sdk.0), sdk.1);
+        let python = python_with(place, sdk, release)?;
+        if sdk == GOOGLE_PYTHON {
+            let newest = release == PYTHON_RELEASES[0];
+            let expected = if newest { Expected::Nothing } else { Expected::MusicNamed };
             let code = scan::live_music(&python)?;
             let name = format!("{package} {release}");
             findings.checks.push(scan::check(place, &binary, &name, &code, expected)?);
+            if newest {
+                let first = FIRST_WITHOUT_MUSIC_IN_URL;
+                let requirements = scripts.join(format!("requirements-{first}.txt"));
+                let folder = packages(place).unpacked(&python, &format!("{package}-{first}"), &requirements)?;
+                let code = scan::live_music_unpacked(&folder)?;
+                let name = format!("{package} {first}");
+                findings.checks.push(scan::check(place, &binary, &name, &code, Expected::Nothing)?);
+            }
         }
         let gateway = Gateway::configured(&binary, place.folder)?;
         let mut command = Command::new(python);
-        command.arg(scripts.join("sdk.py")).env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
+        command.arg(scripts.join("sdk.py")).env("PYTHONPATH", place.root.join("tests/sdk"));
+        command.env("SSL_CERT_FILE", &gateway.ca_file).env_remove("SSL_CERT_DIR");
         client(place, gateway, &mut command, &format!("{package} {release}"), &mut findings)?;
     }
     Ok(findings)
@@ -54,12 +70,11 @@ pub(crate) fn python(place: Place<'_>) -> Result<Findings> {
 pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
-    for (scripts, package) in [("tests/sdk/node", "@google/genai"), ("tests/sdk/openai", "openai")] {
-        let scripts = place.root.join(scripts);
+    for sdk in [GOOGLE_NODE, OPENAI_NODE] {
+        let (scripts, package) = (place.root.join(sdk.0), sdk.1);
         for (name, node) in NODES {
-            let installed = if package == "openai" { format!("openai-{name}") } else { name.to_owned() };
-            let folder = packages(place).npm(&installed, &scripts.join(name).join("package.json"))?;
-            if package == "@google/genai" {
+            let folder = node_with(place, sdk, name)?;
+            if sdk == GOOGLE_NODE {
                 let (code, name) = (scan::genai_on_node(&folder), format!("{package} on {name}"));
                 findings.checks.push(scan::check(place, &binary, &name, &code, Expected::MusicNamed)?);
             }
@@ -72,6 +87,30 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
         }
     }
     Ok(findings)
+}
+
+/// Pythons with the newest releases of Google's SDK and of OpenAI's.
+pub(crate) fn newest_pythons(place: Place<'_>) -> Result<(PathBuf, PathBuf)> {
+    let google = python_with(place, GOOGLE_PYTHON, PYTHON_RELEASES[0])?;
+    Ok((google, python_with(place, OPENAI_PYTHON, OPENAI_PYTHON_RELEASES[0])?))
+}
+
+/// The folder with Node 22 and the newest release of Google's SDK.
+pub(crate) fn newest_node(place: Place<'_>) -> Result<PathBuf> {
+    node_with(place, GOOGLE_NODE, "node22")
+}
+
+/// The Python of an environment with one release of `sdk`.
+fn python_with(place: Place<'_>, sdk: (&str, &str), release: &str) -> Result<PathBuf> {
+    let requirements = place.root.join(sdk.0).join(format!("requirements-{release}.txt"));
+    let environment = if sdk == OPENAI_PYTHON { format!("openai-{release}") } else { release.to_owned() };
+    packages(place).venv(&environment, &requirements)
+}
+
+/// The folder with the release of `sdk` for one Node.
+fn node_with(place: Place<'_>, sdk: (&str, &str), node: &str) -> Result<PathBuf> {
+    let installed = if sdk == OPENAI_NODE { format!("openai-{node}") } else { node.to_owned() };
+    packages(place).npm(&installed, &place.root.join(sdk.0).join(node).join("package.json"))
 }
 
 /// A page in Chromium, in front of a gateway that is configured and of one that is not.
@@ -123,14 +162,30 @@ pub(crate) fn client(
     ] {
         command.env_remove(variable).env_remove(variable.to_ascii_lowercase());
     }
+    let (mut checks, output) = run(place, command, name)?;
+    checks.extend(gateway.end(&output, name)?);
+    if failed(&checks) {
+        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        gateway.keep(&place.log.with_file_name(slug));
+    }
+    findings.checks.append(&mut checks);
+    Ok(())
+}
+
+/// Runs one script that starts what it needs by itself, and adds what it showed to `findings`.
+pub(crate) fn script(place: Place<'_>, command: &mut Command, name: &str, findings: &mut Findings) -> Result<()> {
+    let (mut checks, _) = run(place, command, name)?;
+    findings.checks.append(&mut checks);
+    Ok(())
+}
+
+fn run(place: Place<'_>, command: &mut Command, name: &str) -> Result<(Vec<Check>, String)> {
     let log = place.log.with_extension("client");
     let _ = fs::remove_file(&log);
     let ended = process::run(command, &log, place.deadline.min(Instant::now() + SCRIPT_LIMIT));
     let output = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     std::io::Write::write_all(&mut process::append(place.log)?, output.as_bytes()).context("cannot write the log")?;
-
     let mut checks = report::checks(&output, name);
-    let failed = |checks: &[Check]| checks.iter().any(|check| check.failure.is_some());
     let crash = match ended? {
         Ended::Late => Some("did not end in time"),
         Ended::Badly(_) if !failed(&checks) => Some("crashed"),
@@ -140,13 +195,11 @@ pub(crate) fn client(
     if let Some(how) = crash {
         checks.push(Check { name: format!("{name}: the client runs to its end"), failure: Some(format!("it {how}")) });
     }
-    checks.extend(gateway.end(&output, name)?);
-    if failed(&checks) {
-        let slug = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        gateway.keep(&place.log.with_file_name(slug));
-    }
-    findings.checks.append(&mut checks);
-    Ok(())
+    Ok((checks, output))
+}
+
+fn failed(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.failure.is_some())
 }
 
 /// Makes Chromium, run with this `home`, trust the gateway's own authority, as a person's certificate store does.
@@ -165,8 +218,10 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copies every script of `scripts` into `folder`, and gives the place of `main`, which uses the others.
-fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::PathBuf> {
+/// Copies every script of `scripts`, and what all suites share, into `folder`, and gives the place of `main`, which uses the others.
+pub(crate) fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
+    let shared = scripts.parent().context("the scripts are in no folder")?.join("checks.mjs");
+    beside(folder, &shared)?;
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
         let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "mjs") {
@@ -177,7 +232,7 @@ fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<std::path::Pa
 }
 
 /// Copies `script` into `folder`, because Node looks for packages beside a script.
-fn beside(folder: &Path, script: &Path) -> Result<std::path::PathBuf> {
+fn beside(folder: &Path, script: &Path) -> Result<PathBuf> {
     let copy = folder.join(script.file_name().context("a script has a name")?);
     fs::copy(script, &copy).with_context(|| format!("cannot copy `{}`", script.display()))?;
     Ok(copy)

@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+use crate::console;
 use crate::container;
 use crate::machine::{self, Need};
+use crate::packages::Store;
 use crate::process::{self, Ended};
 use crate::report::{self, Findings};
-use crate::{sdk, typescript};
+use crate::{sdk, snippets, typescript, web};
 
 /// The whole run, installations and builds from an empty target folder included.
 const WHOLE_LIMIT: Duration = Duration::from_secs(58 * 60);
+
+/// [`console::FEATURE`], as cargo wants it for the whole workspace.
+const FEATURE: &str = "keymoat/console";
 
 /// One kind of proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,8 +40,12 @@ pub(crate) enum Suite {
     Node,
     /// A page in Chromium through the gateway.
     Browser,
+    /// The web console: types, lint, unit tests, then a person's way through it in Chromium.
+    Console,
     /// The TypeScript client: types, lint, tests, size, and every runtime through the gateway.
     Typescript,
+    /// Every block of code in the documents, run against the real binary.
+    Snippets,
 }
 
 /// What every suite is given.
@@ -60,7 +69,7 @@ impl Suite {
             Self::Container => 5,
             Self::Clippy | Self::Docs => 15,
             Self::Rust => 30,
-            Self::Python | Self::Node | Self::Browser | Self::Typescript => 15,
+            Self::Python | Self::Node | Self::Browser | Self::Console | Self::Typescript | Self::Snippets => 15,
         };
         Duration::from_secs(minutes * 60)
     }
@@ -68,13 +77,14 @@ impl Suite {
     fn needs(self) -> &'static [Need] {
         match self {
             Self::Fmt => &[Need::Rustfmt],
-            Self::Clippy => &[Need::Clippy],
-            Self::Docs => &[],
-            Self::Rust => &[Need::Strace],
-            Self::Container | Self::Python => &[Need::Python],
-            Self::Node => &[Need::Node],
+            Self::Clippy => &[Need::Clippy, Need::Node],
+            Self::Docs | Self::Node => &[Need::Node],
+            Self::Rust => &[Need::Postgres, Need::Strace, Need::Nginx, Need::Node],
+            Self::Container => &[Need::Python],
+            Self::Python => &[Need::Python, Need::Node],
             Self::Browser => &[Need::Node, Need::Chromium, Need::Certutil],
-            Self::Typescript => &[Need::Node, Need::Chromium],
+            Self::Console | Self::Typescript => &[Need::Node, Need::Chromium],
+            Self::Snippets => &[Need::Node, Need::Python, Need::Curl, Need::Openssl],
         }
     }
 
@@ -82,16 +92,33 @@ impl Suite {
         let cargo = |words: &[&str]| cargo(place, words);
         match self {
             Self::Fmt => cargo(&["fmt", "--all", "--check"]),
-            Self::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-            Self::Docs => cargo(&["doc", "--workspace", "--no-deps", "--quiet"]),
+            Self::Clippy => with_console(
+                place,
+                &["clippy", "--workspace", "--all-targets", "--quiet", "--features", FEATURE, "--", "-D", "warnings"],
+            ),
+            Self::Docs => with_console(place, &["doc", "--workspace", "--no-deps", "--quiet", "--features", FEATURE]),
             Self::Rust => rust(place),
             Self::Container => container::lint(place),
             Self::Python => sdk::python(place),
             Self::Node => sdk::node(place),
             Self::Browser => sdk::browser(place),
+            Self::Console => web::all(place),
             Self::Typescript => typescript::all(place),
+            Self::Snippets => snippets::all(place),
         }
     }
+}
+
+/// Builds the console for a person; what its tools print goes into a log.
+pub(crate) fn console(root: &Path) -> Result<ExitCode> {
+    process::end_all_on_signal()?;
+    let folder = target(root).join("suites");
+    let log = folder.join("logs/console-build.log");
+    std::fs::create_dir_all(folder.join("logs")).context("cannot make the folder of logs")?;
+    machine::prepare(&[Need::Node], &log)?;
+    let deadline = Instant::now() + Suite::Console.limit();
+    console::build(root, Store { folder: &folder, log: &log, deadline })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the names of all suites and what they prove.
@@ -131,7 +158,8 @@ pub(crate) fn run(root: &Path, only: &[Suite]) -> Result<ExitCode> {
 
 /// Builds the binary as a suite needs it, and returns its path.
 pub(crate) fn build(place: Place<'_>) -> Result<PathBuf> {
-    let findings = cargo(place, &["build", "--package", "keymoat", "--bin", "keymoat", "--quiet"])?;
+    let words = ["build", "--package", "keymoat", "--bin", "keymoat", "--features", console::FEATURE, "--quiet"];
+    let findings = with_console(place, &words)?;
     if let Some(why) = findings.failure {
         anyhow::bail!(why);
     }
@@ -148,15 +176,21 @@ pub(crate) fn target(root: &Path) -> PathBuf {
 fn rust(place: Place<'_>) -> Result<Findings> {
     let nextest = machine::find("cargo-nextest").is_some();
     let words: &[&str] = if nextest {
-        &["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet", "--no-tests=pass"]
+        &["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet", "--no-tests=pass", "--features", FEATURE]
     } else {
-        &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--quiet"]
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--quiet", "--features", FEATURE]
     };
-    let tests = cargo(place, words)?;
+    let tests = with_console(place, words)?;
     if !tests.passed() {
         return Ok(tests);
     }
-    cargo(place, &["test", "--workspace", "--doc", "--quiet"])
+    cargo(place, &["test", "--workspace", "--doc", "--quiet", "--features", FEATURE])
+}
+
+/// Runs cargo on a binary that has the console in it.
+fn with_console(place: Place<'_>, words: &[&str]) -> Result<Findings> {
+    console::build(place.root, Store { folder: place.folder, log: place.log, deadline: place.deadline })?;
+    cargo(place, words)
 }
 
 fn cargo(place: Place<'_>, words: &[&str]) -> Result<Findings> {

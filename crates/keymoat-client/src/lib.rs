@@ -2,6 +2,11 @@
 //!
 #![doc = include_str!("../README.md")]
 
+/// The page of the book, whose code is compiled as this crate's own documentation is.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/rust-client.md")]
+struct Book;
+
 mod backoff;
 mod client;
 mod close;

@@ -94,6 +94,15 @@ impl Carriers {
         }
         Ok(carriers)
     }
+
+    /// The list as [`Carriers::parse`] reads it: headers, subprotocol, query.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let headers = self.headers.iter().map(|name| format!("header:{name}"));
+        let subprotocol = self.subprotocol.then(|| "subprotocol".to_owned());
+        let query = self.query.iter().map(|name| format!("query:{name}"));
+        headers.chain(subprotocol).chain(query).collect()
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::format::{self, NearMiss, Shape};
 use crate::head::{Ask, Head};
 use crate::mistake::Mistake;
 use crate::path;
-use crate::record::Record;
+use crate::record::{InUrl, Record};
 use crate::refusal::{Code, Refusal};
 use crate::route::{Dialect, QueryPolicy, Route};
 use crate::secret::Secret;
@@ -22,6 +22,9 @@ use gather::{Found, Gathered};
 
 /// A longer credential is refused before it is digested.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 10;
+
+/// A shorter credential that is not one of Keymoat's own can be guessed.
+pub const UNGUESSABLE_BYTES_MIN: usize = 20;
 
 /// A request with more copies than this is refused; each one costs a search through the whole head.
 const COPIES_MAX: usize = 8;
@@ -54,6 +57,12 @@ impl Presented {
         self.shape
     }
 
+    /// Whether somebody could come upon it by trying: it is short, and none of Keymoat's own.
+    #[must_use]
+    pub fn is_guessable(&self) -> bool {
+        matches!(self.shape, Shape::Foreign | Shape::NearMiss(_)) && self.credential.len() < UNGUESSABLE_BYTES_MIN
+    }
+
     /// Where it sat.
     #[must_use]
     pub fn carrier(&self) -> &Carrier {
@@ -77,7 +86,7 @@ impl Presented {
 /// instead, in words that depend on the request's syntax and the route only.
 pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
     let advice = hint::Advice::of(route, head.is_from_browser());
-    let Gathered { mut found, slips, unread } = gather::all(head, route);
+    let Gathered { mut found, slips, unread, unread_in_query } = gather::all(head, route);
     let well_known = if found.is_empty() { hint::well_known(head) } else { None };
     let strays = strip::strays(head, &found, snapshot);
     let elsewhere = strays.iter().flatten().next().copied().or(well_known);
@@ -86,6 +95,7 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
         Dialect::Gemini => strip::withhold_from_gemini(head),
         Dialect::OpenAi => strip::withhold_from_openai(head),
     }
+    record.in_url = in_url(&found, &strays, unread_in_query);
     let removed = found.len() + slips.len() + unread + strays.len();
     record.carrier = found.first().map(|found| &found.carrier).or(slips.first().map(|slip| &slip.carrier)).cloned();
     let copies = removed - usize::from(record.carrier.is_some());
@@ -96,9 +106,10 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
         return Err(hint::missing(&slips, elsewhere, &advice));
     }
     let first = found.remove(0);
-    check_alike(&first, &found, route, &advice)?;
+    let policy = route.query_at(record.at);
+    check_alike(&first, &found, policy, &advice)?;
     check_text(&first.credential)?;
-    check_query_policy(&first, route, &advice)?;
+    check_query_policy(&first, policy, &advice)?;
     check_selectable(head, &first)?;
     Ok(Presented { credential: first.credential, shape: first.shape, carrier: first.carrier })
 }
@@ -108,6 +119,32 @@ pub(crate) fn is_absent(value: &Secret) -> bool {
     // Compared with three words and forgotten.
     let text = value.expose().trim_ascii();
     text.is_empty() || text == b"undefined" || text == b"null"
+}
+
+/// The gravest thing that stood in the URL.
+fn in_url(found: &[Found], strays: &[Option<strip::Place>], unread: usize) -> InUrl {
+    let strays = strays.iter().any(|place| matches!(place, Some(strip::Place::Query(_))));
+    let stray = if strays || unread > 0 { InUrl::Stray } else { InUrl::Nothing };
+    let Some((first, others)) = found.split_first() else { return stray };
+    let of = |found: &Found| match found.shape.is_of_token() {
+        _ if !found.is_in_query() => InUrl::Nothing,
+        true => InUrl::Token,
+        false => InUrl::Key,
+    };
+    let of_other = |other: &Found| match of(other) {
+        InUrl::Nothing => InUrl::Nothing,
+        _ if !other.credential.matches(&first.credential) => InUrl::Stale,
+        InUrl::Key => InUrl::Copy,
+        in_url => in_url,
+    };
+    others.iter().map(of_other).chain([of(first), stray]).max().unwrap_or_default()
+}
+
+/// Whether an address that no route takes has something of a Keymoat credential's shape behind its `?`.
+#[must_use]
+pub fn is_in_query(head: &Head) -> bool {
+    let raw = head.query.as_str().as_bytes();
+    disguise::any_reading(raw, &mut format::is_in)
 }
 
 fn check_path(head: &Head, found: &[Found], record: &mut Record, advice: &hint::Advice) -> Result<(), Refusal> {
@@ -141,11 +178,11 @@ fn check_host(head: &Head, found: &[Found], advice: &hint::Advice) -> Result<(),
 
 /// Two different credentials are refused, save that on a route that takes keys in its URLs a stale copy there gives
 /// way: that is what lets clients move to a header one by one.
-fn check_alike(first: &Found, others: &[Found], route: &Route, advice: &hint::Advice) -> Result<(), Refusal> {
+fn check_alike(first: &Found, others: &[Found], policy: QueryPolicy, advice: &hint::Advice) -> Result<(), Refusal> {
     if others.len() >= COPIES_MAX {
         return Err(Refusal::new(Code::CredentialAmbiguous, format!("more than 8 credentials: {advice}")));
     }
-    let stale_may_differ = matches!(route.query, QueryPolicy::Warn | QueryPolicy::Allow) && !first.is_in_query();
+    let stale_may_differ = policy.takes_keys() && !first.is_in_query();
     for other in others {
         if !(other.credential.matches(&first.credential) || stale_may_differ && other.is_in_query()) {
             return Err(Refusal::new(
@@ -169,9 +206,9 @@ fn check_text(credential: &Secret) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_query_policy(first: &Found, route: &Route, advice: &hint::Advice) -> Result<(), Refusal> {
+fn check_query_policy(first: &Found, policy: QueryPolicy, advice: &hint::Advice) -> Result<(), Refusal> {
     let Carrier::Query(name) = &first.carrier else { return Ok(()) };
-    match (route.query, first.shape) {
+    match (policy, first.shape) {
         (QueryPolicy::Warn | QueryPolicy::Allow, _) | (QueryPolicy::Tokens, Shape::Token { .. }) => Ok(()),
         (QueryPolicy::Tokens, Shape::NearMiss(miss)) if first.shape.is_of_token() => Err(not_accepted(miss)),
         (QueryPolicy::Tokens | QueryPolicy::Refuse, shape) => {

@@ -3,7 +3,7 @@
 //! ```text
 //! km_  + 43 + 6    a long-lived key
 //! kmt_ + 43 + 6    a token; also written auth_tokens/kmt_… and ek_kmt_…, where an SDK looks at the prefix
-//! kma_ + …         an admin credential, never taken with data
+//! kma_ + 43 + 6    an admin credential, never taken with data
 //! ```
 //! The checksum finds typing errors and makes scanning exact. It protects nothing: anyone can compute it.
 
@@ -31,6 +31,8 @@ pub enum Kind {
     Key,
     /// A short-lived token.
     Token,
+    /// What opens the admin listener, and nothing else.
+    Admin,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
         match self {
             Self::Key => "km_",
             Self::Token => "kmt_",
+            Self::Admin => "kma_",
         }
     }
 }
@@ -169,6 +172,13 @@ pub fn shape(credential: &Secret) -> Shape {
     shape_of(credential.expose())
 }
 
+/// Whether `credential` is a well-formed admin credential. Everywhere else it is a [`NearMiss::Admin`].
+#[must_use]
+pub fn is_admin(credential: &Secret) -> bool {
+    // Only whether it is well-formed leaves this function.
+    is_admin_text(credential.expose())
+}
+
 /// Brings a credential into the form that is digested, without a token's dialect spelling, and says what it looks like.
 #[must_use]
 pub fn canonical(credential: Secret) -> (Secret, Shape) {
@@ -204,9 +214,14 @@ pub fn is_whole_in(text: &[u8]) -> bool {
             let rest = reading.get(at..(at + WHOLE_MAX + 1).min(reading.len())).unwrap_or_default();
             let end =
                 rest.iter().skip(4).position(|byte| !byte.is_ascii_alphanumeric()).map_or(rest.len(), |end| end + 4);
-            matches!(shape_of(rest.get(..end).unwrap_or_default()), Shape::Key | Shape::Token { .. })
+            let word = rest.get(..end).unwrap_or_default();
+            matches!(shape_of(word), Shape::Key | Shape::Token { .. }) || is_admin_text(word)
         })
     })
+}
+
+fn is_admin_text(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(Kind::Admin.prefix().as_bytes()).is_some_and(|tail| fault(bytes, tail, Kind::Admin).is_none())
 }
 
 fn shape_of(bytes: &[u8]) -> Shape {
@@ -227,7 +242,7 @@ fn shape_of(bytes: &[u8]) -> Shape {
             Some(miss) => Shape::NearMiss(miss),
         };
     }
-    if rest.starts_with(b"kma_") {
+    if rest.starts_with(Kind::Admin.prefix().as_bytes()) {
         return Shape::NearMiss(NearMiss::Admin);
     }
     if is_encoded(bytes) {
@@ -383,6 +398,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_admin_credential_is_well_formed_and_none_of_the_others(seed in any::<u64>()) {
+            let mut state = seed;
+            let mut random = |slice: &mut [u8]| for byte in slice {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *byte = (state >> 56) as u8;
+            };
+            let secret = generate(Kind::Admin, &mut random);
+            prop_assert!(is_admin(&secret) && is_whole_in(secret.expose()));
+            prop_assert_eq!(shape(&secret), Shape::NearMiss(NearMiss::Admin));
+            let (key, token) = (generate(Kind::Key, &mut random), generate(Kind::Token, &mut random));
+            prop_assert!(!is_admin(&key) && !is_admin(&token));
+        }
+
         #[test]
         fn what_is_generated_is_well_formed(seed in any::<u64>(), token in any::<bool>()) {
             let mut state = seed;

@@ -120,6 +120,20 @@ fn rest_version(path: &str) -> Option<(usize, &str)> {
     VERSIONS.contains(&version).then_some((path.len() - rest.len(), rest))
 }
 
+/// The model that a plain request's path calls, such as `models/x` of `/v1beta/models/x:generateContent`.
+#[must_use]
+pub fn model_in_path(path: &str) -> Option<&str> {
+    let (_, rest) = rest_version(path)?;
+    let (model, _method) = rest.rsplit_once(':')?;
+    (model.starts_with("models/") || model.starts_with("tunedModels/")).then_some(model)
+}
+
+/// A model's name in full: `gemini-x` becomes `models/gemini-x`. `None` for what no model can be called.
+#[must_use]
+pub fn model_in_full(name: &str) -> Option<String> {
+    model::canonical(name)
+}
+
 /// Whether a header must not reach Google: each place that it reads a credential from, and what says who the client
 /// or its page is. `x-goog-api-client` and `user-agent` pass.
 pub(crate) fn withholds_header(name: &str) -> bool {

@@ -96,6 +96,23 @@ impl Head {
         Ok(Self { method, host, path, query, headers, ask })
     }
 
+    /// Whether a browser opens a page with it, and will remember the address: what it says itself (Fetch Metadata), or,
+    /// where it says nothing, that it wants HTML.
+    #[must_use]
+    pub fn is_navigation(&self) -> bool {
+        if self.method != Method::GET || !matches!(self.ask, Ask::Http) {
+            return false;
+        }
+        match self.headers.get("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            None => {
+                let accepted = self.headers.get_all(http::header::ACCEPT).iter();
+                let mut accepted = accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+                accepted.any(|kind| kind.split(';').next().unwrap_or_default().trim() == "text/html")
+            }
+        }
+    }
+
     /// Whether this is a WebSocket that a browser may have opened: it names a page or offers subprotocols. Browsers
     /// can set no headers, so hints to them name the subprotocol.
     pub(crate) fn is_from_browser(&self) -> bool {

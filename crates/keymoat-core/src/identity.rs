@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::carrier::Carrier;
 use crate::credential::{self, Presented};
+use crate::digest::Digest;
 use crate::format::Shape;
 use crate::key::Key;
+use crate::limits::DAY_MILLIS;
 use crate::record::Record;
 use crate::refusal::{Code, Refusal};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Held, Snapshot};
 use crate::time::UnixMillis;
 use crate::token::{Token, told};
 
@@ -17,6 +19,8 @@ use crate::token::{Token, told};
 pub struct Identity {
     /// The key, or the one that the token was minted from.
     pub key: Arc<Key>,
+    /// Which of its secrets was presented; none for a token.
+    pub secret_id: Option<Arc<str>>,
     /// Whether it is the key itself.
     pub holder: Holder,
     /// Where the credential sat.
@@ -51,21 +55,35 @@ impl Holder {
 ///
 /// # Errors
 /// `credential_invalid` for what is unknown or has expired, in the same words, with a hint that depends only on what
-/// was presented; `credential_revoked`. The record says which.
+/// was presented, and in other words for a secret that was replaced; `credential_revoked`. The record says which.
 pub fn find(
     presented: Presented,
     snapshot: &Snapshot,
     now: UnixMillis,
     record: &mut Record,
 ) -> Result<Identity, Refusal> {
+    let digest = presented.digest(snapshot);
+    find_by(presented, &digest, snapshot, now, record)
+}
+
+/// The same for whoever has the digest of `presented` already.
+///
+/// # Errors
+/// As of [`find`].
+pub fn find_by(
+    presented: Presented,
+    digest: &Digest,
+    snapshot: &Snapshot,
+    now: UnixMillis,
+    record: &mut Record,
+) -> Result<Identity, Refusal> {
     let Presented { credential, shape, carrier } = presented;
-    // The digest is all that is looked up.
-    let digest = snapshot.pepper.digest(credential.expose());
     drop(credential);
-    let Some(key) = snapshot.keys.get(&digest) else {
+    let Some(Held { key, secret_id }) = snapshot.keys.get(digest) else {
         return Err(not_accepted(shape));
     };
     record.key_id = Some(Arc::clone(&key.id));
+    record.secret_id = Some(Arc::clone(secret_id));
     // A clock that steps back must not bring a key back: that there is a time is enough.
     if key.revoked_at.is_some() {
         return Err(Refusal::new(Code::CredentialRevoked, "this key was revoked: ask for a new one"));
@@ -74,7 +92,8 @@ pub fn find(
         record.cause = Some(String::from("the key has expired"));
         return Err(not_accepted(shape));
     }
-    Ok(Identity { key: Arc::clone(key), holder: Holder::Key, carrier, shape })
+    check_secret(key, secret_id, shape, now, record)?;
+    Ok(Identity { key: Arc::clone(key), secret_id: Some(Arc::clone(secret_id)), holder: Holder::Key, carrier, shape })
 }
 
 /// The same for a credential of a token's shape, when the store was asked for its digest
@@ -114,7 +133,21 @@ pub fn of_token(
     if token.live_until <= now {
         return Err(told::expired());
     }
-    Ok(Identity { key: Arc::clone(key), holder: Holder::Token(token), carrier, shape })
+    Ok(Identity { key: Arc::clone(key), secret_id: None, holder: Holder::Token(token), carrier, shape })
+}
+
+/// Refuses a secret that another one has replaced. Its holder has all of it, and so is told.
+fn check_secret(key: &Key, secret_id: &str, shape: Shape, now: UnixMillis, record: &mut Record) -> Result<(), Refusal> {
+    let Some(secret) = key.secret(secret_id) else {
+        record.cause = Some(format!("the key has no secret `{secret_id}`"));
+        return Err(not_accepted(shape));
+    };
+    let Some(ended_at) = secret.ends_at.filter(|at| *at <= now) else { return Ok(()) };
+    record.cause = Some(format!("the secret `{secret_id}` was replaced, and ended at {ended_at}"));
+    let day = UnixMillis(ended_at.0.saturating_sub(ended_at.0.rem_euclid(DAY_MILLIS))).to_string();
+    let day = day.split('T').next().unwrap_or_default();
+    let text = format!("this secret was replaced and ended on {day}: use the key's newer secret");
+    Err(Refusal::new(Code::CredentialInvalid, text))
 }
 
 fn not_accepted(shape: Shape) -> Refusal {
@@ -140,16 +173,19 @@ mod tests {
     use crate::token::{Calls, Constraint, SessionLimits, Uses};
 
     fn found(expires_at: Option<i64>, now: i64, text: &str) -> Result<Identity, Refusal> {
+        let key = Key { expires_at: expires_at.map(UnixMillis), ..a_key() };
+        found_of(key, now, text)
+    }
+
+    fn a_key() -> Key {
+        Key::new("key_1", "one", UnixMillis(0)).with_secret("sec_1", UnixMillis(0))
+    }
+
+    /// The key is found by its first secret.
+    fn found_of(key: Key, now: i64, text: &str) -> Result<Identity, Refusal> {
         let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
-        let key = Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::All,
-            created_at: UnixMillis(0),
-            expires_at: expires_at.map(UnixMillis),
-            revoked_at: None,
-        };
-        let keys = HashMap::from([(pepper.digest(b"imported"), Arc::new(key))]);
+        let held = Held { key: Arc::new(key), secret_id: "sec_1".into() };
+        let keys = HashMap::from([(pepper.digest(b"imported"), held)]);
         let snapshot = Snapshot::new(pepper, keys);
         let (credential, shape) = format::canonical(Secret::from(text));
         let presented = Presented { credential, shape, carrier: Carrier::Subprotocol };
@@ -182,6 +218,24 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_secret_works_until_its_end_and_its_holder_is_told_then() {
+        let mut key = a_key().with_secret("sec_2", UnixMillis(500));
+        key.secrets[0].ends_at = Some(UnixMillis(DAY_MILLIS + 1000));
+        let identity = found_of(key.clone(), DAY_MILLIS + 999, "imported").expect("it works to the end");
+        assert_eq!(identity.secret_id.as_deref(), Some("sec_1"));
+        let refusal = found_of(key, DAY_MILLIS + 1000, "imported").expect_err("it has ended");
+        assert_eq!(refusal.code, Code::CredentialInvalid);
+        assert_eq!(refusal.detail, "this secret was replaced and ended on 1970-01-02: use the key's newer secret");
+        assert!(refusal.reason().ends_with(&*refusal.detail));
+    }
+
+    #[test]
+    fn a_secret_that_its_key_does_not_have_lets_nobody_in() {
+        let other = Key::new("key_1", "one", UnixMillis(0)).with_secret("sec_2", UnixMillis(0));
+        assert_eq!(found_of(other, 0, "imported").expect_err("unknown").detail, "the credential is not accepted");
+    }
+
+    #[test]
     fn the_whole_text_must_be_right() {
         for text in ["importe", "imported ", "Imported", ""] {
             assert_eq!(found(None, 0, text).expect_err("unknown").code, Code::CredentialInvalid);
@@ -191,14 +245,7 @@ mod tests {
     /// What the holder of a token is told, in the store's and the snapshot's state that `change` makes.
     fn told_of(change: impl FnOnce(&mut Token, &mut Key) -> Option<Arc<str>>) -> Result<Identity, Refusal> {
         let pepper = Arc::new(Pepper::derive(&Secret::from("a master key of thirty-two bytes")));
-        let mut key = Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::All,
-            created_at: UnixMillis(0),
-            expires_at: None,
-            revoked_at: None,
-        };
+        let mut key = a_key();
         let mut token = Token {
             id: "tok_1".into(),
             key_id: "key_1".into(),
@@ -214,7 +261,7 @@ mod tests {
             constraint: Constraint::None,
         };
         let revoked = change(&mut token, &mut key);
-        let keys = HashMap::from([(pepper.digest(b"k"), Arc::new(key))]);
+        let keys = HashMap::from([(pepper.digest(b"k"), Held::newest(Arc::new(key)))]);
         let snapshot = Snapshot::new(pepper, keys).with_revoked_tokens(revoked);
         let shape = Shape::Token { spelling: Spelling::Plain };
         let presented = Presented { credential: Secret::from("kmt_x"), shape, carrier: Carrier::Subprotocol };

@@ -20,6 +20,10 @@ pub enum Mistake {
     MusicKeyInUrl,
     /// `https://user:key@host`.
     KeyInUserinfo,
+    /// A credential in a WebSocket message.
+    KeyInMessage,
+    /// An option of a library that becomes a query parameter.
+    KeyInLibraryUrl,
     /// `ws://` or `http://` beyond loopback.
     PlainText,
     /// `undefined`, `null`, an empty value.
@@ -30,6 +34,8 @@ pub enum Mistake {
     SchemeBasic,
     /// `Authorization: Other …`.
     SchemeOther,
+    /// A header that another provider reads.
+    HeaderOfAnother,
     /// Two different credentials in one request.
     TwoCredentials,
     /// A credential is the only subprotocol that is offered.
@@ -104,6 +110,8 @@ pub enum Mistake {
     ClosedTokenOver,
     /// 4003, 4403.
     ClosedForbidden,
+    /// 4008.
+    ClosedReplaced,
     /// 4029, 4429.
     ClosedTooMany,
 }
@@ -120,16 +128,19 @@ struct Row(&'static str, &'static str, Instead);
 
 impl Mistake {
     /// All of them, in the order of the documentation: what is sent, then what is read.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 51] = [
         Self::KeyInUrl,
         Self::KeyInUrlAndHeader,
         Self::MusicKeyInUrl,
         Self::KeyInUserinfo,
+        Self::KeyInMessage,
+        Self::KeyInLibraryUrl,
         Self::PlainText,
         Self::Undefined,
         Self::SchemeMissing,
         Self::SchemeBasic,
         Self::SchemeOther,
+        Self::HeaderOfAnother,
         Self::TwoCredentials,
         Self::LoneSubprotocol,
         Self::SubprotocolCharacters,
@@ -167,6 +178,7 @@ impl Mistake {
         Self::ClosedUnauthenticated,
         Self::ClosedTokenOver,
         Self::ClosedForbidden,
+        Self::ClosedReplaced,
         Self::ClosedTooMany,
     ];
 
@@ -195,6 +207,19 @@ impl Mistake {
                 "a credential stands in front of the host in the URL: send it in a header",
                 ByDialect,
             ),
+            Self::KeyInMessage => Row(
+                "key-in-message",
+                "a credential stands in a message, where whatever records messages sees it, and Soniox takes none there from \
+                 2027-01-15 on: send it with the opening, in a header or as a subprotocol, where the provider reads one; \
+                 Keymoat reads none from messages",
+                ByDialect,
+            ),
+            Self::KeyInLibraryUrl => Row(
+                "key-in-library-url",
+                "the library makes a query parameter of it: with Socket.IO give it in `auth` and not in `query`, with Phoenix \
+                 in `authToken` and not in `params`",
+                ByDialect,
+            ),
             Self::PlainText => Row(
                 "plain-text",
                 "`ws://` and `http://` show the credential to everyone on the way: use `wss://` or `https://` for all \
@@ -213,6 +238,13 @@ impl Mistake {
             Self::SchemeOther => {
                 Row("scheme-other", "the scheme is not read: write `Authorization: Bearer …`", ByDialect)
             }
+            Self::HeaderOfAnother => Row(
+                "header-of-another",
+                "this provider reads its key from another header: Anthropic `x-api-key`, ElevenLabs `xi-api-key`, Deepgram \
+                 `Authorization: Token …` (`Bearer` for its tokens only), AssemblyAI `Authorization` without a scheme, \
+                 Gladia `x-gladia-key`",
+                Nothing,
+            ),
             Self::TwoCredentials => Row(
                 "two-credentials",
                 "one request carries two different credentials, and nobody can tell which is meant: send one",
@@ -399,6 +431,12 @@ impl Mistake {
                 "closed-4003",
                 "4003 (with some servers 4403) says that the credential is known, but may not do this: its scopes, the \
                  page's origin or what the token locks do not allow it",
+                Nothing,
+            ),
+            Self::ClosedReplaced => Row(
+                "closed-4008",
+                "4008 says that a newer connection took this one's place, that there are too many, or, with AssemblyAI and \
+                 some others, that the session's time is over: connecting again at once would only repeat it",
                 Nothing,
             ),
             Self::ClosedTooMany => Row(

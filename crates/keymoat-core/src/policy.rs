@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::carrier::Carrier;
 use crate::credential::Presented;
-use crate::format::Shape;
 use crate::head::Ask;
 use crate::identity::{Holder, Identity};
 use crate::key::{Key, MINT, Scopes};
+use crate::models;
 use crate::origin::Named;
-use crate::record::Record;
+use crate::record::{InUrl, Record};
 use crate::refusal::{Code, Refusal};
 use crate::route::{Dialect, QueryPolicy, Route};
 use crate::token::{Calls, Constraint, Token};
@@ -19,7 +18,8 @@ use crate::token::{Calls, Constraint, Token};
 pub struct Grant {
     /// Who it was given to.
     pub identity: Identity,
-    /// A long-lived key came in the URL of a route that warns of that: the answer says so in `Deprecation` and its kin.
+    /// A long-lived key came in the URL of a route that warns of that, used or not: the answer says so in `Deprecation`
+    /// and its kin.
     pub query_warned: bool,
 }
 
@@ -70,6 +70,7 @@ pub fn pass_unasked(presented: Result<Presented, Refusal>, record: &mut Record) 
         return Err(refusal);
     }
     let taken = u16::from(record.carrier.take().is_some());
+    record.in_url = record.in_url.min(InUrl::Stray);
     record.copies_stripped = record.copies_stripped.saturating_add(taken);
     Ok(Access::Public)
 }
@@ -94,12 +95,18 @@ pub fn decide(
         record.cause = Some(format!("key `{}` lacks the scope `{route_name}`", identity.key.id));
         return Err(Refusal::new(Code::Forbidden, format!("the key lacks the scope `{route_name}`")));
     }
+    if route.dialect == Dialect::Generic && !identity.key.limits.models.is_empty() {
+        record.cause =
+            Some(format!("key `{}` has a list of models, and route `{route_name}` is generic", identity.key.id));
+        return Err(models::unheld());
+    }
     if let Holder::Token(token) = &identity.holder {
         let checked = check_token(token, route, ask, page);
         checked.inspect_err(|_| record.cause = Some(format!("token `{}` is not for this", token.id)))?;
     }
-    let is_token = matches!(identity.shape, Shape::Token { .. });
-    let query_warned = route.query == QueryPolicy::Warn && matches!(identity.carrier, Carrier::Query(_)) && !is_token;
+    let query = route.query_at(record.at);
+    record.let_in_by_url = query.takes_keys() && matches!(record.in_url, InUrl::Key | InUrl::Stale);
+    let query_warned = query == QueryPolicy::Warn && record.in_url.is_long_lived();
     Ok(Grant { identity, query_warned })
 }
 
@@ -172,8 +179,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::carrier::Carriers;
-    use crate::format::Spelling;
+    use crate::carrier::{Carrier, Carriers};
+    use crate::format::{Shape, Spelling};
     use crate::head::Opening;
     use crate::origin::Origin;
     use crate::record::Protocol;
@@ -183,14 +190,7 @@ mod tests {
     use crate::token::{SessionLimits, Uses};
 
     fn key(scope: &str) -> Key {
-        Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::from_words([scope]),
-            created_at: UnixMillis(0),
-            expires_at: None,
-            revoked_at: None,
-        }
+        Key { scopes: Scopes::from_words([scope]), ..Key::new("key_1", "one", UnixMillis(0)) }
     }
 
     fn token() -> Token {
@@ -222,16 +222,19 @@ mod tests {
         Ask::WebSocket(Opening { key: None, offer: Offer::default() })
     }
 
-    fn decided(query: QueryPolicy, carrier: Carrier, shape: Shape, scope: &str) -> Result<Grant, Refusal> {
+    fn decided(query: QueryPolicy, in_url: InUrl, scope: &str, record: &mut Record) -> Result<Grant, Refusal> {
         let route = Route { query, ..route(Dialect::Gemini) };
-        let identity = Identity { key: Arc::new(key(scope)), holder: Holder::Key, carrier, shape };
-        decide(identity, &route, &Ask::Http, &Named::None, &mut record())
+        let carrier = Carrier::Query("api_key".into());
+        let identity =
+            Identity { key: Arc::new(key(scope)), secret_id: None, holder: Holder::Key, carrier, shape: Shape::Key };
+        record.in_url = in_url;
+        decide(identity, &route, &Ask::Http, &Named::None, record)
     }
 
     fn identity(token: Token) -> Identity {
         let shape = Shape::Token { spelling: Spelling::Plain };
         let holder = Holder::Token(Arc::new(token));
-        Identity { key: Arc::new(key("*")), holder, carrier: Carrier::Subprotocol, shape }
+        Identity { key: Arc::new(key("*")), secret_id: None, holder, carrier: Carrier::Subprotocol, shape }
     }
 
     /// What is decided about a token, in one word or a text.
@@ -247,23 +250,25 @@ mod tests {
 
     #[test]
     fn a_warning_is_for_long_lived_keys_in_urls_of_routes_that_warn() {
-        let url = || Carrier::Query("api_key".into());
-        let token = Shape::Token { spelling: Spelling::Plain };
-        for (query, carrier, shape, warned) in [
-            (QueryPolicy::Warn, url(), Shape::Key, true),
-            (QueryPolicy::Warn, url(), Shape::Foreign, true),
-            (QueryPolicy::Warn, url(), token, false),
-            (QueryPolicy::Warn, Carrier::Subprotocol, Shape::Key, false),
-            (QueryPolicy::Allow, url(), Shape::Key, false),
+        for (query, in_url, warned, let_in_by_url) in [
+            (QueryPolicy::Warn, InUrl::Key, true, true),
+            (QueryPolicy::Warn, InUrl::Stale, true, true),
+            // The same key stands in a header: once keys in URLs are refused, the header is still enough.
+            (QueryPolicy::Warn, InUrl::Copy, true, false),
+            (QueryPolicy::Warn, InUrl::Token, false, false),
+            (QueryPolicy::Warn, InUrl::Nothing, false, false),
+            (QueryPolicy::Allow, InUrl::Key, false, true),
+            (QueryPolicy::Tokens, InUrl::Copy, false, false),
         ] {
-            let grant = decided(query, carrier, shape, "voice").expect("allowed");
-            assert_eq!(grant.query_warned, warned);
+            let mut record = record();
+            let grant = decided(query, in_url, "voice", &mut record).expect("allowed");
+            assert_eq!((grant.query_warned, record.let_in_by_url), (warned, let_in_by_url), "{query:?} {in_url:?}");
         }
     }
 
     #[test]
     fn a_missing_scope_is_named() {
-        let refusal = decided(QueryPolicy::Tokens, Carrier::Subprotocol, Shape::Key, "mint").expect_err("forbidden");
+        let refusal = decided(QueryPolicy::Tokens, InUrl::Nothing, "mint", &mut record()).expect_err("forbidden");
         assert_eq!((refusal.code, &*refusal.detail), (Code::Forbidden, "the key lacks the scope `voice`"));
     }
 
@@ -275,7 +280,7 @@ mod tests {
             "the token is not for the route `voice`"
         );
         let Identity { holder, carrier, shape, .. } = identity(token());
-        let narrow = Identity { key: Arc::new(key("events")), holder, carrier, shape };
+        let narrow = Identity { key: Arc::new(key("events")), secret_id: None, holder, carrier, shape };
         let refusal = decide(narrow, &route(Dialect::Gemini), &websocket(), &Named::None, &mut record());
         assert_eq!(refusal.expect_err("forbidden").detail, "the key lacks the scope `voice`");
         assert_eq!(of_token(token(), Dialect::Gemini, &websocket(), &Named::None), "yes");
@@ -324,6 +329,17 @@ mod tests {
         ] {
             assert_eq!(of_token(locked(text), dialect, &websocket(), &Named::None) == "yes", is_in, "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_with_a_list_of_models_is_kept_out_where_no_model_can_be_read() {
+        let of = |dialect| {
+            let limits = crate::limits::KeyLimits { models: vec!["m".into()], ..Default::default() };
+            let held = Identity { key: Arc::new(Key { limits, ..key("*") }), ..identity(token()) };
+            decide(held, &route(dialect), &websocket(), &Named::None, &mut record()).map(drop)
+        };
+        assert!(of(Dialect::Gemini).is_ok() && of(Dialect::OpenAi).is_ok());
+        assert_eq!(of(Dialect::Generic).expect_err("it cannot be held to them").code, Code::Forbidden);
     }
 
     #[test]

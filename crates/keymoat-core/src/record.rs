@@ -8,6 +8,7 @@ use crate::carrier::Carrier;
 use crate::refusal::Code;
 use crate::route::Dialect;
 use crate::time::UnixMillis;
+use crate::trace::Trace;
 
 /// What happened to one request or session. Never holds a credential: the path is without query and masked
 /// (by [`crate::path`]), the client is known by the id of its key.
@@ -37,12 +38,20 @@ pub struct Record {
     pub carrier: Option<Carrier>,
     /// Further copies of a credential that were removed, such as a stale one in the query.
     pub copies_stripped: u16,
+    /// What stood in the URL and belongs elsewhere.
+    pub in_url: InUrl,
+    /// It was let in only because its route takes long-lived keys in URLs: once that is over, the like of it is refused.
+    pub let_in_by_url: bool,
     /// The secret was echoed as the lone subprotocol, as the route demands.
     pub lone_subprotocol_echoed: bool,
     /// The key it was, or the one that the token was minted from.
     pub key_id: Option<Arc<str>>,
-    /// The token it was.
+    /// Which of the key's secrets it came with, so that what is left of a replaced one can be counted; none for a token.
+    pub secret_id: Option<Arc<str>>,
+    /// The token it was, also one that was minted or revoked.
     pub token_id: Option<Arc<str>>,
+    /// The token was minted by this very request.
+    pub token_minted: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was refused or failed.
@@ -67,6 +76,10 @@ pub struct Record {
     pub messages_in: u64,
     /// WebSocket messages to the client.
     pub messages_out: u64,
+    /// The client's own name for itself, where a credential came in its URL: who has to be told.
+    pub user_agent: Option<String>,
+    /// Its place in a trace, if requests are traced.
+    pub trace: Option<Trace>,
 }
 
 /// The id of a record: 48 bits of milliseconds, then 80 bits that no other record of that millisecond has. Written as
@@ -144,6 +157,45 @@ impl Outcome {
     }
 }
 
+/// What a request had in its URL that belongs elsewhere: the gravest of it. It was removed, whatever it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InUrl {
+    /// Nothing that is known to be a credential.
+    #[default]
+    Nothing,
+    /// Something of a credential's shape or name that was not read.
+    Stray,
+    /// A short-lived token.
+    Token,
+    /// A copy of the long-lived key that was used, which came in a better place too.
+    Copy,
+    /// Another credential than the one that was used.
+    Stale,
+    /// The long-lived key that was used, or refused.
+    Key,
+}
+
+impl InUrl {
+    /// The word in the log line, if there is anything to say.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Stray => Some("stray"),
+            Self::Token => Some("token"),
+            Self::Copy => Some("copy"),
+            Self::Stale => Some("stale"),
+            Self::Key => Some("key"),
+        }
+    }
+
+    /// Whether it is a long-lived key: one that was in a URL should be replaced.
+    #[must_use]
+    pub const fn is_long_lived(self) -> bool {
+        matches!(self, Self::Copy | Self::Stale | Self::Key)
+    }
+}
+
 /// One end of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -183,9 +235,13 @@ impl Record {
             dialect: None,
             carrier: None,
             copies_stripped: 0,
+            in_url: InUrl::Nothing,
+            let_in_by_url: false,
             lone_subprotocol_echoed: false,
             key_id: None,
+            secret_id: None,
             token_id: None,
+            token_minted: false,
             outcome: Outcome::Aborted,
             code: None,
             cause: None,
@@ -198,6 +254,8 @@ impl Record {
             bytes_out: 0,
             messages_in: 0,
             messages_out: 0,
+            user_agent: None,
+            trace: None,
         }
     }
 }

@@ -51,6 +51,25 @@ pub enum QueryPolicy {
     Allow,
 }
 
+impl QueryPolicy {
+    /// The configuration's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Tokens => "tokens",
+            Self::Warn => "warn",
+            Self::Allow => "allow",
+        }
+    }
+
+    /// Whether long-lived keys are taken in URLs.
+    #[must_use]
+    pub const fn takes_keys(self) -> bool {
+        matches!(self, Self::Warn | Self::Allow)
+    }
+}
+
 impl FromStr for QueryPolicy {
     type Err = UnknownWord;
 
@@ -112,7 +131,7 @@ pub struct Route {
     pub carriers: Carriers,
     /// What it does with a credential in the query.
     pub query: QueryPolicy,
-    /// When keys in URLs are to end, for clients to know (RFC 8594); told where `query` warns.
+    /// When keys in URLs end: told to clients where `query` warns (RFC 8594), and from then on they are refused.
     pub sunset: Option<UnixMillis>,
     /// What it does with a lone credential in `Sec-WebSocket-Protocol`.
     pub lone_subprotocol: LoneSubprotocol,
@@ -143,6 +162,13 @@ impl Route {
             tokens: MintRules::default(),
             public: Vec::new(),
         }
+    }
+
+    /// What it does with a credential in the query at this time: from its sunset on, a long-lived key is not taken.
+    #[must_use]
+    pub fn query_at(&self, now: UnixMillis) -> QueryPolicy {
+        let is_over = self.sunset.is_some_and(|sunset| now >= sunset);
+        if is_over && self.query.takes_keys() { QueryPolicy::Tokens } else { self.query }
     }
 
     /// Whether `path`, canonical and without query, needs no credential.
@@ -203,6 +229,16 @@ pub enum Pattern {
     Exact(String),
     /// Every path that starts with this text, which ends in `/`; also the text without that slash.
     Below(String),
+}
+
+/// As the configuration writes it.
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
+        }
+    }
 }
 
 impl Pattern {
@@ -303,6 +339,24 @@ mod tests {
         }
         let only_api: Vec<_> = routes.into_iter().filter(|route| &*route.name == "api").collect();
         assert_eq!(found(&only_api, "/apix"), None);
+    }
+
+    #[test]
+    fn from_its_sunset_on_a_route_takes_tokens_only_and_never_more_than_before() {
+        let at = |query, now| {
+            let paths = Paths::Dialect { prefix: String::new() };
+            let sunset = Some(UnixMillis(1000));
+            Route { query, sunset, ..route("a", Dialect::Generic, paths) }.query_at(UnixMillis(now))
+        };
+        for (query, after) in [
+            (QueryPolicy::Allow, QueryPolicy::Tokens),
+            (QueryPolicy::Warn, QueryPolicy::Tokens),
+            (QueryPolicy::Tokens, QueryPolicy::Tokens),
+            (QueryPolicy::Refuse, QueryPolicy::Refuse),
+        ] {
+            assert_eq!((at(query, 999), at(query, 1000), at(query, 5000)), (query, after, after));
+            assert_eq!(query.word().parse(), Ok(query));
+        }
     }
 
     #[test]

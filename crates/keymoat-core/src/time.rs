@@ -19,6 +19,31 @@ impl UnixMillis {
         self.0.div_euclid(1000)
     }
 
+    /// Adds `2026-11-22T00:28:52.123Z` (RFC 3339), always with milliseconds, or `-` for a time that no calendar has.
+    pub fn write_with_millis(self, text: &mut String) {
+        let secs = self.unix_secs();
+        let (year, month, day) = date(secs.div_euclid(86_400));
+        if !(0..=9999).contains(&year) {
+            text.push('-');
+            return;
+        }
+        let of_day = secs.rem_euclid(86_400);
+        let mut digits = |number: i64, places: u32, after: char| {
+            for place in (0..places).rev() {
+                let digit = number / 10_i64.pow(place) % 10;
+                text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+            }
+            text.push(after);
+        };
+        digits(year, 4, '-');
+        digits(month, 2, '-');
+        digits(day, 2, 'T');
+        digits(of_day / 3600, 2, ':');
+        digits(of_day / 60 % 60, 2, ':');
+        digits(of_day % 60, 2, '.');
+        digits(self.0.rem_euclid(1000), 3, 'Z');
+    }
+
     /// Reads a time as RFC 3339 section 5.6 writes it, with any offset. What is finer than a millisecond is cut off; a
     /// leap second is the first moment of the next minute.
     #[must_use]
@@ -180,6 +205,14 @@ mod tests {
         }
 
         #[test]
+        fn a_time_with_milliseconds_is_read_as_it_was_written(millis in -62_167_219_200_000_i64..253_402_300_800_000) {
+            let mut text = String::new();
+            UnixMillis(millis).write_with_millis(&mut text);
+            prop_assert_eq!(text.len(), "2026-11-22T00:28:52.123Z".len());
+            prop_assert_eq!(UnixMillis::from_rfc3339(&text), Some(UnixMillis(millis)));
+        }
+
+        #[test]
         fn any_text_is_read_or_not(text in ".{0,40}") {
             let _ = UnixMillis::from_rfc3339(&text);
         }
@@ -187,6 +220,7 @@ mod tests {
         #[test]
         fn any_number_can_be_written(millis in any::<i64>()) {
             let _ = UnixMillis(millis).to_string();
+            UnixMillis(millis).write_with_millis(&mut String::new());
         }
     }
 }

@@ -34,9 +34,25 @@ const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
 const FIRST_WORDS: Duration = Duration::from_millis(50);
 /// How often something is read, and thrown away, of a connection that was turned away.
 const TURNED_AWAY_READS_MAX: usize = 32;
-/// The body of the answer when all permits are taken, or the memory is. It is sent whatever else the request says.
-const OVERLOADED: &str = "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
-    \"status\":503,\"code\":\"unavailable\",\"detail\":\"too much is going on here, try again\"}";
+/// The answer to a connection that is not taken. It is sent whatever its request says.
+struct TurnedAway {
+    status: &'static str,
+    text: &'static str,
+}
+
+/// All permits are taken, or the memory is.
+const OVERLOADED: TurnedAway = TurnedAway {
+    status: "503 Service Unavailable",
+    text: "{\"type\":\"/keymoat/errors/unavailable\",\"title\":\"not available at the moment\",\
+           \"status\":503,\"code\":\"unavailable\",\"detail\":\"too much is going on here, try again\"}",
+};
+
+/// Its address has as many as it may.
+const CROWDED: TurnedAway = TurnedAway {
+    status: "429 Too Many Requests",
+    text: "{\"type\":\"/keymoat/errors/rate_limited\",\"title\":\"too many requests\",\
+           \"status\":429,\"code\":\"rate_limited\",\"detail\":\"your address has too many connections open here: close some\"}",
+};
 
 /// One listening address with its sockets, before the threads take theirs.
 #[derive(Debug)]
@@ -137,8 +153,10 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) 
     let tls = tls.map(|config| TlsAcceptor::from(config.load_full()));
     let room = if worker.pressure() == Pressure::Shed { None } else { worker.shared.permits.take() };
     let Some(permit) = room else {
-        refuse(worker, stream, tls);
-        return;
+        return refuse(worker, stream, tls, &OVERLOADED);
+    };
+    let Some(permit) = counted(worker, permit, client) else {
+        return refuse(worker, stream, tls, &CROWDED);
     };
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
@@ -155,6 +173,16 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, client: IpAddr, number: usize) 
     });
 }
 
+/// The permit, if its address may have one more. A trusted proxy speaks for many.
+fn counted(worker: &Worker, permit: Permit, client: IpAddr) -> Option<Permit> {
+    let plan = worker.shared.plan.load();
+    let Some(most) = plan.limits.connections_per_address_max else { return Some(permit) };
+    if plan.trusted_proxies.iter().any(|network| network.contains(client)) {
+        return Some(permit);
+    }
+    permit.counted(&worker.shared.connections, client, most)
+}
+
 async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, permit: Permit, acceptor: TlsAcceptor) {
     let limit = worker.shared.plan.load().limits.tls_handshake;
     match tokio::time::timeout(limit, acceptor.accept(stream)).await {
@@ -169,10 +197,10 @@ async fn shake_hands(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, perm
 }
 
 /// Turns a connection away with an answer, if there is a place for that.
-fn refuse(worker: &Worker, stream: TcpStream, tls: Option<TlsAcceptor>) {
+fn refuse(worker: &Worker, stream: TcpStream, tls: Option<TlsAcceptor>, why: &'static TurnedAway) {
     let Some(acceptor) = tls else {
         if let Some(place) = worker.shared.turned_away.take() {
-            tokio::task::spawn_local(turn_away(stream, place));
+            tokio::task::spawn_local(turn_away(stream, place, why));
         }
         return;
     };
@@ -183,18 +211,18 @@ fn refuse(worker: &Worker, stream: TcpStream, tls: Option<TlsAcceptor>) {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let handshake = TlsAcceptor::from(Arc::new(config)).accept(stream);
         if let Ok(Ok(stream)) = tokio::time::timeout(TURNED_AWAY_TIME, handshake).await {
-            turn_away(stream, place).await;
+            turn_away(stream, place, why).await;
         }
     });
 }
 
 /// Answers before the request is taken in; then throws away what the client sends, so that no reset destroys the answer.
-async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: Permit) {
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, _place: Permit, why: &TurnedAway) {
     let answer = async {
         let (status, kind, text) = if asks_whether_alive(&mut stream).await {
             ("200 OK", "text/plain; charset=utf-8\r\ncache-control: no-store", Own::Live.text())
         } else {
-            ("503 Service Unavailable", "application/problem+json\r\nretry-after: 1", String::from(OVERLOADED))
+            (why.status, "application/problem+json\r\nretry-after: 1", String::from(why.text))
         };
         let length = text.len();
         let head = format!(

@@ -1,15 +1,19 @@
 //! Who is let in: origin → credential → identity → policy, on one snapshot and, for a token, one question to the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::header;
 use keymoat_core::credential::{self, Presented};
 use keymoat_core::format::Shape;
 use keymoat_core::head::{Ask, Head};
 use keymoat_core::identity::{self, Identity};
 use keymoat_core::origin::{Named, Page};
 use keymoat_core::policy::{self, Access};
+use keymoat_core::record::InUrl;
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{Digest, Snapshot, Token};
+use keymoat_core::{Digest, Key, Snapshot, Token};
+use tokio::time::Instant;
 
 use crate::claim;
 use crate::clock;
@@ -18,7 +22,17 @@ use crate::dialect;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::serve::draining;
+use crate::throttle::{self, Standing};
 use crate::worker::Shared;
+
+/// How much of a client's own name is kept.
+const USER_AGENT_CHARS_MAX: usize = 128;
+/// So long it takes at most until a key that was made just now is in the view of the store.
+const NEWS_WAIT: Duration = Duration::from_millis(400);
+/// How often it is looked whether there is a new view.
+const NEWS_LOOK: Duration = Duration::from_millis(20);
+/// So many requests may wait for a new view at once; others are decided by the one that there is.
+pub(crate) const AWAITING_NEWS_MAX: usize = 1024;
 
 /// A request that may go on.
 pub(crate) struct Admitted {
@@ -56,20 +70,31 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
     }
     let named = Named::by(head, passage.peer.tls);
     let snapshot = shared.snapshots.load();
-    let presented = credential::take(head, passage.route, &snapshot, &mut passage.ledger.record);
+    let record = &mut passage.ledger.record;
+    let presented = credential::take(head, passage.route, &snapshot, record);
+    if record.in_url != InUrl::Nothing {
+        record.user_agent = user_agent(head);
+    }
     Ok(Arrived { presented, named })
+}
+
+/// The client's own name for itself, cut short: whoever runs it is to be told that its key is in a URL.
+fn user_agent(head: &Head) -> Option<String> {
+    let name = head.headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(name.chars().take(USER_AGENT_CHARS_MAX).collect())
 }
 
 /// Decides whether the request may go on.
 pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>) -> Result<Admitted, Refusal> {
     let Arrived { presented, named } = arrive(passage, head, page)?;
-    let (route, ledger) = (passage.route, &mut passage.ledger);
+    let route = passage.route;
     if route.is_public(&head.path) {
-        let access = policy::pass_unasked(presented, &mut ledger.record)?;
+        let access = policy::pass_unasked(presented, &mut passage.ledger.record)?;
         return Ok(Admitted { access, path: dialect::upstream_path(route, head)?, unclaimed: None });
     }
-    let (identity, digest) = identify(&passage.worker.shared, presented?, ledger).await?;
-    let grant = policy::decide(identity, route, &head.ask, &named, &mut ledger.record)?;
+    let (identity, digest) = identify(passage, presented?).await?;
+    let grant = policy::decide(identity, route, &head.ask, &named, &mut passage.ledger.record)?;
+    meter(passage, &grant.identity.key)?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
@@ -77,17 +102,71 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
 
 /// Says who presented it; for a token, also its digest.
 pub(crate) async fn identify(
+    passage: &mut Passage<'_>,
+    presented: Presented,
+) -> Result<(Identity, Option<Digest>), Refusal> {
+    let shared = &passage.worker.shared;
+    check_view(shared)?;
+    let Some(patience) = passage.plan.limits.failed_credentials else {
+        return look_up(shared, presented, &mut passage.ledger).await;
+    };
+    let client = passage.ledger.record.client;
+    let is_token = matches!(presented.shape(), Shape::Token { .. });
+    // Whoever has a key of ours, or a long one of another maker, never comes by the table.
+    if (is_token || presented.is_guessable())
+        && let Standing::Throttled { wait_secs } = shared.throttle.standing(client, patience)
+        && (!is_token || !shared.throttle.may_ask_for_token(client))
+    {
+        passage.ledger.record.cause = Some(String::from("not looked up: its address is throttled"));
+        return Err(throttle::refusal(wait_secs));
+    }
+    let looked_up = look_up(shared, presented, &mut passage.ledger).await;
+    let record = &passage.ledger.record;
+    let is_known = record.key_id.is_some() || record.token_id.is_some();
+    match looked_up {
+        Err(refusal) if refusal.code == Code::CredentialInvalid && !is_known => {
+            match shared.throttle.count(client, patience) {
+                Standing::Good => Err(refusal),
+                Standing::Throttled { wait_secs } => Err(throttle::refusal(wait_secs)),
+            }
+        }
+        looked_up => looked_up,
+    }
+}
+
+async fn look_up(
     shared: &Shared,
     presented: Presented,
     ledger: &mut Ledger,
 ) -> Result<(Identity, Option<Digest>), Refusal> {
-    check_view(shared)?;
     if matches!(presented.shape(), Shape::Token { .. }) {
         return of_token(shared, presented, ledger).await;
     }
+    let digest = presented.digest(&shared.snapshots.load());
+    if presented.shape() == Shape::Key && !shared.snapshots.load().keys.contains_key(&digest) {
+        await_news(shared).await;
+    }
     let snapshot = shared.snapshots.load();
-    let identity = identity::find(presented, &snapshot, clock::now(), &mut ledger.record)?;
+    let identity = identity::find_by(presented, &digest, &snapshot, clock::now(), &mut ledger.record)?;
     Ok((identity, None))
+}
+
+/// Waits for the next view of the store. A key of ours that is not known may have been made a moment ago, by a command that
+/// is faster than the next look: that look is awaited, once. Who waits depends on the syntax of what was presented alone,
+/// and so tells nobody what there is.
+async fn await_news(shared: &Shared) {
+    let Some(_place) = shared.awaiting_news.take() else { return };
+    let before = shared.snapshots.load_full();
+    let deadline = Instant::now() + NEWS_WAIT;
+    while Instant::now() < deadline && Arc::ptr_eq(&shared.snapshots.load(), &before) {
+        tokio::time::sleep(NEWS_LOOK).await;
+    }
+}
+
+/// Counts the request towards the limits of its key, and has what follows counted there, too.
+pub(crate) fn meter(passage: &mut Passage<'_>, key: &Arc<Key>) -> Result<(), Refusal> {
+    passage.metered = passage.worker.shared.meters.admit(key)?;
+    Ok(())
 }
 
 /// Nobody is let in on a view of the store that is too old: a revocation may have been missed.

@@ -9,14 +9,31 @@ use keymoat_core::route::{Dialect, Route};
 use serde_json::{Map, Value, json};
 
 use crate::body::ToClient;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::own::Own;
 use crate::upstream::Failure;
 
+/// What a page of ours may load and do: show itself.
+const WHY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The answer to a request that goes nowhere.
 pub(crate) fn refusal(refusal: &Refusal, route: Option<&Route>, mut ledger: Ledger) -> Response<ToClient> {
     ledger.refused(refusal, Outcome::Refused, refusal.code.status());
-    problem(refusal, route.map(|route| route.dialect))
+    let away = exposed::led_away(refusal.code, &ledger);
+    let is_away = away.is_some();
+    let mut response = away.unwrap_or_else(|| problem(refusal, route.map(|route| route.dialect)));
+    ledger.record.status = Some(response.status().as_u16());
+    let headers = response.headers_mut();
+    exposed::keep_private(headers, route);
+    exposed::forget(headers, ledger.record.in_url);
+    if let Some(route) = route.filter(|_| refusal.code == Code::CredentialInQuery) {
+        exposed::sunset(headers, route);
+    }
+    if is_away {
+        headers.append(header::VARY, HeaderValue::from_static("sec-fetch-mode, accept"));
+    }
+    response
 }
 
 /// What the gate found, as a refusal.
@@ -47,11 +64,19 @@ pub(crate) fn cut_short(route: Option<&Route>, mut ledger: Ledger) -> Response<T
 
 /// One of our own endpoints.
 pub(crate) fn own(own: Own, mut ledger: Ledger) -> Response<ToClient> {
+    let status = own.status();
     ledger.record.outcome = Outcome::Allowed;
-    ledger.record.status = Some(200);
+    ledger.record.status = Some(status.as_u16());
     let mut response = Response::new(ToClient::own(own.text()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(own.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Own::Why(_) = own {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(WHY_POLICY));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     response
 }
 
@@ -60,12 +85,21 @@ fn problem(refusal: &Refusal, dialect: Option<Dialect>) -> Response<ToClient> {
     *response.status_mut() = StatusCode::from_u16(refusal.code.status()).expect("the table holds valid statuses");
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Some(secs) = refusal.retry_after_secs {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
     for (name, value) in required_by(refusal.code) {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The same refusal of a method, where only these are taken.
+pub(crate) fn allowing(mut response: Response<ToClient>, methods: &'static str) -> Response<ToClient> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     }
     response
 }
@@ -175,6 +209,6 @@ mod tests {
         let response = problem(&Refusal::new(Code::CredentialInvalid, "no"), None);
         assert_eq!(response.status(), 401);
         assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
-        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "private, no-store");
     }
 }

@@ -1,6 +1,6 @@
 //! The bodies that pass through: a client's on its way up, an upstream's on its way down, and our own short ones.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -11,14 +11,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use keymoat_core::limits;
+use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
 use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
 use crate::masked::Masked;
+use crate::meter::Metered;
 use crate::relay::websocket::too_many;
 use crate::session::{SessionControl, SessionGuard};
+use crate::through::Timed;
 use crate::upstream::Lent;
 
 /// A body could not be passed on to its end. The connection that carries it is broken off, so that nobody takes a
@@ -60,6 +64,39 @@ pub(crate) struct Uploaded {
     bytes: Cell<u64>,
     moved: Cell<Instant>,
     cut: Cell<Option<Cut>>,
+    beyond: RefCell<Option<Refusal>>,
+}
+
+/// How many payload bytes a request and its answer may have together, and where they are counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowance {
+    bytes_max: Option<(u64, Refusal)>,
+    metered: Option<Metered>,
+}
+
+impl Allowance {
+    /// What the token and the limits of the key leave.
+    pub(crate) fn of(access: &Access, metered: Option<&Metered>) -> Self {
+        let Access::Keyed(grant) = access else { return Self::default() };
+        let limits = &grant.identity.key.limits;
+        let of_token = access.token().and_then(|token| token.limits.bytes_max);
+        let bytes_max = match (of_token, limits.session_bytes) {
+            (Some(fewer), of_key) if of_key.is_none_or(|bytes| fewer <= bytes) => Some((fewer, too_many("bytes"))),
+            (_, Some(bytes)) => Some((bytes, limits::session_full(bytes))),
+            _ => None,
+        };
+        Self { bytes_max, metered: metered.filter(|_| limits.bytes_per_day.is_some()).cloned() }
+    }
+
+    /// Takes `more` bytes, which make `total` of both directions.
+    fn take(&self, more: u64, total: u64) -> Result<(), Refusal> {
+        if let Some((most, refusal)) = &self.bytes_max
+            && total > *most
+        {
+            return Err(refusal.clone());
+        }
+        self.metered.as_ref().map_or(Ok(()), |metered| metered.take_bytes(more))
+    }
 }
 
 /// Why a client's body did not come to its end.
@@ -69,7 +106,7 @@ pub(crate) enum Cut {
     Paused,
     /// The connection failed, or the client ended it.
     Broken,
-    /// It is larger than a session of the client's token may be.
+    /// It is larger than its token or key lets it be: see [`Uploaded::beyond`].
     Beyond,
 }
 
@@ -84,6 +121,11 @@ impl Uploaded {
         self.moved.get()
     }
 
+    /// What is told of a body that is too large.
+    pub(crate) fn beyond(&self) -> Refusal {
+        self.beyond.borrow().clone().unwrap_or_else(|| too_many("bytes"))
+    }
+
     /// Why it ended early, if it did.
     pub(crate) fn cut(&self) -> Option<Cut> {
         self.cut.get()
@@ -92,20 +134,55 @@ impl Uploaded {
 
 /// A client's body on its way to the upstream, counted, without its trailers.
 pub(crate) struct Upload {
-    incoming: Incoming,
+    source: Source,
     uploaded: Rc<Uploaded>,
     idle: Duration,
-    bytes_max: u64,
+    allowance: Allowance,
     silence: Silence,
 }
 
+/// Where a client's body is.
+pub(crate) enum Source {
+    /// On its way.
+    Incoming(Incoming),
+    /// Here, whole, because something of it had to be read.
+    Held(Option<Bytes>),
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Held(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
 impl Upload {
-    /// Also gives what becomes known of it. What is beyond `bytes_max` is not passed on.
-    pub(crate) fn new(incoming: Incoming, idle: Duration, bytes_max: Option<u64>) -> (Self, Rc<Uploaded>) {
-        let uploaded =
-            Rc::new(Uploaded { bytes: Cell::new(0), moved: Cell::new(Instant::now()), cut: Cell::new(None) });
-        let bytes_max = bytes_max.unwrap_or(u64::MAX);
-        (Self { incoming, uploaded: uploaded.clone(), idle, bytes_max, silence: Silence::default() }, uploaded)
+    /// Also gives what becomes known of it. What is beyond the allowance is not passed on.
+    pub(crate) fn new(source: Source, idle: Duration, allowance: Allowance) -> (Self, Rc<Uploaded>) {
+        let uploaded = Uploaded {
+            bytes: Cell::new(0),
+            moved: Cell::new(Instant::now()),
+            cut: Cell::new(None),
+            beyond: RefCell::new(None),
+        };
+        let uploaded = Rc::new(uploaded);
+        (Self { source, uploaded: uploaded.clone(), idle, allowance, silence: Silence::default() }, uploaded)
     }
 }
 
@@ -123,17 +200,19 @@ impl Body for ToUpstream {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
-        match Pin::new(&mut upload.incoming).poll_frame(cx) {
+        match upload.source.poll_frame(cx) {
             // Trailers are not passed on: no stage has looked for credentials in them.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
                 upload.uploaded.moved.set(Instant::now());
                 if let Some(data) = frame.data_ref() {
-                    let bytes = upload.uploaded.bytes() + data.len() as u64;
-                    if bytes > upload.bytes_max {
+                    let more = data.len() as u64;
+                    let bytes = upload.uploaded.bytes() + more;
+                    if let Err(refusal) = upload.allowance.take(more, bytes) {
                         upload.uploaded.cut.set(Some(Cut::Beyond));
-                        return Poll::Ready(Some(Err(BodyError::Ended(too_many("bytes")))));
+                        upload.uploaded.beyond.replace(Some(refusal.clone()));
+                        return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
                     }
                     upload.uploaded.bytes.set(bytes);
                 }
@@ -155,14 +234,14 @@ impl Body for ToUpstream {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Upload(upload) => upload.incoming.is_end_stream(),
+            Self::Upload(upload) => upload.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Upload(upload) => upload.incoming.size_hint(),
+            Self::Upload(upload) => upload.source.size_hint(),
         }
     }
 }
@@ -173,6 +252,8 @@ pub(crate) enum ToClient {
     Own(Option<Bytes>),
     /// The upstream's body.
     Relayed(Box<Relayed>),
+    /// Pieces of our own, one after another.
+    Timed(Timed),
 }
 
 /// An upstream's body on its way to the client. It holds the record, and gives the connection back at its end.
@@ -184,7 +265,7 @@ pub(crate) struct Relayed {
     pub(crate) session: Option<SessionGuard>,
     pub(crate) idle: Duration,
     /// How many bytes may pass in both directions together.
-    pub(crate) bytes_max: Option<u64>,
+    pub(crate) allowance: Allowance,
     pub(crate) clock: BodyClock,
     pub(crate) masked: Masked,
 }
@@ -207,7 +288,7 @@ impl ToClient {
     /// The handle of the session that it is, if it is one.
     pub(crate) fn session(&self) -> Option<&SessionControl> {
         match self {
-            Self::Own(_) => None,
+            Self::Own(_) | Self::Timed(_) => None,
             Self::Relayed(relayed) => relayed.session.as_ref().map(SessionGuard::control),
         }
     }
@@ -242,11 +323,15 @@ impl Relayed {
             };
             let Some(frame) = frame else { continue };
             if let Some(data) = frame.data_ref() {
-                let bytes = self.ledger.record.bytes_out + data.len() as u64;
-                if self.bytes_max.is_some_and(|max| bytes.saturating_add(self.uploaded.bytes()) > max) {
-                    return Poll::Ready(Some(Err(BodyError::Ended(too_many("bytes")))));
+                let more = data.len() as u64;
+                let bytes = self.ledger.record.bytes_out + more;
+                if let Err(refusal) = self.allowance.take(more, bytes.saturating_add(self.uploaded.bytes())) {
+                    return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
                 }
                 self.ledger.record.bytes_out = bytes;
+                if let Some(session) = &self.session {
+                    session.control().note_bytes(self.uploaded.bytes(), bytes);
+                }
             }
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -297,6 +382,7 @@ impl Body for ToClient {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relayed = match self.get_mut() {
             Self::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Timed(timed) => return timed.poll(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
             Self::Relayed(relayed) => relayed,
         };
         let polled = ready!(relayed.poll(cx));
@@ -311,6 +397,7 @@ impl Body for ToClient {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(text) => text.is_none(),
+            Self::Timed(timed) => timed.is_over(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
         }
     }
@@ -318,6 +405,7 @@ impl Body for ToClient {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Timed(_) => SizeHint::default(),
             Self::Relayed(relayed) if relayed.masked.changes_length() && !relayed.is_end_stream() => {
                 SizeHint::default()
             }
@@ -330,6 +418,7 @@ impl fmt::Debug for ToClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Own(_) => "ToClient::Own",
+            Self::Timed(_) => "ToClient::Timed",
             Self::Relayed(_) => "ToClient::Relayed",
         })
     }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::route::Route;
 use keymoat_core::token::{Uses, told};
-use keymoat_core::{Constraint, Digest, Secret, Token};
+use keymoat_core::{Constraint, Digest, Record, Secret, Token, limits};
 use keymoat_store::{Claim, Denial, DeskError, SessionId, Verdict};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::admission::Unclaimed;
 use crate::clock;
+use crate::meter::Metered;
 use crate::relay::websocket::Bounds;
-use crate::session::{SessionGuard, SessionInfo};
+use crate::session::{SessionGuard, SessionInfo, expiry};
 use crate::worker::{Shared, Worker};
 
 /// Takes a session in, and decides once more: a revocation may have come between the decision and this moment, and a
@@ -23,15 +23,9 @@ use crate::worker::{Shared, Worker};
 ///
 /// # Errors
 /// `unavailable` when there are too many sessions, `credential_revoked` when the key or the token no longer holds.
-pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result<SessionGuard, Refusal> {
+pub(crate) fn session(worker: &Worker, record: &Record, access: &Access) -> Result<SessionGuard, Refusal> {
     let (key_id, token_id) = (access.key_id(), access.token().map(|token| &token.id));
-    let info = SessionInfo {
-        key_id: key_id.cloned(),
-        token_id: token_id.cloned(),
-        route: route.name.clone(),
-        opened_at: clock::now(),
-    };
-    let session = worker.shared.sessions.insert(info)?;
+    let session = worker.shared.sessions.insert(SessionInfo::of(record, clock::now()))?;
     let snapshot = worker.shared.snapshots.load();
     if token_id.is_some_and(|token_id| snapshot.is_token_revoked(token_id)) {
         return Err(told::revoked());
@@ -43,6 +37,10 @@ pub(crate) fn session(worker: &Worker, route: &Route, access: &Access) -> Result
             Some(_) => told::key_revoked(),
             None => Refusal::new(Code::CredentialRevoked, "this key was revoked, ask for a new one"),
         });
+    }
+    // Whoever looks for keys that expire has looked at this one, perhaps before the session was there.
+    if key_id.and_then(|key_id| snapshot.key_by_id(key_id)).is_some_and(|key| !key.is_live(clock::now())) {
+        return Err(if token_id.is_some() { told::key_expired() } else { expiry::expired() });
     }
     Ok(session)
 }
@@ -90,7 +88,7 @@ pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) ->
 /// Those of [`session`] and [`token_use`], and `forbidden` for a token that is locked to live sessions.
 pub(crate) async fn session_over_http(
     worker: &Worker,
-    route: &Route,
+    record: &Record,
     access: &Access,
     unclaimed: &Unclaimed,
 ) -> Result<SessionGuard, Refusal> {
@@ -98,8 +96,8 @@ pub(crate) async fn session_over_http(
         let text = "this token is locked to live sessions: mint one without a lock for requests";
         return Err(Refusal::new(Code::Forbidden, text));
     }
-    let mut session = session(worker, route, access)?;
-    if let Some((moment, refusal)) = bounds(&unclaimed.token).deadline {
+    let mut session = session(worker, record, access)?;
+    if let Some((moment, refusal)) = bounds(access, None).and_then(|bounds| bounds.deadline) {
         session.end_at(moment, refusal);
     }
     token_use(&worker.shared, unclaimed.digest, None).await?;
@@ -127,8 +125,42 @@ pub(crate) fn no_answer(error: DeskError) -> Refusal {
     Refusal::new(Code::Unavailable, "the store of tokens does not answer, try again").retry_after_secs(1)
 }
 
-/// What a session of `token` may take from this moment on.
-pub(crate) fn bounds(token: &Token) -> Bounds {
+/// What a session may take from this moment on, by its token and by the limits of its key; `None` if nothing bounds it.
+pub(crate) fn bounds(access: &Access, metered: Option<&Metered>) -> Option<Bounds> {
+    let Access::Keyed(grant) = access else { return None };
+    let limits = &grant.identity.key.limits;
+    let token = access.token();
+    if token.is_none() && limits.are_none() {
+        return None;
+    }
+    let mut bounds = token.map(|token| of_token(token)).unwrap_or_default();
+    if let Some(secs) = limits.session_duration_secs {
+        let end = Instant::now() + Duration::from_secs(secs);
+        if bounds.deadline.as_ref().is_none_or(|(earlier, _)| end < *earlier) {
+            bounds.deadline = Some((end, limits::session_over(secs)));
+        }
+    }
+    if let Some(bytes) = limits.session_bytes
+        && bounds.bytes_max.is_none_or(|fewer| bytes < fewer)
+    {
+        (bounds.bytes_max, bounds.bytes_over) = (Some(bytes), Some(limits::session_full(bytes)));
+    }
+    bounds.metered = metered.filter(|_| limits.bytes_per_day.is_some()).cloned();
+    Some(bounds)
+}
+
+/// Has a session take its place among those that its key may have at once.
+///
+/// # Errors
+/// `rate_limited` when all are taken.
+pub(crate) fn place(session: &mut SessionGuard, metered: Option<&Metered>) -> Result<(), Refusal> {
+    if let Some(metered) = metered.filter(|metered| metered.limits().sessions.is_some()) {
+        session.keep(metered.take_place()?);
+    }
+    Ok(())
+}
+
+fn of_token(token: &Token) -> Bounds {
     let left = token.live_until.0.saturating_sub(clock::now().0);
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     let (left, refusal) = match token.limits.duration_secs_max.map(Duration::from_secs) {
@@ -142,5 +174,6 @@ pub(crate) fn bounds(token: &Token) -> Bounds {
         deadline: Some((Instant::now() + left, refusal)),
         bytes_max: token.limits.bytes_max,
         messages_max: token.limits.messages_max,
+        ..Bounds::default()
     }
 }

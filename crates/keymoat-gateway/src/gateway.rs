@@ -1,33 +1,40 @@
 //! Starts the serving threads and ends them again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use keymoat_core::Snapshot;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
-use keymoat_store::TokenDesk;
+use keymoat_core::{RouteOverride, Snapshot};
+use keymoat_store::{Store, StoreError, TokenDesk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::accept;
+use crate::admission;
 use crate::clock;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
+use crate::meter::{Keeper, Meters};
 use crate::permits::Permits;
 use crate::plan::{Plan, PlanError};
-use crate::session::Sessions;
+use crate::session::{SessionInfo, Sessions, expiry};
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::worker::{Phase, Shared, Worker};
 
 /// How long refused and closing connections may take after the sessions were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often what was counted of a day is written: what a process forgets when it is killed.
+const KEEP_COUNTS: Duration = Duration::from_secs(5);
 /// How often a draining thread looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -62,7 +69,9 @@ pub struct Running {
     serving_threads: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     phase: watch::Sender<Phase>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Held by whoever makes a plan out of the one in force.
+    planning: Mutex<()>,
 }
 
 impl Gateway {
@@ -108,9 +117,15 @@ impl Gateway {
             turned_away: Permits::new(accept::TURNED_AWAY_MAX),
             turned_away_tls: Permits::new(accept::TURNED_AWAY_TLS_MAX),
             sessions: Sessions::new(settings.limits.sessions_max),
+            meters: Meters::default(),
+            throttle: Throttle::default(),
+            awaiting_news: Permits::new(admission::AWAITING_NEWS_MAX),
+            connections: Arc::default(),
             memory: Memory::default(),
             started_at: clock::now(),
             ready: OnceLock::new(),
+            traces: AtomicBool::new(false),
+            beginnings: OnceLock::new(),
             desk: OnceLock::new(),
         });
         let mut bound = Vec::new();
@@ -140,7 +155,16 @@ impl Gateway {
             .collect::<io::Result<_>>()
             .map_err(StartError::Thread)?;
         let threads_running = Mutex::new(handles);
-        Ok(Running { asked, sockets, addresses, serving_threads: threads, threads: threads_running, phase, shared })
+        Ok(Running {
+            asked,
+            sockets,
+            addresses,
+            serving_threads: threads,
+            threads: threads_running,
+            phase,
+            shared,
+            planning: Mutex::default(),
+        })
     }
 }
 
@@ -174,6 +198,7 @@ async fn serve(
 ) {
     if number == 0 {
         tokio::task::spawn_local(memory::watch(shared.clone()));
+        tokio::task::spawn_local(expiry::watch(shared.clone()));
     }
     let worker = Rc::new(Worker::new(shared, phase.subscribe()));
     for (number, socket) in sockets {
@@ -233,6 +258,18 @@ impl Running {
         &self.addresses
     }
 
+    /// Has the routes that are named held to these overrides, and no others, from the next request on. Sessions go on.
+    /// Says whether anything changed.
+    pub fn override_routes(&self, overrides: Vec<RouteOverride>) -> bool {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = self.shared.plan.load().overridden(overrides);
+        let is_new = plan.is_some();
+        if let Some(plan) = plan {
+            self.shared.plan.store(Arc::new(plan));
+        }
+        is_new
+    }
+
     /// Takes over new routes, upstreams, limits and certificates. Connections and sessions go on; a request that has
     /// begun ends under the old plan.
     ///
@@ -241,6 +278,7 @@ impl Running {
     /// # Errors
     /// Nothing has changed then: the routes and upstreams do not fit together, or an upstream cannot work.
     pub fn reload(&self, settings: Settings) -> Result<Vec<String>, PlanError> {
+        let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.shared.plan.load_full();
         let plan = Plan::new(settings.routes, settings.upstreams, settings.limits, Some(&before))?;
         let plan = plan.trusting(settings.trusted_proxies);
@@ -271,6 +309,35 @@ impl Running {
         // A second one would be a mistake of whoever starts the gateway.
         let first = self.shared.ready.set(Box::new(ready)).is_ok();
         debug_assert!(first, "readiness is decided in one place");
+    }
+
+    /// Gives every request from now on its place in a trace: the client's, or one of its own.
+    pub fn trace(&self) {
+        self.shared.traces.store(true, Ordering::Relaxed);
+    }
+
+    /// Has every beginning kept before anything goes upstream. The first one that is given stays.
+    pub fn keep_beginnings_by(&self, beginnings: Beginnings) {
+        let first = self.shared.beginnings.set(beginnings).is_ok();
+        debug_assert!(first, "beginnings are kept in one place");
+    }
+
+    /// How many sessions are live on each route that has any.
+    #[must_use]
+    pub fn live_sessions_by_route(&self) -> HashMap<Arc<str>, usize> {
+        self.shared.sessions.count_by_route()
+    }
+
+    /// Whether it takes new work, as `/keymoat/readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+    }
+
+    /// The live sessions of this process: to be listed, and to be ended one by one.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
     }
 
     /// How many sessions are live: WebSockets and event streams.
@@ -308,6 +375,23 @@ impl Running {
         let snapshot = self.shared.snapshots.load();
         let is_revoked = |id: &Arc<str>| snapshot.is_token_revoked(id);
         self.shared.sessions.end_where(|_, info| info.token_id.as_ref().is_some_and(is_revoked), &told::revoked())
+    }
+
+    /// Ends the live sessions that `is_revocable` says can be revoked, because it is not known any more whether they were,
+    /// and tells how many there were.
+    pub fn end_sessions_that_may_be_revoked(&self, is_revocable: impl Fn(&SessionInfo) -> bool) -> usize {
+        let text = "the store cannot be read, and a revocation may have been missed: connect again";
+        let refusal = Refusal::new(Code::Unavailable, text);
+        self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
+    }
+
+    /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.
+    /// Drop what is returned after [`Running::join`]: it writes what is left.
+    ///
+    /// # Errors
+    /// What the disk or the system refuses.
+    pub fn keep_counts_in(&self, store: Arc<Store>) -> Result<Keeper, StoreError> {
+        Keeper::start(store, self.shared.meters.clone(), Arc::clone(&self.shared.snapshots), KEEP_COUNTS)
     }
 
     /// Has tokens minted, found and claimed at `desk`. Before that there are none. The first one that is given stays.

@@ -27,6 +27,7 @@ use crate::answer;
 use crate::body::ToClient;
 use crate::claim::no_answer;
 use crate::clock;
+use crate::exposed;
 use crate::passage::Passage;
 
 /// A request for a token may be this large.
@@ -73,22 +74,31 @@ pub(crate) fn of_provider(route: &Route, head: &Head) -> Option<Asked> {
     }
 }
 
+/// Another method than the one that a path of ours takes.
+#[derive(Debug)]
+pub(crate) struct WrongMethod {
+    pub(crate) refusal: Refusal,
+    /// What `Allow` says (RFC 9110 section 10.2.1).
+    pub(crate) allowed: &'static str,
+}
+
 /// The same in our own form; a refusal for another method there.
-pub(crate) fn of_own(head: &Head) -> Option<Result<Asked, Refusal>> {
+pub(crate) fn of_own(head: &Head) -> Option<Result<Asked, WrongMethod>> {
     let below = head.path.strip_prefix(OWN)?;
-    let wrong_method = |taken| Err(Refusal::new(Code::MethodNotAllowed, taken));
+    let wrong_method =
+        |allowed, taken| Err(WrongMethod { refusal: Refusal::new(Code::MethodNotAllowed, taken), allowed });
     match below.strip_prefix('/') {
         None if below.is_empty() => Some(match head.method {
             Method::POST => Ok(Asked::Own),
-            _ => wrong_method("tokens are minted with POST"),
+            _ => wrong_method("POST", "tokens are minted with POST"),
         }),
         Some("explain") => Some(match head.method {
             Method::POST => Ok(Asked::Explain),
-            _ => wrong_method("a setup is explained with POST"),
+            _ => wrong_method("POST", "a setup is explained with POST"),
         }),
         Some(id) if !id.is_empty() && !id.contains('/') => Some(match head.method {
             Method::DELETE => Ok(Asked::Revoke(id.to_owned())),
-            _ => wrong_method("a token is revoked with DELETE"),
+            _ => wrong_method("DELETE", "a token is revoked with DELETE"),
         }),
         _ => None,
     }
@@ -122,6 +132,7 @@ pub(crate) async fn serve(
     let record = &mut passage.ledger.record;
     (record.outcome, record.status) = (Outcome::Allowed, Some(done.status.as_u16()));
     record.token_id = Some(done.token_id);
+    record.token_minted = matches!(asked, Asked::Gemini | Asked::OpenAi(_) | Asked::Own);
     record.bytes_out = done.body.len() as u64;
     // The one answer that a token is in, to whoever minted it.
     let text = Bytes::copy_from_slice(done.body.expose());
@@ -129,7 +140,7 @@ pub(crate) async fn serve(
     *response.status_mut() = done.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    exposed::keep_private(headers, Some(passage.route));
     response
 }
 
@@ -184,13 +195,13 @@ async fn minter(
 ) -> Result<Arc<Key>, Refusal> {
     let arrived = admission::arrive(passage, head, page)?;
     let presented = arrived.presented?;
-    let shared = &passage.worker.shared;
-    let (identity, _) = admission::identify(shared, presented, &mut passage.ledger).await?;
+    let (identity, _) = admission::identify(passage, presented).await?;
     let record = &mut passage.ledger.record;
     let key = policy::may_mint(&identity, record)?;
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
+    admission::meter(passage, &key)?;
     Ok(key)
 }
 

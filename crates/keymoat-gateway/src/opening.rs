@@ -21,6 +21,8 @@ use bytes::BytesMut;
 use http::{HeaderValue, Request, Response};
 use keymoat_core::gemini::Call;
 use keymoat_core::head::{Head, Opening};
+use keymoat_core::models::narrow_openai;
+use keymoat_core::openai::Lock;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
@@ -32,6 +34,7 @@ use crate::admission::{Admitted, Unclaimed};
 use crate::answer;
 use crate::body::{ToClient, ToUpstream};
 use crate::claim;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::passage::Passage;
 use crate::relay::ClientEnd;
@@ -49,11 +52,21 @@ const FIRST_BYTES: usize = 2048;
 pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, admitted: Admitted) -> Response<ToClient> {
     let Admitted { access, path, unclaimed } = admitted;
     match unclaimed {
-        Some(unclaimed) if passage.route.dialect == Dialect::Gemini => {
+        unclaimed
+            if passage.route.dialect == Dialect::Gemini && (unclaimed.is_some() || !models(&access).is_empty()) =>
+        {
             let call = if path.ends_with("BidiGenerateMusic") { Call::LiveMusic } else { Call::Live };
             first_message::open(passage, head, &opening, (&path, call), &access, unclaimed)
         }
         unclaimed => dial_first(passage, head, opening, &path, access, unclaimed).await,
+    }
+}
+
+/// The models that the key may ask for; empty for any.
+fn models(access: &Access) -> &[Arc<str>] {
+    match access {
+        Access::Keyed(grant) => &grant.identity.key.limits.models,
+        Access::Public => &[],
     }
 }
 
@@ -73,8 +86,15 @@ async fn dial_first(
         Ok(claimed) => claimed,
         Err(refusal) => return refuse(passage, &refusal, &opening),
     };
+    let (route, since) = (passage.route, passage.worker.shared.started_at);
     match upstream::open_websocket(&link, request, &key, &labels).await {
-        Ok(opened) => start(passage, opened, &opening, session, link.target.mask().clone(), terms),
+        Ok(opened) => {
+            let mut answer = start(passage, opened, &opening, session, link.target.mask().clone(), terms);
+            if access.is_query_warned() {
+                exposed::warn(answer.headers_mut(), since, route);
+            }
+            answer
+        }
         Err(failure) => refuse_failed(passage, &failure, &opening),
     }
 }
@@ -88,17 +108,24 @@ async fn claimed(
     unclaimed: Option<Unclaimed>,
     (key, labels): (&str, &[String]),
 ) -> Result<(SessionGuard, Link, Request<ToUpstream>, Held), Refusal> {
-    let session = claim::session(passage.worker, passage.route, access)?;
+    let mut session = claim::session(passage.worker, &passage.ledger.record, access)?;
     let link = passage.link()?;
     let mut held = Held::default();
-    if let (Some(unclaimed), Dialect::OpenAi) = (&unclaimed, passage.route.dialect) {
-        held = openai::hold(&unclaimed.token.constraint, &mut head, path)?;
+    if passage.route.dialect == Dialect::OpenAi {
+        let lock = match &unclaimed {
+            Some(unclaimed) => unclaimed.token.constraint.for_openai()?.into_owned(),
+            None => Lock::default(),
+        };
+        held = openai::hold(narrow_openai(lock, models(access))?, &mut head, path, session.control())?;
     }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
-    let Some(Unclaimed { token, digest }) = unclaimed else { return Ok((session, link, request, held)) };
-    held.bounds = Some(claim::bounds(&token));
-    claim::token_use(&passage.worker.shared, digest, None).await?;
-    claim::session_granted(&session, &token);
+    held.bounds = claim::bounds(access, passage.metered.as_ref());
+    claim::place(&mut session, passage.metered.as_ref())?;
+    if let Some(Unclaimed { token, digest }) = unclaimed {
+        claim::token_use(&passage.worker.shared, digest, None).await?;
+        claim::session_granted(&session, &token);
+    }
+    passage.ledger.keep_beginning(&passage.worker.shared).await?;
     Ok((session, link, request, held))
 }
 

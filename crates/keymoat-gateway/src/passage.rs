@@ -9,6 +9,7 @@ use keymoat_core::route::Route;
 use crate::answer;
 use crate::body::ToClient;
 use crate::ledger::Ledger;
+use crate::meter::Metered;
 use crate::peer::Peer;
 use crate::plan::Plan;
 use crate::relay::Switch;
@@ -23,6 +24,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) route: &'a Route,
     pub(crate) switch: Switch,
     pub(crate) ledger: Ledger,
+    /// What its key has used, once it is known whose it is and if that has limits.
+    pub(crate) metered: Option<Metered>,
 }
 
 impl Passage<'_> {

@@ -1,7 +1,10 @@
 //! How many connections may be open at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::throttle::Connections;
 
 /// The connections that may be open at once, over all threads.
 #[derive(Debug)]
@@ -12,7 +15,11 @@ pub(crate) struct Permits {
 
 /// One open connection's place.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Permits>);
+pub(crate) struct Permit {
+    permits: Arc<Permits>,
+    /// Where it counts as one of its address, too.
+    of_address: Option<(Arc<Connections>, IpAddr)>,
+}
 
 impl Permits {
     pub(crate) fn new(max: usize) -> Arc<Self> {
@@ -22,7 +29,7 @@ impl Permits {
     /// A place, unless all are taken.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Permit> {
         if self.open.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed) {
-            return Some(Permit(self.clone()));
+            return Some(Permit { permits: self.clone(), of_address: None });
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         None
@@ -39,9 +46,23 @@ impl Permits {
     }
 }
 
+impl Permit {
+    /// The same permit, counted among those of `client`, of which there may be `most`.
+    pub(crate) fn counted(mut self, connections: &Arc<Connections>, client: IpAddr, most: usize) -> Option<Self> {
+        if !connections.open(client, most) {
+            return None;
+        }
+        self.of_address = Some((Arc::clone(connections), client));
+        Some(self)
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.permits.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some((connections, client)) = self.of_address.take() {
+            connections.close(client);
+        }
     }
 }
 

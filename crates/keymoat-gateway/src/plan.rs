@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use keymoat_core::Route;
 use keymoat_core::network::Network;
+use keymoat_core::{Route, RouteOverride, route_override};
 
 use crate::settings::{Limits, Upstream};
 use crate::upstream::{Target, TargetError};
 
 /// What the configuration says, made ready. A request that began under one plan ends under it.
 pub(crate) struct Plan {
+    /// The routes in force.
     pub(crate) routes: Vec<Route>,
+    /// The same as the configuration has them.
+    configured: Vec<Route>,
+    overrides: Vec<RouteOverride>,
     pub(crate) limits: Limits,
     pub(crate) trusted_proxies: Vec<Network>,
     targets: HashMap<Arc<str>, Arc<Target>>,
@@ -54,12 +58,34 @@ impl Plan {
             let (route, upstream) = (route.name.clone(), route.upstream.clone());
             return Err(PlanError::UnknownUpstream { route, upstream });
         }
-        Ok(Self { routes, limits, trusted_proxies: Vec::new(), targets })
+        let overrides = before.map_or_else(Vec::new, |plan| plan.overrides.clone());
+        let in_force = route_override::in_force(&routes, &overrides);
+        Ok(Self { routes: in_force, configured: routes, overrides, limits, trusted_proxies: Vec::new(), targets })
+    }
+
+    /// The same plan under other overrides; `None` when these are the ones that it has.
+    pub(crate) fn overridden(&self, overrides: Vec<RouteOverride>) -> Option<Self> {
+        if self.overrides == overrides {
+            return None;
+        }
+        Some(Self {
+            routes: route_override::in_force(&self.configured, &overrides),
+            configured: self.configured.clone(),
+            overrides,
+            limits: self.limits,
+            trusted_proxies: self.trusted_proxies.clone(),
+            targets: self.targets.clone(),
+        })
     }
 
     /// The same plan, with proxies whose word is taken for the client's address.
     pub(crate) fn trusting(self, trusted_proxies: Vec<Network>) -> Self {
         Self { trusted_proxies, ..self }
+    }
+
+    /// All upstreams, in no order.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.targets.values()
     }
 
     /// The upstream of that name.
@@ -92,6 +118,29 @@ mod tests {
         let in_order = Upstream { secret: None, ..upstream("") };
         let second = Plan::new(vec![], vec![in_order], Limits::default(), Some(&first)).expect("fits");
         assert!(target(&first).withheld().is_some() && target(&second).withheld().is_none());
+    }
+
+    #[test]
+    fn an_override_holds_over_a_reload_and_its_end_brings_back_what_the_file_says() {
+        use keymoat_core::carrier::Carriers;
+        use keymoat_core::route::Paths;
+        use keymoat_core::{Dialect, OverrideFields, QueryPolicy, UnixMillis};
+        let planned = |query, before: Option<&Plan>| {
+            let paths = Paths::Dialect { prefix: String::new() };
+            let route = Route { query, ..Route::new("api", "api", Dialect::Generic, paths, Carriers::default()) };
+            Plan::new(vec![route], vec![upstream("one")], Limits::default(), before).expect("fits")
+        };
+        let fields = OverrideFields { query: Some(QueryPolicy::Refuse), ..OverrideFields::default() };
+        let (route, made_by) = ("api".into(), "command".into());
+        let over = RouteOverride { route, fields, made_at: UnixMillis(1), made_by, note: None };
+        let first = planned(QueryPolicy::Warn, None);
+        let overridden = first.overridden(vec![over.clone()]).expect("it is another one");
+        assert_eq!(overridden.routes[0].query, QueryPolicy::Refuse);
+        assert!(Arc::ptr_eq(target(&first), target(&overridden)), "sessions and connections go on");
+        assert!(overridden.overridden(vec![over]).is_none());
+        let reloaded = planned(QueryPolicy::Allow, Some(&overridden));
+        assert_eq!(reloaded.routes[0].query, QueryPolicy::Refuse);
+        assert_eq!(reloaded.overridden(Vec::new()).expect("another one").routes[0].query, QueryPolicy::Allow);
     }
 
     #[test]

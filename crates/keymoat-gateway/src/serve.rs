@@ -4,19 +4,20 @@
 
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderName, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::ext::Protocol as ExtendedConnect;
 use keymoat_core::head::{Ask, Head, Transport};
 use keymoat_core::origin::Page;
-use keymoat_core::record::{Protocol, Record};
+use keymoat_core::record::{InUrl, Protocol, Record};
 use keymoat_core::refusal::{Code, Refusal};
-use keymoat_core::{origin, path, route};
+use keymoat_core::{Trace, credential, origin, path, route};
 use tracing::Instrument;
 
 use crate::admission::{self, Admitted};
-use crate::body::{Cut, ToClient, ToUpstream, Upload};
+use crate::body::{Allowance, Cut, ToClient, ToUpstream, Upload};
 use crate::clock;
 use crate::cors::{self, Cors};
 use crate::forwarded;
@@ -27,9 +28,11 @@ use crate::own::Own;
 use crate::passage::Passage;
 use crate::peer::Peer;
 use crate::relay::Switch;
-use crate::relay::websocket::too_many;
 use crate::worker::Worker;
-use crate::{answer, claim, mint, opening, own, relay, upstream};
+use crate::{answer, claim, mint, models, opening, own, relay, through, upstream};
+
+/// The header that names a request's place in a trace.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Serves one HTTP/1 request that the gate has let through, or answers for one that it has not.
 pub(crate) async fn serve_http1(
@@ -82,6 +85,13 @@ fn begin(worker: &Worker, peer: &Peer, protocol: Protocol, request: &Request<Inc
     let mut record = Record::begin(now, peer.client, protocol);
     record.id = worker.record_id(now);
     record.method = known_method(request.method());
+    if worker.shared.traces.load(Ordering::Relaxed) {
+        let mut lines = request.headers().get_all(TRACEPARENT).iter();
+        // Of two nobody can say which one holds (W3C Trace Context section 3.2.1).
+        let only = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
+        let (trace_id, span_id) = worker.fresh_trace();
+        record.trace = Some(Trace::continued(only, trace_id, span_id));
+    }
     Ledger::begin(record, worker.shared.records.clone())
 }
 
@@ -128,25 +138,35 @@ async fn travel(
     };
     drop(uri);
     ledger.record.path = path::shown(&head.path, None);
+    ledger.is_navigation = head.is_navigation();
     if let Some(own) = own::answer(&head) {
         return match refuse_own(worker, own) {
             Some(refusal) => answer::refusal(&refusal, None, ledger),
             None => answer::own(own, ledger),
         };
     }
+    if let Some(probe) = through::asked(&head) {
+        return match draining(worker).or_else(|| overloaded(worker)) {
+            Some(refusal) => answer::refusal(&refusal, None, ledger),
+            None => through::answer(worker, peer, &head, probe, switch, ledger),
+        };
+    }
     if let Some(asked) = mint::of_own(&head) {
         if let Some(refusal) = overloaded(worker) {
             return answer::refusal(&refusal, None, ledger);
         }
-        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger };
+        let passage = Passage { worker, peer, plan: &plan, route: mint::own_route(), switch, ledger, metered: None };
         return match asked {
             Ok(asked) => Box::pin(mint::serve(passage, head, body, Page::Unchecked, asked)).await,
-            Err(refusal) => passage.refuse(&refusal),
+            Err(wrong) => answer::allowing(passage.refuse(&wrong.refusal), wrong.allowed),
         };
     }
     let Some(route) = route::find(&plan.routes, &head) else {
         let unknown =
             || Refusal::new(Code::RouteUnknown, "no route takes this path, look at the routes in keymoat.toml");
+        if credential::is_in_query(&head) {
+            ledger.record.in_url = InUrl::Stray;
+        }
         return answer::refusal(&draining(worker).or_else(|| overloaded(worker)).unwrap_or_else(unknown), None, ledger);
     };
     ledger.record.route = Some(route.name.clone());
@@ -161,7 +181,7 @@ async fn travel(
     let mut answer = match overloaded(worker) {
         Some(refusal) => answer::refusal(&refusal, Some(route), ledger),
         None => {
-            let passage = Passage { worker, peer, plan: &plan, route, switch, ledger };
+            let passage = Passage { worker, peer, plan: &plan, route, switch, ledger, metered: None };
             pass(passage, head, body, page).await
         }
     };
@@ -217,8 +237,15 @@ async fn pass(mut passage: Passage<'_>, mut head: Head, body: Incoming, page: Pa
 /// A plain request: sent up, and answered with what comes back.
 async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Admitted) -> Response<ToClient> {
     let Admitted { access, path, unclaimed } = admitted;
-    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
-    let (upload, uploaded) = Upload::new(body, passage.plan.limits.body_idle, bytes_max);
+    let source = match models::held(&passage, &head, &path, &access, body).await {
+        Ok(source) => source,
+        Err(refusal) => {
+            let broken = passage.switch.body_error().map(answer::of_gate);
+            return passage.refuse(broken.as_ref().unwrap_or(&refusal));
+        }
+    };
+    let allowance = Allowance::of(&access, passage.metered.as_ref());
+    let (upload, uploaded) = Upload::new(source, passage.plan.limits.body_idle, allowance);
     let request = passage.link().and_then(|link| {
         let upload = ToUpstream::Upload(upload);
         let request = upstream::for_http(&link, head, &path, &passage, &access, upload)?;
@@ -230,11 +257,16 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
     };
     let session = match unclaimed {
         None => None,
-        Some(unclaimed) => match claim::session_over_http(passage.worker, passage.route, &access, &unclaimed).await {
-            Ok(session) => Some(session),
-            Err(refusal) => return passage.refuse(&refusal),
-        },
+        Some(unclaimed) => {
+            match claim::session_over_http(passage.worker, &passage.ledger.record, &access, &unclaimed).await {
+                Ok(session) => Some(session),
+                Err(refusal) => return passage.refuse(&refusal),
+            }
+        }
     };
+    if let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await {
+        return passage.refuse(&refusal);
+    }
     let asked_to_end = async {
         match &session {
             Some(session) => session.control().asked().await,
@@ -267,7 +299,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
             let refusal = Refusal::new(Code::RequestTimeout, "the body paused for too long: send it at once");
             answer::closing(passage.refuse(&refusal))
         }
-        Some(Cut::Beyond) => answer::closing(passage.refuse(&too_many("bytes"))),
+        Some(Cut::Beyond) => answer::closing(passage.refuse(&uploaded.beyond())),
         Some(Cut::Broken) => answer::closing(answer::cut_short(Some(passage.route), passage.ledger)),
     }
 }

@@ -1,14 +1,20 @@
 //! Live sessions: who they are, and how each can be asked to end.
 
+pub(crate) mod expiry;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use keymoat_core::{Code, Refusal, UnixMillis};
+use keymoat_core::record::Protocol;
+use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+use crate::meter::Place;
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -16,14 +22,61 @@ pub const WAITING_MAX: u32 = 256;
 /// What is known of a live session.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
+    /// Its stable id, `ses_` and the digits of its record's id: safe to log, and what it is named by.
+    pub id: Arc<str>,
     /// The key that it was opened with, or that minted the token that it was opened with.
     pub key_id: Option<Arc<str>>,
+    /// Which of the key's secrets that was.
+    pub secret_id: Option<Arc<str>>,
     /// The token that it was opened with.
     pub token_id: Option<Arc<str>>,
     /// The route that it came by.
     pub route: Arc<str>,
+    /// The upstream that the route leads to.
+    pub upstream: Arc<str>,
+    /// The address of its client.
+    pub client: IpAddr,
+    /// Where its credential sat.
+    pub carrier: Option<Carrier>,
+    /// What is spoken with its client.
+    pub protocol: Protocol,
     /// When it was opened.
     pub opened_at: UnixMillis,
+}
+
+impl SessionInfo {
+    /// What `record` knows of a session that begins at `opened_at`.
+    #[must_use]
+    pub fn of(record: &Record, opened_at: UnixMillis) -> Self {
+        let id = record.id.to_string();
+        Self {
+            id: format!("ses_{}", id.trim_start_matches("evt_")).into(),
+            key_id: record.key_id.clone(),
+            secret_id: record.secret_id.clone(),
+            token_id: record.token_id.clone(),
+            route: record.route.clone().unwrap_or_default(),
+            upstream: record.upstream.clone().unwrap_or_default(),
+            client: record.client,
+            carrier: record.carrier.clone(),
+            protocol: record.protocol,
+            opened_at,
+        }
+    }
+}
+
+/// A live session as it was when somebody looked.
+#[derive(Clone, Debug)]
+pub struct LiveSession {
+    /// What is known of it.
+    pub info: SessionInfo,
+    /// The model that it asked for, where that is looked at.
+    pub model: Option<Arc<str>>,
+    /// Payload bytes from its client so far.
+    pub bytes_in: u64,
+    /// Payload bytes to its client so far.
+    pub bytes_out: u64,
+    /// It was asked to end, and is about to.
+    pub is_ending: bool,
 }
 
 /// All live sessions of this process, shared by its threads.
@@ -88,7 +141,7 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None })
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -108,6 +161,32 @@ impl Sessions {
     #[must_use]
     pub fn count(&self) -> usize {
         self.registry.lock().live.len()
+    }
+
+    /// How many are live on each route that has any.
+    #[must_use]
+    pub fn count_by_route(&self) -> HashMap<Arc<str>, usize> {
+        let mut counts = HashMap::new();
+        for live in self.registry.lock().live.values() {
+            *counts.entry(live.info.route.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<LiveSession> {
+        let mut live: Vec<(u64, SessionInfo, SessionControl)> = {
+            let places = self.registry.lock();
+            places.live.iter().map(|(id, live)| (*id, live.info.clone(), live.control.clone())).collect()
+        };
+        live.sort_unstable_by_key(|(id, _, _)| *id);
+        live.into_iter().map(|(_, info, control)| control.seen(info)).collect()
+    }
+
+    /// Asks the session with this id to end with `refusal`, and tells whether there is one.
+    pub fn end(&self, id: &str, refusal: &Refusal) -> bool {
+        self.end_where(|_, info| *info.id == *id, refusal) > 0
     }
 
     /// Asks every session of which `matches` says so to end with `refusal`, and tells how many were asked.
@@ -156,6 +235,8 @@ pub struct SessionGuard {
     control: SessionControl,
     registry: Arc<Registry>,
     timer: Option<AbortHandle>,
+    /// Its place among those of its key.
+    place: Option<Place>,
 }
 
 impl SessionGuard {
@@ -192,6 +273,11 @@ impl SessionGuard {
         for (_, control) in others.iter().take(beyond) {
             control.end(refusal.clone());
         }
+    }
+
+    /// Has it keep `place` for as long as it lives.
+    pub fn keep(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
@@ -231,6 +317,10 @@ pub struct SessionControl {
 struct Shared {
     asked: AtomicBool,
     slot: Mutex<Slot>,
+    /// Written by the one task that relays.
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    model: OnceLock<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -249,6 +339,27 @@ impl SessionControl {
         drop(slot);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Notes how many payload bytes it has carried so far, from and to its client. Costs two plain writes.
+    pub fn note_bytes(&self, bytes_in: u64, bytes_out: u64) {
+        self.shared.bytes_in.store(bytes_in, Ordering::Relaxed);
+        self.shared.bytes_out.store(bytes_out, Ordering::Relaxed);
+    }
+
+    /// Notes the model that it asked for. The first one stands.
+    pub fn note_model(&self, model: &str) {
+        self.shared.model.get_or_init(|| model.into());
+    }
+
+    fn seen(&self, info: SessionInfo) -> LiveSession {
+        LiveSession {
+            info,
+            model: self.shared.model.get().cloned(),
+            bytes_in: self.shared.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.shared.bytes_out.load(Ordering::Relaxed),
+            is_ending: self.is_asked(),
         }
     }
 
@@ -284,11 +395,15 @@ impl SessionControl {
 mod tests {
     use std::time::Duration;
 
+    use keymoat_core::record::RecordId;
+
     use super::*;
 
     fn info(key_id: &str) -> SessionInfo {
-        let key_id = Some(key_id.into());
-        SessionInfo { key_id, token_id: None, route: "voice".into(), opened_at: UnixMillis(0) }
+        let mut record = Record::begin(UnixMillis(0), IpAddr::from([127, 0, 0, 1]), Protocol::WebSocket);
+        record.id = RecordId::new(UnixMillis(0), u128::from(key_id.len() as u64));
+        (record.key_id, record.route) = (Some(key_id.into()), Some("voice".into()));
+        SessionInfo::of(&record, UnixMillis(0))
     }
 
     fn revoked() -> Refusal {
@@ -359,6 +474,24 @@ mod tests {
         assert!(of("tok_a").is_err());
         drop((granted, waiting, last));
         assert!(sessions.registry.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_is_live_is_listed_oldest_first_and_ended_by_its_id() {
+        let sessions = Sessions::new(10);
+        let older = sessions.insert(info("a")).expect("room");
+        let newer = sessions.insert(info("bb")).expect("room");
+        older.control().note_bytes(10, 20);
+        older.control().note_model("models/a");
+        let list = sessions.list();
+        let ids: Vec<&str> = list.iter().map(|live| &*live.info.id).collect();
+        assert_eq!(ids, ["ses_00000000000000000000000001", "ses_00000000000000000000000002"]);
+        let first = list.first().expect("two");
+        assert_eq!((first.bytes_in, first.bytes_out, first.model.as_deref()), (10, 20, Some("models/a")));
+        assert!(sessions.end("ses_00000000000000000000000002", &revoked()));
+        assert!(!sessions.end("ses_00000000000000000000000003", &revoked()));
+        assert!(newer.control().is_asked() && !older.control().is_asked());
+        assert!(sessions.list().last().is_some_and(|live| live.is_ending));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use http::HeaderName;
 use keymoat_core::network::Network;
 use keymoat_core::{Route, Secret, gate};
 
+use crate::throttle::Patience;
+
 /// Everything a gateway needs to start.
 #[derive(Debug)]
 pub struct Settings {
@@ -118,6 +120,10 @@ pub struct Limits {
     pub connections_max: usize,
     /// Sessions at once, over all threads: WebSockets and event streams. HTTP/2 carries many in one connection.
     pub sessions_max: usize,
+    /// Connections of one address at once, over all threads; `None` for no such bound. A trusted proxy has none.
+    pub connections_per_address_max: Option<usize>,
+    /// How often credentials from one address may be wrong; `None` for no such bound.
+    pub failed_credentials: Option<Patience>,
     /// The memory that this process may hold, in bytes; near it connections are not kept, then new work is refused.
     /// `None` looks at nothing.
     pub memory_bytes_max: Option<u64>,
@@ -184,6 +190,8 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             sessions_max: 20_000,
+            connections_per_address_max: None,
+            failed_credentials: Some(Patience { failures_per_minute: 60 }),
             memory_bytes_max: None,
             head_bytes_max: 16 << 10,
             head_fields_max: 100,

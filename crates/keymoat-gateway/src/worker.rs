@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -15,11 +16,13 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::claim;
-use crate::ledger::Records;
+use crate::ledger::{Beginnings, Records};
 use crate::memory::{Memory, Pressure};
+use crate::meter::Meters;
 use crate::permits::Permits;
 use crate::plan::Plan;
 use crate::session::Sessions;
+use crate::throttle::{Connections, Throttle};
 use crate::upstream::Link;
 
 /// How far the shutdown has come.
@@ -47,10 +50,19 @@ pub(crate) struct Shared {
     pub(crate) turned_away: Arc<Permits>,
     pub(crate) turned_away_tls: Arc<Permits>,
     pub(crate) sessions: Sessions,
+    pub(crate) meters: Meters,
+    pub(crate) throttle: Throttle,
+    /// Requests with keys of ours that are not known, or not yet.
+    pub(crate) awaiting_news: Arc<Permits>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) memory: Memory,
     pub(crate) started_at: UnixMillis,
     /// What new work depends on, once it is known.
     pub(crate) ready: OnceLock<Ready>,
+    /// Whether requests have a place in a trace.
+    pub(crate) traces: AtomicBool,
+    /// Where beginnings are kept, if they have to be.
+    pub(crate) beginnings: OnceLock<Beginnings>,
     /// Where tokens are, once it is known.
     pub(crate) desk: OnceLock<TokenDesk>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.
@@ -116,6 +128,15 @@ impl Worker {
         let rest = self.next_record.get();
         self.next_record.set(rest + 1);
         RecordId::new(at, rest)
+    }
+
+    /// A trace and a span that nobody else has.
+    pub(crate) fn fresh_trace(&self) -> (u128, u64) {
+        let mut drawn = [0; 24];
+        aws_lc_rs::rand::fill(&mut drawn).expect("the system gives random bytes");
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+        let (trace, span) = drawn.split_at(16);
+        (number(trace), u64::try_from(number(span)).unwrap_or(1))
     }
 
     /// How tight memory is.

@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The name cannot be one. It is not shown, because it may be a credential that was pasted in the wrong place.
     #[error(
         "a key's name has 1 to {NAME_CHARS_MAX} characters, no control characters, no space at its ends, and does not \
-         start with `km_`, `kmt_`, `kma_`, `key_` or `tok_`"
+         start with `km_`, `kmt_`, `kma_`, `key_`, `sec_`, `tok_` or `adm_`"
     )]
     NameInvalid,
     /// The scopes are empty or hold a word that cannot be one.
@@ -129,15 +129,81 @@ pub enum StoreError {
     /// The same credential is stored already.
     #[error("this secret belongs to a key already: generate another one")]
     SecretTaken,
+    /// The limits cannot be kept.
+    #[error("a key's limits: {0}")]
+    Limits(#[source] keymoat_core::limits::LimitsError),
+    /// The key was rotated, and its old secret still works.
+    #[error(
+        "the key was already rotated at {at}, and its old secret works until {until}: nothing was changed; `keymoat key \
+         retire {id}` ends the old one now, `keymoat key rotate {id} --end-oldest` does so and makes a third"
+    )]
+    AlreadyRotated {
+        /// The key's id.
+        id: String,
+        /// When its newest secret was made.
+        at: UnixMillis,
+        /// When the one before ends.
+        until: UnixMillis,
+    },
+    /// No old secret works any more.
+    #[error("key `{name}` has one secret that works, and no older one to end: to end the key, revoke it")]
+    NotRotating {
+        /// The key's name.
+        name: String,
+    },
+    /// The overlap is no time, or too long.
+    #[error("the overlap of a rotation is from 0 s to 366 days")]
+    OverlapInvalid,
+    /// The key is revoked for good.
+    #[error("key `{name}` is revoked: make another one with `keymoat key create`")]
+    KeyRevoked {
+        /// The key's name.
+        name: String,
+    },
+    /// The key has expired.
+    #[error("key `{name}` expired at {at}: give it another end first with `keymoat key change {name} --expires WHEN`")]
+    KeyExpired {
+        /// The key's name.
+        name: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Somebody else has changed the key.
+    #[error("the key was changed meanwhile: look at it again")]
+    KeyChangedMeanwhile,
     /// No key has this id or name. What was looked for is not shown, because it may be a credential.
     #[error("no key has this id or name: `keymoat key list` shows all")]
     KeyUnknown,
     /// No token has this id. What was looked for is not shown, because it may be a credential.
     #[error("no token has this id: `keymoat token list` shows all that have not ended long ago")]
     TokenUnknown,
+    /// No admin has this id or name. What was looked for is not shown, because it may be a credential.
+    #[error("no admin has this id or name: `keymoat admin list` shows all")]
+    AdminUnknown,
+    /// An admin has this name.
+    #[error("an admin named `{name}` exists: choose another name, or remove that one first")]
+    AdminNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Nobody could administer any more.
+    #[error("this is the last one who may administer everything: make another one first")]
+    LastAdmin,
+    /// The admin changed since it was looked at.
+    #[error("the admin has changed meanwhile: look again, then change it")]
+    AdminChanged,
+    /// The claim link was used, has ended, or was replaced by a newer one.
+    #[error("this claim link is used, has ended, or was replaced by a newer one: `keymoat admin claim` prints another")]
+    ClaimInvalid,
     /// The credential is no token of this store.
     #[error("this is no token of this store: it was not minted here, or it ended long ago and is forgotten")]
     TokenNotFound,
+    /// No route of this name is overridden. The name is not shown, because it may be a credential.
+    #[error("no route of this name is overridden: `keymoat sunset status` shows those that are")]
+    OverrideUnknown,
+    /// An override that changes nothing, or names a carrier that is none.
+    #[error("an override changes `query`, `sunset` or `carriers` of a route, each as the configuration has it")]
+    OverrideSenseless,
     /// The system gave no random bytes.
     #[error("the system's random number generator failed")]
     Random,
@@ -174,6 +240,61 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// What should name a PostgreSQL database does not. It is not shown, because it may hold a password.
+    #[error("the store's URL is not understood: {why}")]
+    DatabaseUrl {
+        /// What is wrong with it, without a part of it.
+        why: &'static str,
+    },
+    /// The file of authorities for TLS to the database.
+    #[error("`{path}` holds no certificates in PEM: `sslrootcert` names the authorities of the database's certificate")]
+    DatabaseRoots {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no connection to the database.
+    #[error("cannot reach the database at {place}: {why}")]
+    DatabaseUnreachable {
+        /// Host, port and name.
+        place: String,
+        /// The driver's or the database's own words.
+        why: String,
+    },
+    /// All connections are in use, or somebody else holds a lock.
+    #[error("the database is busy: it did not come to it in time")]
+    DatabaseBusy,
+    /// The connection was lost. Whether the last change was kept is not known.
+    #[error("the connection to the database was lost, the last change may or may not be kept")]
+    DatabaseLost,
+    /// There is no room on the database's disk.
+    #[error("the disk of the database is full: nothing was changed")]
+    DatabaseFull,
+    /// A value in the database is not what the schema says.
+    #[error("a row of the database is damaged: restore the database from your backup")]
+    DatabaseDamaged,
+    /// This role may not change the schema.
+    #[error(
+        "this role may not make or change the schema of the database: run `keymoat store migrate` once with the URL of a \
+         role that may"
+    )]
+    DatabaseMigration,
+    /// Copies of a database are the database's business.
+    #[error("a PostgreSQL store is backed up with PostgreSQL's own tools, such as `pg_dump --schema=keymoat`")]
+    DatabaseBackup,
+    /// A store is copied into an empty one.
+    #[error("there is something in the target already: a store is copied into an empty one")]
+    CopyTargetUsed,
+    /// The target has another master key.
+    #[error("the target has another master key: in the copy no key would be recognised, and no secret would open")]
+    CopyMasterKey,
+    /// Something else that the database refused.
+    #[error("the database refused ({code}: {message})")]
+    Database {
+        /// The SQLSTATE.
+        code: String,
+        /// The main message, without the details, which may hold the values of a row.
+        message: String,
+    },
     /// The store failed before and was not opened anew yet.
     #[error("the store failed and is not open again yet")]
     Unavailable,
@@ -209,6 +330,19 @@ pub enum Unopenable {
 }
 
 impl StoreError {
+    /// Whether the database is at fault and not what was asked.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        matches!(
+            self,
+            Self::DatabaseUnreachable { .. }
+                | Self::DatabaseBusy
+                | Self::DatabaseLost
+                | Self::DatabaseFull
+                | Self::DatabaseDamaged
+                | Self::Database { .. }
+        )
+    }
+
     /// Whether the disk, or what is on it, is at fault and not what was asked.
     pub(crate) fn is_of_the_disk(&self) -> bool {
         matches!(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,16 @@ use crate::upstream_secret::Change;
 #[derive(Debug)]
 pub struct Feed {
     freshness: Freshness,
-    running: Option<(SyncSender<()>, JoinHandle<()>)>,
+    running: Option<(SyncSender<Word>, JoinHandle<()>)>,
+}
+
+/// What the feed's thread is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// Something may have changed: look now.
+    Look,
+    /// It is over.
+    End,
 }
 
 /// Tells how old the view of the store is. Cheap to clone and to ask on every request.
@@ -28,7 +37,8 @@ pub struct Freshness {
 }
 
 impl Feed {
-    /// Looks at the store at once, gives the first [`Change`] to `into` before it returns, and then looks again `every` so often.
+    /// Looks at the store at once, gives the first [`Change`] to `into` before it returns, and then looks again `every` so often,
+    /// and earlier when the store announces a change. Announcements are hints: the intervals are what is relied on.
     ///
     /// The first one holds every sealed secret of an upstream; later ones only those that were sealed, replaced or
     /// removed since. `into` is called on the feed's own thread, only when something changed. While looks fail, the last
@@ -46,10 +56,13 @@ impl Feed {
         let freshness = Freshness { origin: began, seen_millis: Arc::new(AtomicU64::new(0)) };
         let mut lookout = Lookout { store, watch: Watch::default(), freshness: freshness.clone() };
         lookout.look(began, &into)?;
-        let (stop, stopped) = mpsc::sync_channel(0);
+        // One word that waits is as good as many.
+        let (words, told) = mpsc::sync_channel(1);
+        let hint = words.clone();
+        lookout.store.on_hint(move || hint.try_send(Word::Look) != Err(TrySendError::Disconnected(Word::Look)));
         let run = move || {
             let mut failing = false;
-            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            while matches!(told.recv_timeout(every), Ok(Word::Look) | Err(RecvTimeoutError::Timeout)) {
                 let outcome = lookout.look(Instant::now(), &into);
                 match &outcome {
                     Err(error) if !failing => tracing::warn!(%error, "cannot look for changes in the store"),
@@ -60,7 +73,7 @@ impl Feed {
             }
         };
         let thread = thread::Builder::new().name("store-feed".into()).spawn(run).map_err(StoreError::Thread)?;
-        Ok(Self { freshness, running: Some((stop, thread)) })
+        Ok(Self { freshness, running: Some((words, thread)) })
     }
 
     /// A handle that tells how old the view is, also after the feed has ended.
@@ -75,8 +88,9 @@ impl Feed {
     }
 
     fn end(&mut self) {
-        let Some((stop, thread)) = self.running.take() else { return };
-        drop(stop);
+        let Some((words, thread)) = self.running.take() else { return };
+        // It waits for its place behind a hint; a thread that is gone needs no telling.
+        let _ = words.send(Word::End);
         if thread.join().is_err() {
             tracing::error!("the thread that watches the store has panicked");
         }

@@ -1,4 +1,4 @@
-//! The ids of keys and tokens: drawn at random, safe to log, and nothing that lets anybody in.
+//! The ids of keys, tokens and admins: drawn at random, safe to log, and nothing that lets anybody in.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -7,8 +7,14 @@ use crate::error::StoreError;
 /// What a key's id starts with.
 pub(crate) const KEY: &str = "key_";
 
+/// What the id of a key's secret starts with.
+pub(crate) const SECRET: &str = "sec_";
+
 /// What a token's id starts with.
 pub(crate) const TOKEN: &str = "tok_";
+
+/// What an admin's id starts with.
+pub(crate) const ADMIN: &str = "adm_";
 
 /// Lower-case base32 without the letters that look like others.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

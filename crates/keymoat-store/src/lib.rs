@@ -6,13 +6,18 @@
 //! Every function here may wait for the disk (bounded by [`BUSY_WAIT`] for locks), so none is called from a thread
 //! that serves connections.
 
+mod admin;
+mod copy;
 pub mod desk;
 mod error;
+pub mod events;
 pub mod feed;
 mod file_system;
 mod id;
+mod key_life;
 mod master_key;
 mod new_key;
+mod postgres;
 pub mod private_file;
 mod seal;
 mod sqlite;
@@ -23,15 +28,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keymoat_core::{Digest, Key, Pepper, Secret, Snapshot, UnixMillis};
+use keymoat_core::{Digest, Key, Pepper, RouteOverride, Secret, Snapshot, UnixMillis};
 
 use self::sqlite::Before;
 
+pub use admin::{Admin, AdminChange, AdminKind, NewAdmin, Order, OrderAnswer, Proof};
+pub use copy::Copied;
 pub use desk::{DeskError, TokenDesk};
 pub use error::{StoreError, Unopenable};
+pub use events::EventStore;
 pub use feed::{Feed, Freshness};
+pub use key_life::{
+    DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
+};
 pub use master_key::{MasterKey, Place};
 pub use new_key::{NAME_CHARS_MAX, NewKey};
+pub use postgres::{DatabaseState, Postgres};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
@@ -44,6 +56,8 @@ pub const BUSY_WAIT: Duration = Duration::from_millis(250);
 pub enum Store {
     /// One folder with a SQLite database.
     Sqlite(Sqlite),
+    /// A PostgreSQL database, for any number of nodes.
+    Postgres(Postgres),
 }
 
 impl Store {
@@ -67,11 +81,61 @@ impl Store {
         Sqlite::open(dir, master_key).map(Self::Sqlite)
     }
 
+    /// Opens the store in the PostgreSQL database at `url`, and makes the schema where there is none. `dir` is this node's own
+    /// folder, for a master key that belongs into it; every node needs the same one.
+    ///
+    /// TLS is used and verified unless the host is this machine or the URL says `sslmode=disable`.
+    ///
+    /// # Errors
+    /// A URL that names no database, a missing or wrong master key, a schema that is newer than this program, and
+    /// whatever the database refuses. The URL is never repeated.
+    pub fn open_database(url: &Secret, dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
+        Postgres::open(url, dir, master_key).map(Self::Postgres)
+    }
+
+    /// How the database at `url` is, without changing it, beside the clock `now` of this machine.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn database_state(
+        url: &Secret,
+        now: impl Fn() -> UnixMillis + Send + 'static,
+    ) -> Result<DatabaseState, StoreError> {
+        Postgres::state(url, now)
+    }
+
+    /// Makes the schema of the database at `url`, or brings it up to date, and gives the versions that there were before
+    /// and are now. The master key is not needed for it, and the role may be another one than the gateways'.
+    ///
+    /// # Errors
+    /// As of [`Store::open_database`].
+    pub fn migrate_database(url: &Secret) -> Result<(i64, i64), StoreError> {
+        Postgres::migrate(url)
+    }
+
+    /// The version of the schema in the folder `dir`, as it is on the disk, and the one that this program knows.
+    ///
+    /// # Errors
+    /// Whatever the disk or SQLite refuses.
+    pub fn folder_schema(dir: &Path) -> Result<(i64, i64), StoreError> {
+        sqlite::schema::of_folder(dir)
+    }
+
+    /// Where it is, for people: a folder, or a database's host, port and name.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.folder().display().to_string(),
+            Self::Postgres(postgres) => postgres.place().to_string(),
+        }
+    }
+
     /// What credentials are digested with before they are stored or looked up.
     #[must_use]
     pub fn pepper(&self) -> &Arc<Pepper> {
         match self {
             Self::Sqlite(sqlite) => sqlite.pepper(),
+            Self::Postgres(postgres) => postgres.pepper(),
         }
     }
 
@@ -82,6 +146,7 @@ impl Store {
     pub fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.create_key(new, secret, now),
+            Self::Postgres(postgres) => postgres.create_key(new, secret, now),
         }
     }
 
@@ -92,6 +157,7 @@ impl Store {
     pub fn keys(&self) -> Result<Vec<Key>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys(),
+            Self::Postgres(postgres) => postgres.keys(),
         }
     }
 
@@ -102,6 +168,7 @@ impl Store {
     pub fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.key(id_or_name),
+            Self::Postgres(postgres) => postgres.key(id_or_name),
         }
     }
 
@@ -113,6 +180,92 @@ impl Store {
     pub fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_key(id_or_name, now),
+            Self::Postgres(postgres) => postgres.revoke_key(id_or_name, now),
+        }
+    }
+
+    /// Changes what may change of the key with this id or name, durably, and gives it. An expiry that lies ahead brings an
+    /// expired key back; nothing brings a revoked one back.
+    ///
+    /// # Errors
+    /// As of [`Store::create_key`]; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyChangedMeanwhile`].
+    pub fn change_key(&self, id_or_name: &str, change: &KeyChange, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.change_key(id_or_name, change, now),
+            Self::Postgres(postgres) => postgres.change_key(id_or_name, change, now),
+        }
+    }
+
+    /// Gives the key with this id or name another secret, durably: `secret`, in its canonical form, works at once, and the
+    /// one before until the overlap has passed.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyRotated`] while two secrets work, unless the oldest is to end; [`StoreError::KeyUnknown`],
+    /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`], [`StoreError::SecretTaken`],
+    /// [`StoreError::OverlapInvalid`], and whatever the disk refuses. Nothing has changed then.
+    pub fn rotate_key(
+        &self,
+        id_or_name: &str,
+        secret: &Secret,
+        rotation: Rotation,
+        now: UnixMillis,
+    ) -> Result<Rotated, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.rotate_key(id_or_name, secret, rotation, now),
+            Self::Postgres(postgres) => postgres.rotate_key(id_or_name, secret, rotation, now),
+        }
+    }
+
+    /// Ends the old secret of a key that is being rotated at once, durably. Sessions that were opened with it go on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRotating`] when only one secret works; [`StoreError::KeyUnknown`], [`StoreError::KeyRevoked`],
+    /// [`StoreError::KeyExpired`], and whatever the disk refuses.
+    pub fn end_old_secret(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.end_old_secret(id_or_name, now),
+            Self::Postgres(postgres) => postgres.end_old_secret(id_or_name, now),
+        }
+    }
+
+    /// Takes keys over with the secrets that their holders have, in one transaction, and says of each what became of it,
+    /// in the order given.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then none was taken over.
+    pub fn import_keys(
+        &self,
+        imports: Vec<Import<'_>>,
+        mode: ImportMode,
+        now: UnixMillis,
+    ) -> Result<Vec<Imported>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.import_keys(imports, mode, now),
+            Self::Postgres(postgres) => postgres.import_keys(imports, mode, now),
+        }
+    }
+
+    /// Adds what was counted towards the daily limits of keys, and gives what all processes have counted of `today` so
+    /// far. What is older than two days is forgotten. Watchers do not see it.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses: then nothing was added, but for [`StoreError::Io`], after which that is not known.
+    pub fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
+            Self::Postgres(postgres) => postgres.add_day_use(counted, today),
+        }
+    }
+
+    /// What all processes have counted of a day so far.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.day_use(day),
+            Self::Postgres(postgres) => postgres.day_use(day),
         }
     }
 
@@ -123,6 +276,7 @@ impl Store {
     pub fn seal_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Nothing, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Nothing, secret, now),
         }
     }
 
@@ -133,6 +287,7 @@ impl Store {
     pub fn rotate_secret(&self, upstream: &str, secret: &Secret, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.seal_secret(upstream, Before::Secret, secret, now),
+            Self::Postgres(postgres) => postgres.seal_secret(upstream, Before::Secret, secret, now),
         }
     }
 
@@ -143,6 +298,7 @@ impl Store {
     pub fn remove_secret(&self, upstream: &str, now: UnixMillis) -> Result<SealedSecret, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.remove_secret(upstream, now),
+            Self::Postgres(postgres) => postgres.remove_secret(upstream, now),
         }
     }
 
@@ -153,6 +309,7 @@ impl Store {
     pub fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.sealed_secrets(),
+            Self::Postgres(postgres) => postgres.sealed_secrets(),
         }
     }
 
@@ -164,6 +321,7 @@ impl Store {
     pub fn open_secret(&self, upstream: &str) -> Result<Option<(u32, Secret)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.open_secret(upstream),
+            Self::Postgres(postgres) => postgres.open_secret(upstream),
         }
     }
 
@@ -174,6 +332,7 @@ impl Store {
     pub fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.mint_token(order),
+            Self::Postgres(postgres) => postgres.mint_token(order),
         }
     }
 
@@ -184,6 +343,7 @@ impl Store {
     pub fn token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token(id, now),
+            Self::Postgres(postgres) => postgres.token(id),
         }
     }
 
@@ -194,6 +354,7 @@ impl Store {
     pub fn token_of(&self, digest: &Digest, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.token_of(digest, now),
+            Self::Postgres(postgres) => postgres.token_of(digest),
         }
     }
 
@@ -204,6 +365,7 @@ impl Store {
     pub fn tokens(&self, key_id: Option<&str>, now: UnixMillis) -> Result<Vec<TokenState>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.tokens(key_id, now),
+            Self::Postgres(postgres) => postgres.tokens(key_id),
         }
     }
 
@@ -215,6 +377,7 @@ impl Store {
     pub fn revoke_token(&self, id: &str, now: UnixMillis) -> Result<TokenState, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_token(id, now),
+            Self::Postgres(postgres) => postgres.revoke_token(id),
         }
     }
 
@@ -226,6 +389,209 @@ impl Store {
     pub fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget_tokens(now),
+            Self::Postgres(postgres) => postgres.forget_tokens(),
+        }
+    }
+
+    /// Makes an admin; `now` is when.
+    ///
+    /// # Errors
+    /// A name that is taken or malformed, an expiry that has passed, and whatever the disk refuses.
+    pub fn create_admin(&self, new: NewAdmin<'_>, now: UnixMillis) -> Result<Admin, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.create_admin(new, now),
+            Self::Postgres(postgres) => postgres.create_admin(new, now),
+        }
+    }
+
+    /// Makes the admins that a claim link is for, and uses it up.
+    ///
+    /// # Errors
+    /// [`StoreError::ClaimInvalid`], and as of [`Store::create_admin`]; the link is not used up then.
+    pub fn claim_admins(
+        &self,
+        claim: &Secret,
+        new: Vec<NewAdmin<'_>>,
+        now: UnixMillis,
+    ) -> Result<Vec<Admin>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.claim_admins(claim, new, now),
+            Self::Postgres(postgres) => postgres.claim_admins(claim, new, now),
+        }
+    }
+
+    /// Keeps the digest of a claim link's secret in place of any before it.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn offer_claim(&self, claim: &Secret, expires_at: UnixMillis) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.offer_claim(claim, expires_at),
+            Self::Postgres(postgres) => postgres.offer_claim(claim, expires_at),
+        }
+    }
+
+    /// Whether somebody may administer everything, so that the listener has an owner.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn is_claimed(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.is_claimed(now),
+            Self::Postgres(postgres) => postgres.is_claimed(now),
+        }
+    }
+
+    /// All admins that were not removed, oldest first.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn admins(&self) -> Result<Vec<Admin>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.admins(),
+            Self::Postgres(postgres) => postgres.admins(),
+        }
+    }
+
+    /// The admin with this id or name, who was not removed.
+    ///
+    /// # Errors
+    /// [`StoreError::AdminUnknown`], and whatever the disk refuses.
+    pub fn admin(&self, id_or_name: &str) -> Result<Admin, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.admin(id_or_name),
+            Self::Postgres(postgres) => postgres.admin(id_or_name),
+        }
+    }
+
+    /// Whose admin key this is, if it is anybody's.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn admin_of_key(&self, secret: &Secret) -> Result<Option<Admin>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.admin_of_key(secret),
+            Self::Postgres(postgres) => postgres.admin_of_key(secret),
+        }
+    }
+
+    /// The person with this name and the hash of the password.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn person(&self, name: &str) -> Result<Option<(Admin, String)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.person(name),
+            Self::Postgres(postgres) => postgres.person(name),
+        }
+    }
+
+    /// Changes an admin that is still the one of `version`.
+    ///
+    /// # Errors
+    /// [`StoreError::AdminUnknown`], [`StoreError::AdminChanged`], [`StoreError::LastAdmin`], a name or expiry that
+    /// cannot be, and whatever the disk refuses.
+    pub fn change_admin(
+        &self,
+        id: &str,
+        version: u32,
+        change: AdminChange,
+        now: UnixMillis,
+    ) -> Result<Admin, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.change_admin(id, version, change, now),
+            Self::Postgres(postgres) => postgres.change_admin(id, version, change, now),
+        }
+    }
+
+    /// Removes an admin for good; one that is still of `version`, if it is given.
+    ///
+    /// # Errors
+    /// [`StoreError::AdminUnknown`], [`StoreError::AdminChanged`], [`StoreError::LastAdmin`], and whatever the disk refuses.
+    pub fn remove_admin(&self, id: &str, version: Option<u32>, now: UnixMillis) -> Result<Admin, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove_admin(id, version, now),
+            Self::Postgres(postgres) => postgres.remove_admin(id, version, now),
+        }
+    }
+
+    /// Begins what is asked for under an idempotency key, or says what became of it before. `order` is digested with who
+    /// asks, `content` is all that was asked.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn begin_order(&self, order: &[u8], content: &[u8], now: UnixMillis) -> Result<Order, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.begin_order(order, content, now),
+            Self::Postgres(postgres) => postgres.begin_order(order, content, now),
+        }
+    }
+
+    /// Keeps what was answered, or forgets the order when nothing was done, so that it may be repeated.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn end_order(&self, order: &[u8], answer: Option<OrderAnswer>) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.end_order(order, answer),
+            Self::Postgres(postgres) => postgres.end_order(order, answer),
+        }
+    }
+
+    /// Overrides a route, durably; an override that it has is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError::OverrideSenseless`] when it changes nothing, and whatever the disk refuses.
+    pub fn override_route(&self, over: &RouteOverride) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.override_route(over),
+            Self::Postgres(postgres) => postgres.override_route(over),
+        }
+    }
+
+    /// Removes the override of a route, durably, and gives it.
+    ///
+    /// # Errors
+    /// [`StoreError::OverrideUnknown`] when there is none, and whatever the disk refuses.
+    pub fn remove_override(&self, route: &str) -> Result<RouteOverride, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove_override(route),
+            Self::Postgres(postgres) => postgres.remove_override(route),
+        }
+    }
+
+    /// All overrides, by the name of the route.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn route_overrides(&self) -> Result<Vec<RouteOverride>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.route_overrides(),
+            Self::Postgres(postgres) => postgres.route_overrides(),
+        }
+    }
+
+    /// Looks whether the database is whole and can be written; nothing is changed. Reads all of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsound`] when something is wrong in it, and whatever the disk refuses.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.check(),
+            // The server looks after its files itself: that it answers is what is to be known here.
+            Self::Postgres(postgres) => postgres.snapshot().map(drop),
+        }
+    }
+
+    /// Notes that the sunset of a route has come, and says whether nobody had noted this one before: whoever is told yes
+    /// tells the others.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn note_sunset(&self, route: &str, sunset: UnixMillis, now: UnixMillis) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.note_sunset(route, sunset, now),
+            Self::Postgres(postgres) => postgres.note_sunset(route, sunset, now),
         }
     }
 
@@ -240,6 +606,7 @@ impl Store {
     pub fn back_up(&self, target: &Path, now: UnixMillis) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.back_up(target, now),
+            Self::Postgres(_) => Err(StoreError::DatabaseBackup),
         }
     }
 
@@ -250,6 +617,7 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.snapshot(),
+            Self::Postgres(postgres) => postgres.snapshot(),
         }
     }
 
@@ -265,6 +633,15 @@ impl Store {
     pub fn changed_since(&self, watch: &mut Watch) -> Result<Option<Change>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.changed_since(watch),
+            Self::Postgres(postgres) => postgres.changed_since(watch),
+        }
+    }
+
+    /// Has `hinted` called whenever the store announces a change, until it says no. Only PostgreSQL announces any.
+    pub(crate) fn on_hint(&self, hinted: impl Fn() -> bool + Send + 'static) {
+        match self {
+            Self::Sqlite(_) => drop(hinted),
+            Self::Postgres(postgres) => postgres.on_hint(hinted),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What someone asks for when they make a key, and the checks that it passes before it is stored.
 
-use keymoat_core::{Key, Scopes, UnixMillis};
+use keymoat_core::{Key, KeyLimits, RotateAfter, Scopes, UnixMillis};
 
 use crate::error::StoreError;
 use crate::id;
@@ -17,10 +17,21 @@ pub struct NewKey {
     pub scopes: Scopes,
     /// From when on it is refused, if ever.
     pub expires_at: Option<UnixMillis>,
+    /// When somebody is to be reminded that it wants another secret.
+    pub rotate_after: Option<RotateAfter>,
+    /// How much may be done with it.
+    pub limits: KeyLimits,
 }
 
 impl NewKey {
-    /// Checks what was asked for and gives it an id.
+    /// A key that may be used everywhere, without an end and without limits.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let limits = KeyLimits::default();
+        Self { name: name.to_owned(), scopes: Scopes::All, expires_at: None, rotate_after: None, limits }
+    }
+
+    /// Checks what was asked for and gives it an id, and one to its first secret.
     pub(crate) fn into_key(self, now: UnixMillis) -> Result<Key, StoreError> {
         if !name_is_valid(&self.name) {
             return Err(StoreError::NameInvalid);
@@ -28,23 +39,33 @@ impl NewKey {
         if !scopes_are_valid(&self.scopes) {
             return Err(StoreError::ScopesInvalid);
         }
-        if let Some(expires_at) = self.expires_at.filter(|expires_at| *expires_at <= now) {
-            return Err(StoreError::ExpiryPassed { expires_at, now });
-        }
-        Ok(Key {
-            id: id::draw(id::KEY)?.into(),
-            name: self.name.into(),
+        check_expiry(self.expires_at, now)?;
+        check_limits(&self.limits)?;
+        let key = Key {
             scopes: self.scopes,
-            created_at: now,
             expires_at: self.expires_at,
-            revoked_at: None,
-        })
+            rotate_after: self.rotate_after,
+            limits: self.limits,
+            ..Key::new(&id::draw(id::KEY)?, &self.name, now)
+        };
+        Ok(key.with_secret(&id::draw(id::SECRET)?, now))
     }
 }
 
+pub(crate) fn check_expiry(expires_at: Option<UnixMillis>, now: UnixMillis) -> Result<(), StoreError> {
+    match expires_at.filter(|expires_at| *expires_at <= now) {
+        Some(expires_at) => Err(StoreError::ExpiryPassed { expires_at, now }),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn check_limits(limits: &KeyLimits) -> Result<(), StoreError> {
+    limits.check().map_err(StoreError::Limits)
+}
+
 /// A name is shown in terminals and logs, and must not be mistaken for an id or be a credential.
-fn name_is_valid(name: &str) -> bool {
-    let taken = ["km_", "kmt_", "kma_", id::KEY, id::TOKEN];
+pub(crate) fn name_is_valid(name: &str) -> bool {
+    let taken = ["km_", "kmt_", "kma_", id::KEY, id::SECRET, id::TOKEN, id::ADMIN];
     (1..=NAME_CHARS_MAX).contains(&name.chars().count())
         && name.trim() == name
         && !name.chars().any(char::is_control)
@@ -68,7 +89,7 @@ mod tests {
     use super::*;
 
     fn new(name: &str, scopes: Scopes) -> NewKey {
-        NewKey { name: name.into(), scopes, expires_at: None }
+        NewKey { scopes, ..NewKey::named(name) }
     }
 
     #[test]

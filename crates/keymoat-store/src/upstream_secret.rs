@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keymoat_core::{Secret, Snapshot, UnixMillis};
+use keymoat_core::{RouteOverride, Secret, Snapshot, UnixMillis};
 
 use crate::error::StoreError;
 
@@ -32,6 +32,8 @@ pub struct Change {
     pub snapshot: Snapshot,
     /// The upstreams whose sealed secret is another one than at the look before.
     pub secrets: Vec<SecretChange>,
+    /// All overrides of routes.
+    pub overrides: Vec<RouteOverride>,
 }
 
 /// An upstream whose sealed secret is another one than before.

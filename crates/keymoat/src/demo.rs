@@ -10,7 +10,7 @@ use http::HeaderName;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::format::canonical;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
-use keymoat_core::{Dialect, Route, Scopes, Secret, UnixMillis};
+use keymoat_core::{Dialect, Route, Secret, UnixMillis};
 use keymoat_emulator::Options;
 use keymoat_gateway::settings::{Inject, Origin, Upstream};
 use keymoat_store::private_file::{self, Readers};
@@ -158,7 +158,7 @@ pub(crate) fn key_file(store: &Store, dir: &Path, now: UnixMillis) -> anyhow::Re
         Err(error) => return Err(error.into()),
     }
     let secret = new_key_secret()?;
-    let new = NewKey { name: KEY_NAME.to_owned(), scopes: Scopes::All, expires_at: None };
+    let new = NewKey::named(KEY_NAME);
     store.create_key(new, &secret, now)?;
     // The file is where the user's own shell reads the key from.
     let line = secret.expose();
@@ -171,8 +171,8 @@ fn is_live(store: &Store, content: Secret, now: UnixMillis) -> anyhow::Result<bo
     let snapshot = store.snapshot()?;
     // The file's key is digested, as a client's would be, and looked up.
     let digest = snapshot.pepper.digest(secret.expose());
-    let Some(key) = snapshot.keys.get(&digest) else { return Ok(false) };
-    Ok(key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| expires_at > now))
+    let Some(held) = snapshot.keys.get(&digest) else { return Ok(false) };
+    Ok(held.key.is_live(now) && held.key.secret(&held.secret_id).is_some_and(|secret| secret.is_live(now)))
 }
 
 fn trimmed(content: &Secret) -> Secret {

@@ -1,4 +1,5 @@
-//! The key of fingerprints: one for each installation, so that reports can be compared and nothing can be guessed from them.
+//! The key of fingerprints, one for each user: `keymoat redact` and `keymoat scan` call the same credential by the same name,
+//! and nobody without the key can try out guesses.
 
 use std::path::{Path, PathBuf};
 

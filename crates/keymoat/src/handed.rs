@@ -4,7 +4,7 @@
 //! `LISTEN_FDNAMES`. `LISTEN_PID` is looked at when it is there; a process that starts its successor cannot know it.
 
 use std::ffi::OsStr;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 
 use anyhow::{Context, bail, ensure};
@@ -19,7 +19,9 @@ pub(crate) const PROCESS_VARIABLE: &str = "LISTEN_PID";
 /// The number of the first one.
 pub(crate) const FIRST_DESCRIPTOR: i32 = 3;
 /// The names of the listeners, in the order of the gateway's settings.
-pub(crate) const LISTENERS: [&str; 2] = ["data", "data-tls"];
+pub(crate) const LISTENERS: [&str; 3] = ["data", "data-tls", ADMIN];
+/// The name of the admin listener.
+pub(crate) const ADMIN: &str = "admin";
 /// The name of the socket that the older process waits at.
 pub(crate) const READY: &str = "keymoat-ready";
 /// What is said there.
@@ -32,7 +34,7 @@ const COUNT_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Handed {
     /// By [`LISTENERS`].
-    sockets: [Vec<TcpListener>; 2],
+    sockets: [Vec<TcpListener>; 3],
     ready: Option<UnixDatagram>,
 }
 
@@ -57,7 +59,7 @@ impl Handed {
             let Some(sockets) = place.and_then(|place| handed.sockets.get_mut(place)) else {
                 bail!(
                     "a socket was handed over as `{name}`: write `FileDescriptorName=data` into the socket unit, or \
-                     `data-tls` for the one with TLS"
+                     `data-tls` for the one with TLS, or `admin`"
                 );
             };
             sockets.extend(descriptors.take_tcp_listener(number).with_context(failed)?);
@@ -70,13 +72,32 @@ impl Handed {
     /// # Errors
     /// A socket for TLS where none is served: whoever connects there must not get something else.
     pub(crate) fn listeners(&mut self, has_tls: bool) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-        let sockets = std::mem::take(&mut self.sockets);
+        let [data, data_tls, _] = &mut self.sockets;
+        let sockets = vec![std::mem::take(data), std::mem::take(data_tls)];
         ensure!(
             has_tls || sockets.last().is_none_or(Vec::is_empty),
             "a socket was handed over as `data-tls`, but `mode` in [tls] serves no TLS: change the one or the other; \
              what listens changes with a restart only"
         );
-        Ok(sockets.into())
+        Ok(sockets)
+    }
+
+    /// The socket of the admin listener.
+    ///
+    /// # Errors
+    /// There are several, or there is one although nothing is to listen there, or on another address than `asked`.
+    pub(crate) fn admin(&mut self, asked: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+        let [_, _, admin] = &mut self.sockets;
+        let mut sockets = std::mem::take(admin).into_iter();
+        let Some(socket) = sockets.next() else { return Ok(None) };
+        let asked = asked
+            .context("a socket was handed over as `admin`, but [admin] is not enabled: change the one or the other")?;
+        let found = socket.local_addr()?;
+        ensure!(
+            sockets.next().is_none() && found.ip() == asked.ip(),
+            "the socket that was handed over as `admin` listens on {found}: write the same address into [admin]"
+        );
+        Ok(Some(socket))
     }
 
     /// Tells the older process, if there is one, that this one takes over.
@@ -117,9 +138,11 @@ mod tests {
     #[test]
     fn a_socket_for_tls_is_not_left_without_it() {
         let socket = || TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let mut handed = Handed { sockets: [vec![socket()], vec![socket()]], ready: None };
+        let mut handed = Handed { sockets: [vec![socket()], vec![socket()], Vec::new()], ready: None };
         assert!(handed.listeners(false).is_err());
-        let mut handed = Handed { sockets: [vec![socket()], Vec::new()], ready: None };
+        let mut handed = Handed { sockets: [vec![socket()], Vec::new(), vec![socket()]], ready: None };
         assert_eq!(handed.listeners(false).expect("plain text").first().map(Vec::len), Some(1));
+        assert!(handed.admin(None).is_err(), "nothing is to listen there");
+        assert!(handed.admin(Some(([127, 0, 0, 1], 1).into())).expect("taken already").is_none());
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use keymoat_core::{Digest, Key, Pepper, Snapshot};
+use keymoat_core::{Digest, Held, Key, Pepper, Snapshot};
 
 /// Keys by their digests.
-type ByDigest = HashMap<Digest, Arc<Key>>;
+type ByDigest = HashMap<Digest, Held>;
 
 /// Joins both sources whenever one of them changes. Keys of the configuration are never written anywhere.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Keys {
 
     /// Whether there is any key that a client could come with.
     pub(crate) fn any_live(&self) -> bool {
-        self.snapshots.load().keys.values().any(|key| key.revoked_at.is_none())
+        self.snapshots.load().each_key().any(|key| key.revoked_at.is_none())
     }
 
     /// Takes over the store's view; `lost` gets the id of each key that is not good any more.
@@ -68,7 +68,7 @@ impl Keys {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
         let joined = sources.snapshot(&self.pepper);
-        let gone = newly_lost(&self.snapshots.load().keys, &joined.keys);
+        let gone = newly_lost(self.snapshots.load().each_key(), joined.each_key());
         // First the view, then the sessions: a session that is opened in between is decided by the new view.
         self.snapshots.store(Arc::new(joined));
         gone.iter().map(|id| &**id).for_each(lost);
@@ -79,28 +79,29 @@ impl Sources {
     /// A key that stands in both is the store's: a revocation there holds.
     fn snapshot(&self, pepper: &Arc<Pepper>) -> Snapshot {
         let mut joined = self.configured.clone();
-        joined.extend(self.stored.iter().map(|(digest, key)| (*digest, Arc::clone(key))));
+        joined.extend(self.stored.iter().map(|(digest, held)| (*digest, held.clone())));
         Snapshot::new(Arc::clone(pepper), joined).with_revoked_tokens(self.revoked_tokens.iter().cloned())
     }
 }
 
-/// The ids of keys that were good before and are revoked, or gone, now. A key whose secret was replaced is still good.
-fn newly_lost<D>(before: &HashMap<D, Arc<Key>>, now: &HashMap<D, Arc<Key>>) -> Vec<Arc<str>> {
-    let good = |keys: &HashMap<D, Arc<Key>>| -> HashSet<Arc<str>> {
-        keys.values().filter(|key| key.revoked_at.is_none()).map(|key| Arc::clone(&key.id)).collect()
-    };
-    good(before).difference(&good(now)).cloned().collect()
+/// The ids of keys that were good before and are revoked, or gone, now.
+fn newly_lost<'a>(
+    before: impl Iterator<Item = &'a Arc<Key>>,
+    now: impl Iterator<Item = &'a Arc<Key>>,
+) -> Vec<Arc<str>> {
+    let good = |key: &&Arc<Key>| key.revoked_at.is_none();
+    let now: HashSet<&Arc<str>> = now.filter(good).map(|key| &key.id).collect();
+    before.filter(good).map(|key| &key.id).filter(|id| !now.contains(id)).cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use keymoat_core::{Scopes, Secret, UnixMillis};
+    use keymoat_core::{Secret, UnixMillis};
 
     use super::*;
 
     fn key(id: &str, revoked_at: Option<UnixMillis>) -> Arc<Key> {
-        let created_at = UnixMillis(0);
-        Arc::new(Key { id: id.into(), name: id.into(), scopes: Scopes::All, created_at, expires_at: None, revoked_at })
+        Arc::new(Key { revoked_at, ..Key::new(id, id, UnixMillis(0)).with_secret("sec_1", UnixMillis(0)) })
     }
 
     fn stored(pepper: &Arc<Pepper>, keys: &[(u8, Arc<Key>)]) -> Snapshot {
@@ -108,27 +109,15 @@ mod tests {
     }
 
     fn by_digest(keys: &[(u8, Arc<Key>)]) -> ByDigest {
-        keys.iter().map(|(digest, key)| (Digest([*digest; 32]), Arc::clone(key))).collect()
+        keys.iter().map(|(digest, key)| (Digest([*digest; 32]), Held::newest(Arc::clone(key)))).collect()
     }
 
     #[test]
     fn sessions_end_of_keys_that_were_good_and_are_not_any_more() {
         let revoked = Some(UnixMillis(1));
-        let before = HashMap::from([
-            (1, key("stays", None)),
-            (2, key("goes", None)),
-            (3, key("gone", None)),
-            (4, key("old", revoked)),
-            (6, key("rotated", None)),
-        ]);
-        let now = HashMap::from([
-            (1, key("stays", None)),
-            (2, key("goes", revoked)),
-            (4, key("old", revoked)),
-            (5, key("new", revoked)),
-            (7, key("rotated", None)),
-        ]);
-        let mut ended = newly_lost(&before, &now);
+        let before = [key("stays", None), key("goes", None), key("gone", None), key("old", revoked)];
+        let now = [key("stays", None), key("goes", revoked), key("old", revoked), key("new", revoked)];
+        let mut ended = newly_lost(before.iter(), now.iter());
         ended.sort();
         assert_eq!(ended, ["goes".into(), "gone".into()]);
     }

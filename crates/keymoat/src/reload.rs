@@ -8,14 +8,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keymoat_admin::Acts;
+use keymoat_admin::listener::Listening;
+use keymoat_admin::otlp::{Endpoint, Signal};
+use keymoat_core::Action;
 use keymoat_gateway::Running;
 use keymoat_store::Store;
 
-use crate::config::{self, Chosen, Config, Log, Problems, Watched};
+use crate::admin::{self, Face};
+use crate::config::{self, Admin, Chosen, Config, Flags, Log, Problems, Watched};
 use crate::keys::Keys;
+use crate::observed::Observed;
 use crate::output::{Output, time};
 use crate::process::Asked;
 use crate::sealed::{self, Taken};
+use crate::sunsets::Sunsets;
 use crate::upgrade::{self, Program, Upgraded};
 use crate::wiring;
 
@@ -36,12 +43,24 @@ pub(crate) struct Reloader {
     pub(crate) store: Arc<Store>,
     /// The sealed secrets in use.
     pub(crate) taken: Arc<Mutex<Taken>>,
+    /// Who is told what Keymoat does by itself.
+    pub(crate) acts: Acts,
+    /// The ends of keys in URLs that were told of.
+    pub(crate) sunsets: Sunsets,
     /// What cannot change.
     pub(crate) held: Held,
     /// The files that the configuration in force was read from.
     pub(crate) watched: Watched,
+    /// The admin listener, if there is one.
+    pub(crate) admin: Option<Arc<Listening>>,
+    /// What it shows of the configuration.
+    pub(crate) face: Face,
+    /// What was said on the command line.
+    pub(crate) flags: Flags,
     /// What is told to keep the secrets in use out of every line.
     pub(crate) output: Output,
+    /// What is told of it.
+    pub(crate) observed: Observed,
 }
 
 /// Why nothing is reloaded any more.
@@ -60,6 +79,12 @@ pub(crate) struct Held {
     pub(crate) store_dir: PathBuf,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: config::Events,
+    /// The collector that is told, and of what.
+    pub(crate) telemetry: Option<(Endpoint, Vec<Signal>)>,
+    /// The admin listener.
+    pub(crate) admin: Option<Admin>,
     /// There is nothing but the emulators and the demo key.
     pub(crate) first_run: bool,
 }
@@ -68,6 +93,7 @@ impl Reloader {
     /// Reloads whenever there is a reason, until the end is asked for or a new process has taken over.
     pub(crate) fn run(mut self, asked: &Receiver<Asked>) -> Over {
         loop {
+            self.sunsets.tell(&self.running.routes(), &self.store, &self.acts, time::now());
             match asked.recv_timeout(LOOK) {
                 Ok(Asked::Reload) => self.reload_asked(),
                 Ok(Asked::Upgrade) => match self.upgrade(asked) {
@@ -93,10 +119,12 @@ impl Reloader {
             let why = anyhow::anyhow!("the secret came by standard input, which a new process cannot read again");
             return Upgraded::Stays { why, reload: false };
         }
-        upgrade::attempt(&self.program, &self.running, asked)
+        upgrade::attempt(&self.program, &self.running, self.admin.as_deref(), asked)
     }
 
     fn reload_asked(&mut self) {
+        // Whoever rotates logs asks in the same way.
+        self.observed.events.reopen();
         self.watched = self.watched.looked_at();
         self.reload();
     }
@@ -116,6 +144,7 @@ impl Reloader {
                     tracing::warn!("{note}");
                 }
                 tracing::info!("the configuration was read anew and is in force");
+                self.observed.act(Action::ConfigurationReloaded, None);
             }
             Err(error) => {
                 if let Some(problems) = error.downcast_ref::<Problems>() {
@@ -141,11 +170,18 @@ impl Reloader {
         let mut notes = std::mem::take(&mut config.warnings);
         notes.extend(self.held.needs_restart(&config));
         let now = time::now();
-        let secrets = wiring::secrets(&config);
+        // Before anything is sent with them, and whatever comes of the rest.
+        self.output.keep_out(wiring::secrets(&config));
+        let rules = wiring::rules(&config)?;
         let configured = wiring::keys(std::mem::take(&mut config.keys), self.keys.pepper(), now);
-        let (settings, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
+        let shown = admin::configured(&config, self.chosen.shown(&self.flags, &config::environment())?);
+        let (settings, certificate, _) = wiring::settings(config, &std::path::absolute(&self.held.store_dir)?, now)?;
         notes.extend(self.running.reload(settings)?);
-        self.output.keep_out(secrets);
+        if let (Some(admin), Some(certificate)) = (&self.admin, certificate) {
+            admin.present(certificate);
+        }
+        self.face.store(Arc::new(shown));
+        self.output.mask_by(rules);
         self.keys.take_configured(configured, |key_id| end_sessions(&self.running, key_id));
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
         self.watched = watched;
@@ -154,13 +190,33 @@ impl Reloader {
 }
 
 impl Held {
+    /// What a process holds that starts with this configuration.
+    pub(crate) fn of(config: &Config, first_run: bool) -> Self {
+        let telemetry = config.telemetry.as_ref();
+        Self {
+            store_dir: config.store_dir.clone(),
+            log: config.log.clone(),
+            admin: config.admin.clone(),
+            events: config.events.clone(),
+            telemetry: telemetry.map(|telemetry| (telemetry.endpoint.clone(), telemetry.signals.clone())),
+            first_run,
+        }
+    }
+
     fn needs_restart(&self, config: &Config) -> Vec<String> {
         let mut notes = Vec::new();
         if config.store_dir != self.store_dir {
             notes.push("the store stays where it is until a restart".to_owned());
         }
+        if config.admin != self.admin {
+            notes.push("the admin listener stays as it is until a restart".to_owned());
+        }
         if config.log != self.log {
             notes.push("the form and the level of the log stay as they are until a restart".to_owned());
+        }
+        let other = Self::of(config, self.first_run);
+        if other.events != self.events || other.telemetry != self.telemetry {
+            notes.push("events are kept and told as before until a restart".to_owned());
         }
         notes
     }

@@ -22,9 +22,12 @@ use std::{env, io, thread};
 
 use anyhow::{Context, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
+use keymoat_admin::listener::Listening;
 use keymoat_gateway::Running;
 
-use crate::handed::{COUNT_VARIABLE, FIRST_DESCRIPTOR, LISTENERS, NAMES_VARIABLE, PROCESS_VARIABLE, READY, READY_WORD};
+use crate::handed::{
+    ADMIN, COUNT_VARIABLE, FIRST_DESCRIPTOR, LISTENERS, NAMES_VARIABLE, PROCESS_VARIABLE, READY, READY_WORD,
+};
 use crate::process::Asked;
 
 /// How long the new process may take to become ready.
@@ -82,12 +85,13 @@ impl Program {
         Ok(command)
     }
 
-    fn start(&self, sockets: Vec<Vec<TcpListener>>) -> anyhow::Result<Candidate> {
+    fn start(&self, sockets: Vec<Vec<TcpListener>>, admin: Option<TcpListener>) -> anyhow::Result<Candidate> {
         let (ready, tells) = UnixDatagram::pair()?;
         ready.set_nonblocking(true)?;
         let named = LISTENERS.iter().zip(sockets);
         let named = named.flat_map(|(name, sockets)| sockets.into_iter().map(|socket| (*name, OwnedFd::from(socket))));
-        let descriptors = named.chain([(READY, OwnedFd::from(tells))]).collect();
+        let admin = admin.map(|socket| (ADMIN, OwnedFd::from(socket)));
+        let descriptors = named.chain(admin).chain([(READY, OwnedFd::from(tells))]).collect();
         let child = self.command(descriptors)?.spawn();
         let child = child.with_context(|| format!("cannot start `{}`", self.path.display()))?;
         Ok(Candidate { child: Some(child), ready })
@@ -108,9 +112,15 @@ fn path_as_called(called: &Path, found: PathBuf) -> PathBuf {
 }
 
 /// Starts the program anew and waits until it is ready, it fails, or this process is asked to end.
-pub(crate) fn attempt(program: &Program, running: &Running, asked: &Receiver<Asked>) -> Upgraded {
+pub(crate) fn attempt(
+    program: &Program,
+    running: &Running,
+    admin: Option<&Listening>,
+    asked: &Receiver<Asked>,
+) -> Upgraded {
     tracing::info!(program = %program.path.display(), "upgrading: a new process is started");
-    let started = demand_nobody_ends_it().and_then(|()| program.start(running.sockets()?));
+    let started = demand_nobody_ends_it()
+        .and_then(|()| program.start(running.sockets()?, admin.map(Listening::socket).transpose()?));
     let mut candidate = match started {
         Ok(candidate) => candidate,
         Err(why) => return Upgraded::Stays { why, reload: false },

@@ -1,9 +1,9 @@
 // Google's own web build of @google/genai, unmodified, in the page: a backend has minted the token that it connects with.
 import assert from 'node:assert/strict';
-import { appendFileSync, readFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { KEY, note } from './checks.mjs';
 
-const { SUITE_TLS, SUITE_KEY_FILE, SUITE_TOKENS_FILE } = process.env;
+const { SUITE_TLS } = process.env;
 const BASE = SUITE_TLS.replace(/\/$/, '');
 const LIMIT_MS = 15_000;
 
@@ -16,17 +16,15 @@ export async function bundle() {
 
 /** Mints as a backend does that has no SDK: one call, with the key in a header. */
 async function mint(page, body) {
-  const key = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
   // Through the browser's own stack, which trusts the gateway's authority; not from the page.
   const response = await page.context().request.post(`${BASE}/v1alpha/auth_tokens`, {
-    headers: { 'x-goog-api-key': key },
+    headers: { 'x-goog-api-key': KEY },
     data: body,
     ignoreHTTPSErrors: true,
   });
   const { name } = await response.json();
   assert.ok(name, `status ${response.status()}`);
-  appendFileSync(SUITE_TOKENS_FILE, `${name}\n`);
-  return name;
+  return note(name);
 }
 
 /** What the page's application sees of one session: what the model says, or how it was closed. */

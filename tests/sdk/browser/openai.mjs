@@ -1,9 +1,9 @@
 // OpenAI's own browser builds, unmodified, in the page: openai and the agents' SDK, with a client secret that a backend has minted.
 import assert from 'node:assert/strict';
-import { appendFileSync, readFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { KEY, note } from './checks.mjs';
 
-const { SUITE_TLS, SUITE_KEY_FILE, SUITE_TOKENS_FILE } = process.env;
+const { SUITE_TLS } = process.env;
 const BASE = SUITE_TLS.replace(/\/$/, '');
 const MODEL = 'gpt-realtime';
 const PIRATE = { type: 'realtime', model: MODEL, instructions: 'Talk like a pirate.' };
@@ -21,15 +21,10 @@ export async function bundle() {
 
 /** A call of the backend, with its key in a header: through the browser's own stack, not from the page. */
 async function call(page, method, path, data) {
-  const headers = { authorization: `Bearer ${readFileSync(SUITE_KEY_FILE, 'utf8').trim()}` };
+  const headers = { authorization: `Bearer ${KEY}` };
   const response = await page.context().request.fetch(`${BASE}${path}`, { method, headers, data, ignoreHTTPSErrors: true });
   assert.ok(response.ok(), `status ${response.status()}`);
   return response.status() === 204 ? undefined : response.json();
-}
-
-function note(token) {
-  appendFileSync(SUITE_TOKENS_FILE, `${token}\n`);
-  return token;
 }
 
 const mint = async (page) => note((await call(page, 'POST', '/v1/realtime/client_secrets', { session: PIRATE })).value);

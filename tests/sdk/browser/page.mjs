@@ -1,16 +1,16 @@
 // Opens WebSockets from a page in headless Chromium, as an application's own page does, straight to the gateway.
 //
-// Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment: SUITE_PLAIN and SUITE_TLS
-// (the gateway), SUITE_KEY_FILE (the client's key), SUITE_CHROMIUM, SUITE_FOLDER (a fresh one; HOME is in it and trusts the gateway's CA).
+// Where things are comes from the environment: SUITE_PLAIN and SUITE_TLS (the gateway), SUITE_CHROMIUM, SUITE_FOLDER (a fresh one; HOME
+// is in it and trusts the gateway's CA).
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
+import { KEY, WRONG_KEY, outcomes } from './checks.mjs';
 import * as google from './genai.mjs';
+import { cached, history } from './history.mjs';
 import * as open from './openai.mjs';
 
-const { SUITE_PLAIN, SUITE_TLS, SUITE_KEY_FILE, SUITE_WRONG_KEY: WRONG_KEY, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
-const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
+const { SUITE_PLAIN, SUITE_TLS, SUITE_CHROMIUM, SUITE_FOLDER } = process.env;
 const LIMIT_MS = 15_000;
 const PAGE = '<!doctype html><meta charset="utf-8"><title>events</title><p>A page that listens to events.</p>';
 const FLAGS = [
@@ -90,18 +90,13 @@ const checks = {
     refused(SUITE_TLS, ['keymoat.v1', `api-key.${WRONG_KEY}`], '', /^credential_invalid/),
   ...google.genai(page),
   ...open.openai(page),
+  ...history(browser, SUITE_PLAIN, KEY),
 };
 
-let failed = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`FAIL ${name}: ${String(error?.message ?? error).replace(/\s+/g, ' ')}`);
-  }
-}
+const failed = await outcomes(checks);
 await browser.close();
 server.close();
+const files = cached(`${SUITE_FOLDER}/profile`, KEY);
+if (files) failed++;
+console.log(files ? `FAIL the cache keeps no key: ${files} files do` : 'ok the cache keeps no key');
 process.exit(failed ? 1 : 0);

@@ -1,18 +1,17 @@
 // Drives one unmodified release of @google/genai through the gateway; only the base URL and NODE_EXTRA_CA_CERTS differ from direct use.
 import assert from 'node:assert/strict';
 import { Modality } from '@google/genai';
+import { WRONG_KEY, run } from './checks.mjs';
 import {
   REST_MODEL,
   SUITE_TLS,
   SUITE_WATCHED_TLS,
-  WRONG_KEY,
   client,
   ended,
   live,
   music,
   musicRefusal,
   parts,
-  run,
   session,
 } from './suite.mjs';
 import { tokens } from './tokens.mjs';

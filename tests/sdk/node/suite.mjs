@@ -1,28 +1,17 @@
-// What the checks share: where things are, clients and sessions as an application makes them, and a runner that prints each outcome.
+// What the checks share: clients and sessions as an application makes them.
 //
-// Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment:
-// SUITE_TLS (the default route), SUITE_WATCHED_TLS (a route with `query = "warn"`), SUITE_KEY_FILE (the client's key), SUITE_WRONG_KEY,
-// SUITE_TOKENS_FILE (where minted tokens are noted, to be searched for afterwards).
+// Where the gateway is comes from the environment: SUITE_TLS (the default route), SUITE_WATCHED_TLS (a route with `query = "warn"`).
 import assert from 'node:assert/strict';
-import { appendFileSync, readFileSync } from 'node:fs';
-import { GoogleGenAI, Modality } from '@google/genai';
+import { GoogleGenAI } from '@google/genai';
+import { KEY } from './checks.mjs';
 
-export const { SUITE_TLS, SUITE_WATCHED_TLS, SUITE_WRONG_KEY: WRONG_KEY } = process.env;
-const { SUITE_KEY_FILE, SUITE_TOKENS_FILE } = process.env;
-const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
+export const { SUITE_TLS, SUITE_WATCHED_TLS } = process.env;
 export const LIVE_MODEL = 'gemini-2.5-flash-native-audio';
 const MUSIC_MODEL = 'models/lyria-realtime-exp';
 export const REST_MODEL = 'gemini-2.5-flash';
-const LIMIT_MS = 20_000;
 
 export const client = (baseUrl, apiKey = KEY, apiVersion = undefined) =>
   new GoogleGenAI({ apiKey, httpOptions: { baseUrl, apiVersion } });
-
-/** Notes a minted token, so that everything can be searched for it when all is over. */
-export function note(token) {
-  appendFileSync(SUITE_TOKENS_FILE, `${token}\n`);
-  return token;
-}
 
 /** Opens a session by `connect` and gives what the application sees: the session, its messages, its end. */
 async function open(connect, params) {
@@ -69,23 +58,4 @@ export async function musicRefusal(ai) {
   const error = await opened.until(() => false).catch((error) => error);
   const [, code, reason] = /closed: (\d+) (.*)/.exec(error.message) ?? [];
   return { code: Number(code), reason };
-}
-
-/** Runs every check and ends the process. */
-export async function run(checks) {
-  let failed = 0;
-  for (const [name, check] of Object.entries(checks)) {
-    let timer;
-    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error('nothing came in time')), LIMIT_MS)));
-    try {
-      await Promise.race([check(), late]);
-      console.log(`ok ${name}`);
-    } catch (error) {
-      failed++;
-      console.log(`FAIL ${name}: ${String(error?.message ?? error).replace(/\s+/g, ' ')}`);
-    }
-    clearTimeout(timer);
-  }
-  // A session that was refused may keep the event loop alive in 2.x.
-  process.exit(failed ? 1 : 0);
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { Modality } from '@google/genai';
 import WebSocket from 'ws';
-import { LIVE_MODEL, REST_MODEL, SUITE_TLS, client, ended, live, music, note, parts, session } from './suite.mjs';
+import { note } from './checks.mjs';
+import { LIVE_MODEL, REST_MODEL, SUITE_TLS, client, ended, live, music, parts, session } from './suite.mjs';
 
 const LIMIT_MS = 10_000;
 

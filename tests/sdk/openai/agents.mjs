@@ -1,6 +1,7 @@
 // The agents' SDK, where it is installed as well: it takes the same road, with a key in a backend and with a client secret in an app.
 import assert from 'node:assert/strict';
-import { KEY, MODEL, WRONG_KEY, base } from './suite.mjs';
+import { KEY, WRONG_KEY } from './checks.mjs';
+import { MODEL, base } from './suite.mjs';
 import { PIRATE, mint, mintOwn } from './tokens.mjs';
 
 const sdk = await import('@openai/agents-realtime').catch(() => undefined);

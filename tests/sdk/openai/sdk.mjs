@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { OpenAIRealtimeWebSocket } from 'openai/realtime/websocket';
 import { OpenAIRealtimeWS } from 'openai/realtime/ws';
-import { KEY, MODEL, WRONG_KEY, client, run, talk, watch } from './suite.mjs';
+import { KEY, WRONG_KEY, run } from './checks.mjs';
+import { MODEL, client, talk, watch } from './suite.mjs';
 import { agents } from './agents.mjs';
 import { tokens } from './tokens.mjs';
 

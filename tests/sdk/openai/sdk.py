@@ -11,7 +11,8 @@ from openai import AuthenticationError, OpenAI
 from websockets.exceptions import ConnectionClosed
 
 import tokens  # noqa: F401 - registers its checks
-from suite import REALTIME_MODEL, REST_MODEL, WRONG_KEY, check, client, hello, response, run
+from checks import WRONG_KEY, check, run
+from suite import REALTIME_MODEL, REST_MODEL, client, hello, response
 
 
 def tone():

@@ -1,33 +1,22 @@
-// What the checks share: where things are, a client and sessions as an application makes them, and a runner that prints each outcome.
+// What the checks share: a client and sessions as an application makes them.
 //
-// Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. Where things are comes from the environment:
-// SUITE_TLS (the gateway; OpenAI's paths are at its root and below /openai), SUITE_KEY_FILE (the client's key), SUITE_WRONG_KEY,
-// SUITE_TOKENS_FILE (where minted tokens are noted, to be searched for afterwards).
+// Where the gateway is comes from the environment: SUITE_TLS; OpenAI's paths are at its root and below /openai.
 import assert from 'node:assert/strict';
-import { appendFileSync, readFileSync } from 'node:fs';
 import OpenAI from 'openai';
 import { WebSocket } from 'ws';
+import { KEY } from './checks.mjs';
 
 // Node 20 has none of its own; what it is here is a standard one, which cannot set headers.
 globalThis.WebSocket ??= WebSocket;
 
-const { SUITE_TLS, SUITE_KEY_FILE, SUITE_TOKENS_FILE } = process.env;
-export const { SUITE_WRONG_KEY: WRONG_KEY } = process.env;
-export const KEY = readFileSync(SUITE_KEY_FILE, 'utf8').trim();
+const { SUITE_TLS } = process.env;
 export const MODEL = 'gpt-realtime';
-const LIMIT_MS = 20_000;
 const HELLO = { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'hello' }] };
 
 const root = SUITE_TLS.replace(/\/$/, '');
 export const base = (below = '') => `${root}${below}/v1`;
 export const client = (apiKey = KEY, below = '', more = {}) =>
   new OpenAI({ apiKey, baseURL: base(below), maxRetries: 0, ...more });
-
-/** Notes a minted token, so that everything can be searched for it when all is over. */
-export function note(token) {
-  appendFileSync(SUITE_TOKENS_FILE, `${token}\n`);
-  return token;
-}
 
 /** A call that no SDK makes: `path` below the gateway's root, with the backend's key and a JSON body. */
 export async function call(method, path, body) {
@@ -72,22 +61,4 @@ export async function talk(realtime) {
   assert.match(deltas.map(({ delta }) => delta).join(''), /hello/);
   realtime.close();
   return seen;
-}
-
-/** Runs every check and ends the process. */
-export async function run(checks) {
-  let failed = 0;
-  for (const [name, check] of Object.entries(checks)) {
-    let timer;
-    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error('nothing came in time')), LIMIT_MS)));
-    try {
-      await Promise.race([check(), late]);
-      console.log(`ok ${name}`);
-    } catch (error) {
-      failed++;
-      console.log(`FAIL ${name}: ${String(error?.message ?? error).replace(/\s+/g, ' ')}`);
-    }
-    clearTimeout(timer);
-  }
-  process.exit(failed ? 1 : 0);
 }

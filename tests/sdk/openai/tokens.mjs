@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { OpenAIRealtimeWebSocket } from 'openai/realtime/websocket';
 import { OpenAIRealtimeWS } from 'openai/realtime/ws';
-import { MODEL, call, client, note, talk, watch } from './suite.mjs';
+import { note } from './checks.mjs';
+import { MODEL, call, client, talk, watch } from './suite.mjs';
 
 /** What the backend below locks: the app may ask for anything else. */
 export const PIRATE = { type: 'realtime', model: MODEL, instructions: 'Talk like a pirate.' };

@@ -9,7 +9,8 @@ import urllib.request
 from openai import PermissionDeniedError
 from websockets.exceptions import ConnectionClosed
 
-from suite import REALTIME_MODEL, REST_MODEL, check, client, hello, note, own_key, response
+from checks import check, note, own_key
+from suite import REALTIME_MODEL, REST_MODEL, client, hello, response
 
 # What the backend below locks: the app may ask for anything else.
 PIRATE = {"type": "realtime", "model": REALTIME_MODEL, "instructions": "Talk like a pirate."}

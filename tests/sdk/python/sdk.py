@@ -8,7 +8,8 @@ import sys
 from google.genai import errors, types
 
 import tokens  # noqa: F401 - registers its checks
-from suite import CLOSED, LIVE_MODEL, MUSIC_MODEL, REST_MODEL, WRONG_KEY, check, client, refusal, run, turn
+from checks import WRONG_KEY, check, run
+from suite import CLOSED, LIVE_MODEL, MUSIC_MODEL, REST_MODEL, client, refusal, turn
 
 
 def tone():

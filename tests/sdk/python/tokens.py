@@ -2,7 +2,8 @@
 
 from google.genai import errors, types
 
-from suite import CLOSED, LIVE_MODEL, MUSIC_MODEL, check, client, note, refusal, said
+from checks import check, note
+from suite import CLOSED, LIVE_MODEL, MUSIC_MODEL, client, refusal, said
 
 TEXT = types.LiveConnectConfig(response_modalities=[types.Modality.TEXT])
 AUDIO = types.LiveConnectConfig(response_modalities=[types.Modality.AUDIO])

@@ -56,11 +56,13 @@ pub(super) struct Gathered {
     pub(super) slips: Vec<Slip>,
     /// How many more were removed without being read.
     pub(super) unread: usize,
+    /// How many of them stood in the query.
+    pub(super) unread_in_query: usize,
 }
 
 /// Empties headers, offer and query of what `route` lists.
 pub(super) fn all(head: &mut Head, route: &Route) -> Gathered {
-    let mut gathered = Gathered { found: Vec::new(), slips: Vec::new(), unread: 0 };
+    let mut gathered = Gathered { found: Vec::new(), slips: Vec::new(), unread: 0, unread_in_query: 0 };
     for name in &route.carriers.headers {
         gathered.header(&mut head.headers, name);
     }
@@ -68,6 +70,7 @@ pub(super) fn all(head: &mut Head, route: &Route) -> Gathered {
     for name in &route.carriers.query {
         let taken = head.query.take(name);
         gathered.unread += taken.resembling;
+        gathered.unread_in_query += taken.resembling;
         let carrier = || Carrier::Query(name.clone());
         gathered.found.extend(taken.exact.into_iter().filter_map(|value| Found::new(value, carrier())));
     }

@@ -77,6 +77,19 @@ impl Lock {
         Ok(Self { models: models.ok_or(LockError::Model)?, ..Self::default() })
     }
 
+    /// The same lock for sessions that ask for one of `models` only; names that Gemini cannot have are left out. `None` if no
+    /// model is left.
+    #[must_use]
+    pub fn narrowed<T: AsRef<str>>(mut self, models: &[T]) -> Option<Self> {
+        let names: Vec<String> = models.iter().filter_map(|model| model::canonical(model.as_ref())).collect();
+        if self.models.is_empty() {
+            self.models = names;
+        } else {
+            self.models.retain(|model| names.contains(model));
+        }
+        (!self.models.is_empty()).then_some(self)
+    }
+
     /// The token's setup, in camelCase.
     #[must_use]
     pub const fn setup(&self) -> Option<&Object> {

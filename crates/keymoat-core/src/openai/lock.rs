@@ -67,6 +67,22 @@ impl Lock {
         Ok(Self { models, ..Self::default() })
     }
 
+    /// The same lock for sessions that ask for one of `models` only; names that OpenAI cannot have are left out. `None` if no
+    /// model is left, or the one that is locked is not among them.
+    #[must_use]
+    pub fn narrowed<T: AsRef<str>>(mut self, models: &[T]) -> Option<Self> {
+        let names: Vec<&str> = models.iter().map(AsRef::as_ref).filter(|model| is_model(model)).collect();
+        if self.model().is_some_and(|locked| !names.contains(&locked)) {
+            return None;
+        }
+        if self.models.is_empty() {
+            self.models = names.into_iter().map(str::to_owned).collect();
+        } else {
+            self.models.retain(|model| names.contains(&model.as_str()));
+        }
+        (!self.models.is_empty()).then_some(self)
+    }
+
     /// The fields that are locked, and to what.
     #[must_use]
     pub const fn session(&self) -> &Object {
@@ -104,7 +120,7 @@ impl Lock {
         if self.models.is_empty() || model.is_some_and(|model| self.models.iter().any(|allowed| allowed == model)) {
             return Ok(());
         }
-        Err(forbidden(format!("this token is for the models {}", self.models.join(", "))))
+        Err(forbidden(format!("only these models may be asked for: {}", self.models.join(", "))))
     }
 }
 

@@ -9,7 +9,7 @@ use keymoat_core::carrier::Carriers;
 use keymoat_core::record::Protocol;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
 use keymoat_core::{
-    Ask, Dialect, Grant, Head, Key, Offer, Pepper, Presented, QueryPolicy, Record, Refusal, Route, Scopes, Secret,
+    Ask, Dialect, Grant, Head, Held, Key, Offer, Pepper, Presented, QueryPolicy, Record, Refusal, Route, Secret,
     Snapshot, Transport, UnixMillis, credential, identity, origin::Named, policy,
 };
 
@@ -107,13 +107,13 @@ impl Scenario {
         let digest = self.snapshot.pepper.digest(text.as_bytes());
         let mut key = key("changed");
         change(&mut key);
-        self.snapshot.keys.insert(digest, Arc::new(key));
+        self.snapshot.keys.insert(digest, Held::newest(Arc::new(key)));
         self
     }
 
     pub(crate) fn knows(&mut self, id: &str, text: &str) {
         let digest = self.snapshot.pepper.digest(text.as_bytes());
-        self.snapshot.keys.insert(digest, Arc::new(key(id)));
+        self.snapshot.keys.insert(digest, Held::newest(Arc::new(key(id))));
     }
 
     pub(crate) fn head(&mut self) -> Head {
@@ -171,14 +171,7 @@ fn record() -> Record {
 }
 
 fn key(id: &str) -> Key {
-    Key {
-        id: id.into(),
-        name: id.into(),
-        scopes: Scopes::All,
-        created_at: UnixMillis(0),
-        expires_at: None,
-        revoked_at: None,
-    }
+    Key::new(id, id, UnixMillis(0)).with_secret("sec_1", UnixMillis(0))
 }
 
 fn snapshot() -> Snapshot {

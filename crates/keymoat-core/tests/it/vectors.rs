@@ -71,6 +71,7 @@ fn a_client_sees_the_same_shapes() {
         let kind = match text(row, "kind") {
             "key" => Some(Kind::Key),
             "token" => Some(Kind::Token),
+            "admin" => Some(Kind::Admin),
             _ => None,
         };
         let expected = match (kind, row["fault"].as_str()) {
@@ -78,6 +79,7 @@ fn a_client_sees_the_same_shapes() {
             (Some(kind), Some("length")) => Shape::NearMiss(NearMiss::Length(kind)),
             (Some(kind), Some("alphabet")) => Shape::NearMiss(NearMiss::Alphabet(kind)),
             (_, Some("key_as_token")) => Shape::NearMiss(NearMiss::KeyAsToken),
+            (Some(Kind::Admin), None) => Shape::NearMiss(NearMiss::Admin),
             (Some(Kind::Key), None) => Shape::Key,
             (Some(Kind::Token), None) => Shape::Token {
                 spelling: match spelling {
@@ -86,7 +88,6 @@ fn a_client_sees_the_same_shapes() {
                     _ => Spelling::Plain,
                 },
             },
-            (None, None) if text(row, "kind") == "admin" => Shape::NearMiss(NearMiss::Admin),
             (None, None) => Shape::Foreign,
             (_, Some(fault)) => panic!("no such fault: {fault}"),
         };

@@ -61,14 +61,8 @@ mod tests {
     }
 
     fn key(scopes: &[&str]) -> Key {
-        Key {
-            id: "key_1".into(),
-            name: "one".into(),
-            scopes: Scopes::from_words(scopes.iter().copied()),
-            created_at: UnixMillis(0),
-            expires_at: None,
-            revoked_at: None,
-        }
+        let scopes = Scopes::from_words(scopes.iter().copied());
+        Key { scopes, ..Key::new("key_1", "one", UnixMillis(0)) }
     }
 
     fn refused(body: &str, key: &Key, routes: &[Route]) -> String {

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use keymoat_core::Dialect;
 use keymoat_core::gemini::{Call, FirstMessage, Lock};
 use keymoat_core::head::{Head, Opening};
+use keymoat_core::models::narrow_gemini;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
@@ -35,10 +36,11 @@ struct Waiting {
     worker: Rc<Worker>,
     ledger: Ledger,
     session: SessionGuard,
-    unclaimed: Unclaimed,
+    /// None for a key that is held to a list of models.
+    unclaimed: Option<Unclaimed>,
     lock: Lock,
     call: Call,
-    bounds: Bounds,
+    bounds: Option<Bounds>,
     link: Link,
     request: Request<ToUpstream>,
     /// What the upstream's 101 must answer.
@@ -54,11 +56,16 @@ pub(super) fn open(
     opening: &Opening,
     (path, call): (&str, Call),
     access: &Access,
-    unclaimed: Unclaimed,
+    unclaimed: Option<Unclaimed>,
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
-    let prepared = claim::session(passage.worker, passage.route, access).and_then(|session| {
-        let lock = unclaimed.token.constraint.for_gemini()?.into_owned();
+    let prepared = claim::session(passage.worker, &passage.ledger.record, access).and_then(|mut session| {
+        claim::place(&mut session, passage.metered.as_ref())?;
+        let lock = match &unclaimed {
+            Some(unclaimed) => unclaimed.token.constraint.for_gemini()?.into_owned(),
+            None => Lock::default(),
+        };
+        let lock = narrow_gemini(lock, super::models(access))?;
         let link = passage.link()?;
         // Our answer goes out before the upstream's, so that no subprotocol can be offered to it.
         let request = upstream::for_websocket(&link, head, path, &passage, access, (&key, &[]))?;
@@ -68,12 +75,12 @@ pub(super) fn open(
         Ok(prepared) => prepared,
         Err(refusal) => return refuse(passage, &refusal, opening),
     };
-    let Passage { worker, peer, plan, route, switch, mut ledger } = passage;
+    let Passage { worker, peer, plan, route, switch, mut ledger, metered } = passage;
     let selected = selection(opening, None, &mut ledger);
     let answer = switch.answer(opening, selected);
     ledger.record.status = Some(answer.status().as_u16());
     let span = tracing::debug_span!(parent: None, "session", id = %ledger.record.id, route = %route.name);
-    let bounds = claim::bounds(&unclaimed.token);
+    let bounds = claim::bounds(access, metered.as_ref());
     let (worker, peer, limits, dialect) = (worker.clone(), peer.clone(), plan.limits, route.dialect);
     let waiting =
         Waiting { worker, ledger, session, unclaimed, lock, call, bounds, link, request, key, limits, dialect };
@@ -98,8 +105,8 @@ impl Waiting {
             Err(no_message) => return self.close_without(client, no_message).await,
         };
         let opcode = message.opcode;
-        let counted = self.bounds.take_first(message.payload.len() as u64);
-        if let Err(refusal) = counted {
+        let counted = self.bounds.as_mut().map(|bounds| bounds.take_first(message.payload.len() as u64));
+        if let Some(Err(refusal)) = counted {
             return self.close(client, &refusal, Outcome::Refused).await;
         }
         let record = &mut self.ledger.record;
@@ -134,11 +141,16 @@ impl Waiting {
     /// Decides about the message and consumes a use, or none for a session that the token was given before.
     async fn claim(&self, message: &Message) -> Result<FirstMessage, Refusal> {
         let first = self.lock.first(&message.payload, self.call)?;
+        if let Some(model) = &first.model {
+            self.session.control().note_model(model);
+        }
+        let Some(unclaimed) = &self.unclaimed else { return Ok(first) };
         let shared = &self.worker.shared;
         let upstream = self.link.target.name();
         let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, upstream, handle));
-        claim::token_use(shared, self.unclaimed.digest, resumes).await?;
-        claim::session_granted(&self.session, &self.unclaimed.token);
+        claim::token_use(shared, unclaimed.digest, resumes).await?;
+        claim::session_granted(&self.session, &unclaimed.token);
+        self.ledger.keep_beginning(shared).await?;
         Ok(first)
     }
 
@@ -157,20 +169,20 @@ impl Waiting {
             }
         };
         self.ledger.record.upstream_millis = Some(self.ledger.elapsed_millis());
-        let (shared, token_id) = (self.worker.shared.clone(), self.unclaimed.token.id.clone());
-        let watch = GeminiWatch::new(self.lock, shared, token_id, self.link.target.name().clone());
-        let watcher = Watcher::Gemini(watch);
-        let mode = match self.call {
-            Call::Live => Mode::WatchBoth(Box::new(watcher)),
-            Call::LiveMusic | Call::Rest => Mode::WatchClient(Box::new(watcher)),
-        };
+        let token_id = self.unclaimed.as_ref().map(|unclaimed| unclaimed.token.id.clone());
+        // The handles that a token's sessions are given are its own; those of keys are nobody's in particular.
+        let is_given_handles = self.call == Call::Live && token_id.is_some();
+        let upstream = self.link.target.name().clone();
+        let watch = GeminiWatch::new(self.lock, self.worker.shared.clone(), token_id, upstream);
+        let watcher = Box::new(Watcher::Gemini(watch));
+        let mode = if is_given_handles { Mode::WatchBoth(watcher) } else { Mode::WatchClient(watcher) };
         let relaying = Relaying {
             ledger: self.ledger,
             session: self.session,
             mask: self.link.target.mask().clone(),
             limits: self.limits,
             dialect: self.dialect,
-            held: Held { mode, bounds: Some(self.bounds), first: Some(first) },
+            held: Held { mode, bounds: self.bounds, first: Some(first) },
         };
         relaying.run(client, opened).await;
     }

@@ -1,7 +1,6 @@
-//! What holds a token's session of OpenAI Realtime to its lock: the model in the URL, our own `session.update` before
+//! What holds a session of OpenAI Realtime to the lock of its token and the models of its key: the model in the URL, our own `session.update` before
 //! anything of the client's, and a look at every event that follows.
 
-use keymoat_core::Constraint;
 use keymoat_core::head::Head;
 use keymoat_core::json::Value;
 use keymoat_core::openai::Lock;
@@ -11,6 +10,7 @@ use keymoat_core::websocket::Opcode;
 
 use super::Held;
 use crate::relay::websocket::{Message, Mode, Watcher};
+use crate::session::SessionControl;
 
 /// The socket that knows `session.update`.
 const REALTIME: &str = "/v1/realtime";
@@ -19,13 +19,15 @@ const REALTIME: &str = "/v1/realtime";
 ///
 /// # Errors
 /// `forbidden` for what the lock cannot be kept in, and for another model.
-pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Result<Held, Refusal> {
-    let lock = constraint.for_openai()?.into_owned();
+pub(super) fn hold(lock: Lock, head: &mut Head, path: &str, session: &SessionControl) -> Result<Held, Refusal> {
     if lock.is_open() {
         return Ok(Held::default());
     }
     if path != REALTIME {
-        return Err(Refusal::new(Code::Forbidden, "this token is locked to sessions of Realtime: use /v1/realtime"));
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "this credential is locked to sessions of Realtime: use /v1/realtime",
+        ));
     }
     let calls = head.query.take("call_id");
     if !calls.exact.is_empty() || calls.resembling > 0 {
@@ -42,6 +44,7 @@ pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Resu
         _ => return Err(Refusal::new(Code::RequestInvalid, "the URL names the model more than once")),
     };
     if let Some(model) = lock.model_for_url(asked.as_deref())? {
+        session.note_model(model);
         let rest = head.query.as_str();
         let mark = if rest.is_empty() { "" } else { "&" };
         head.query = Query::parse(&format!("{rest}{mark}model={model}"));
@@ -49,7 +52,7 @@ pub(super) fn hold(constraint: &Constraint, head: &mut Head, path: &str) -> Resu
     let first = lock.opening_update().map(|payload| Message { opcode: Opcode::Text, payload });
     let watcher = Box::new(Watcher::OpenAi(Box::new(lock)));
     let mode = if first.is_some() { Mode::WatchBoth(watcher) } else { Mode::WatchClient(watcher) };
-    Ok(Held { mode, bounds: None, first })
+    Ok(Held { mode, first, ..Held::default() })
 }
 
 /// A session that only writes down what is said has other models: it is opened where the lock is for such a one.

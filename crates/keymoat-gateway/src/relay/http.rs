@@ -3,23 +3,25 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, Version, response};
 use hyper::body::{Body, Incoming};
+use keymoat_core::Mask;
+use keymoat_core::Record;
 use keymoat_core::policy::Access;
-use keymoat_core::record::Outcome;
+use keymoat_core::record::{InUrl, Outcome};
 use keymoat_core::refusal::Refusal;
-use keymoat_core::route::Route;
-use keymoat_core::{Mask, UnixMillis};
 use serde_json::json;
 
 use super::hygiene;
 use crate::answer;
-use crate::body::{BodyClock, Relayed, ToClient, Uploaded};
+use crate::body::{Allowance, BodyClock, Relayed, ToClient, Uploaded};
 use crate::claim;
 use crate::coding::Coding;
+use crate::exposed;
 use crate::ledger::Ledger;
 use crate::masked::{Masked, mask_values};
+use crate::meter::Metered;
 use crate::passage::Passage;
 use crate::session::SessionGuard;
 use crate::upstream::Lent;
@@ -35,28 +37,33 @@ pub(crate) fn http(
     session: Option<SessionGuard>,
     mask: Arc<Mask>,
 ) -> Response<ToClient> {
-    let Passage { worker, plan, route, mut ledger, .. } = passage;
+    let Passage { worker, plan, route, mut ledger, metered, .. } = passage;
     let (mut parts, incoming) = response.into_parts();
     ledger.record.status = Some(parts.status.as_u16());
-    let session = match session {
-        Some(session) => Some(session),
-        None => match live_session(worker, &incoming, &parts.headers, route, access) {
-            Ok(session) => session,
+    let session = match is_event_stream(&incoming, &parts.headers) {
+        false => session,
+        true => match live_session(worker, session, &ledger.record, access, metered.as_ref()) {
+            Ok(session) => Some(session),
             Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
         },
     };
     hygiene::clean(&mut parts.headers);
     let masked = masked(mask, &mut parts, &incoming);
     if access.is_query_warned() {
-        warn(&mut parts.headers, worker, route);
+        exposed::warn(&mut parts.headers, worker.shared.started_at, route);
+    }
+    if ledger.record.in_url != InUrl::Nothing {
+        exposed::keep_private(&mut parts.headers, Some(route));
+    } else if access.key_id().is_some() {
+        exposed::keep_to_one(&mut parts.headers, route);
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let idle = plan.limits.body_idle;
     let Some(masked) = masked else { return withheld(parts, ledger, &uploaded) };
-    let bytes_max = access.token().and_then(|token| token.limits.bytes_max);
+    let allowance = Allowance::of(access, metered.as_ref());
     let clock = BodyClock::default();
-    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, bytes_max, clock, masked };
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, allowance, clock, masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
 
@@ -94,57 +101,32 @@ fn withheld(mut parts: response::Parts, mut ledger: Ledger, uploaded: &Uploaded)
     Response::from_parts(parts, ToClient::own(document.to_string()))
 }
 
-/// An answer without a known end is a live session: it can be seen and ended, and a revocation reaches it.
+/// Whether the answer has no known end.
+fn is_event_stream(incoming: &Incoming, headers: &HeaderMap) -> bool {
+    let is_one =
+        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    is_one && !incoming.is_end_stream()
+}
+
+/// An event stream is a live session: it can be seen and ended, a revocation reaches it, and it counts among those of
+/// its key. That of a token is one already.
 fn live_session(
     worker: &Worker,
-    incoming: &Incoming,
-    headers: &HeaderMap,
-    route: &Route,
+    session: Option<SessionGuard>,
+    record: &Record,
     access: &Access,
-) -> Result<Option<SessionGuard>, Refusal> {
-    let event_stream =
-        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    if !event_stream || incoming.is_end_stream() {
-        return Ok(None);
-    }
-    claim::session(worker, route, access).map(Some)
-}
-
-/// Tells a client that its key came in the URL (RFC 9745, RFC 6750 section 2.3), and until when that works (RFC 8594);
-/// the answer must not be kept or passed on.
-fn warn(headers: &mut HeaderMap, worker: &Worker, route: &Route) {
-    if let Some(value) = route.sunset.and_then(http_date) {
-        headers.insert(HeaderName::from_static("sunset"), value);
-    }
-    let since = format!("@{}", worker.shared.started_at.0 / 1000);
-    let entries = [
-        (HeaderName::from_static("deprecation"), since.as_str()),
-        (header::LINK, "</keymoat/errors/credential_in_query>; rel=\"deprecation\"; type=\"text/plain\""),
-        (header::CACHE_CONTROL, "private, no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    for (name, value) in entries {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
+    metered: Option<&Metered>,
+) -> Result<SessionGuard, Refusal> {
+    let mut session = match session {
+        Some(session) => session,
+        None => {
+            let mut session = claim::session(worker, record, access)?;
+            if let Some((moment, refusal)) = claim::bounds(access, None).and_then(|bounds| bounds.deadline) {
+                session.end_at(moment, refusal);
+            }
+            session
         }
-    }
-}
-
-/// A time as HTTP writes it (RFC 9110 section 5.6.7), if it is one that a calendar has.
-fn http_date(at: UnixMillis) -> Option<HeaderValue> {
-    let time = jiff::Timestamp::from_millisecond(at.0).ok()?;
-    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
-    HeaderValue::try_from(text).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_written_as_http_does() {
-        let date = http_date(UnixMillis(1_803_859_200_000)).expect("a date");
-        assert_eq!(date, "Mon, 01 Mar 2027 00:00:00 GMT");
-        assert_eq!(http_date(UnixMillis(i64::MAX)), None);
-    }
+    };
+    claim::place(&mut session, metered)?;
+    Ok(session)
 }

@@ -21,6 +21,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// When the first certificate of a PEM file ends, in seconds since 1970, if it holds one.
+#[must_use]
+pub fn ends_at_secs(file: &std::path::Path) -> Option<i64> {
+    use rustls_pki_types::pem::PemObject as _;
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let certificate = rustls_pki_types::CertificateDer::from_pem_file(file).ok()?;
+    let (_, read) = X509Certificate::from_der(&certificate).ok()?;
+    Some(read.validity().not_after.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keymoat_core::UnixMillis;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{TlsError, VERSIONS, provider};
 
@@ -87,6 +89,14 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
 }
 
 /// Reads all certificates of a PEM file; a file without any is an error.
+/// When the first certificate in this file expires; nothing where there is none that can be read.
+#[must_use]
+pub fn expires_at(cert: &Path) -> Option<UnixMillis> {
+    let certificates = read_certificates(cert).ok()?;
+    let (_, certificate) = X509Certificate::from_der(certificates.first()?).ok()?;
+    Some(UnixMillis(certificate.validity().not_after.timestamp().saturating_mul(1000)))
+}
+
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| TlsError::Pem { path: path.to_owned(), source };
     let certificates: Vec<_> =

@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::settings::{Limits, Upstream, UpstreamHttp};
 use crate::tls::{TlsError, client};
+use crate::view::UpstreamView;
 
 pub(crate) use pool::{Lent, Pool, error_chain};
 pub(crate) use request::{for_http, for_websocket};
@@ -96,6 +97,20 @@ impl Target {
             && (&known.name, &known.origin, &known.path_prefix, &known.inject, &known.http)
                 == (name, origin, path_prefix, inject, http)
             && (&known.allow_private, &known.withheld) == (allow_private, withheld)
+    }
+
+    /// What may be shown of it.
+    pub(crate) fn view(&self) -> UpstreamView {
+        let upstream = &self.upstream;
+        UpstreamView {
+            name: Arc::clone(&upstream.name),
+            origin: upstream.origin.clone(),
+            path_prefix: upstream.path_prefix.clone(),
+            has_secret: upstream.secret.is_some(),
+            inject: upstream.inject.clone(),
+            http: upstream.http,
+            withheld: upstream.withheld.clone(),
+        }
     }
 
     pub(crate) fn mask(&self) -> &Arc<Mask> {

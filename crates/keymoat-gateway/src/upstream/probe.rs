@@ -54,6 +54,8 @@ pub struct Certificate {
 pub struct Answer {
     /// Its HTTP status.
     pub status: u16,
+    /// The time that it said it is (RFC 9110 section 6.6.1), in seconds since 1970.
+    pub date_secs: Option<i64>,
     /// The beginning of its body; empty when that did not arrive. It may repeat the secret: not to be shown.
     body: Vec<u8>,
 }
@@ -88,12 +90,22 @@ impl From<Failure> for Missed {
     }
 }
 
+/// A date as HTTP writes it, in seconds since 1970.
+fn moment_of(text: &str) -> Option<i64> {
+    Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?.as_second())
+}
+
 /// Sends `GET target` with the upstream's secret, over a new connection. `target` is a path, which may have a query.
 ///
 /// # Errors
 /// The upstream's settings cannot work. What fails on the way is in [`Probe::missed`].
 pub fn probe(upstream: Upstream, target: &Uri, limits: &Limits) -> Result<Probe, TargetError> {
-    let link = Link { target: Arc::new(Target::new(upstream)?), pool: Rc::new(Pool::default()), limits: *limits };
+    Ok(probe_target(Arc::new(Target::new(upstream)?), target, limits))
+}
+
+/// The same to an upstream that is in use.
+pub(crate) fn probe_target(upstream: Arc<Target>, target: &Uri, limits: &Limits) -> Probe {
+    let link = Link { target: upstream, pool: Rc::new(Pool::default()), limits: *limits };
     let mut seen = Probe::default();
     seen.missed = match runtime() {
         Ok(runtime) => {
@@ -104,7 +116,7 @@ pub fn probe(upstream: Upstream, target: &Uri, limits: &Limits) -> Result<Probe,
         }
         Err(error) => Some(Missed::Unreachable(error.to_string())),
     };
-    Ok(seen)
+    seen
 }
 
 fn runtime() -> io::Result<tokio::runtime::LocalRuntime> {
@@ -126,9 +138,10 @@ async fn ask(link: &Link, target: &Uri, seen: &mut Probe) -> Result<(), Failure>
     let late = |_| Failure::Slow(name.clone(), limit);
     let (response, _lent) = timeout(limit, link.send_over(stream, spoken, request)).await.map_err(late)??;
     let status = response.status().as_u16();
+    let date_secs = response.headers().get(header::DATE).and_then(|value| value.to_str().ok()).and_then(moment_of);
     let body = timeout(limit, Limited::new(response.into_body(), BODY_BYTES_MAX).collect()).await;
     let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec());
-    seen.answer = Some(Answer { status, body: body.unwrap_or_default() });
+    seen.answer = Some(Answer { status, date_secs, body: body.unwrap_or_default() });
     Ok(())
 }
 

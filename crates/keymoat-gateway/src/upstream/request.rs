@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
+use keymoat_core::Trace;
 use keymoat_core::head::Head;
 use keymoat_core::policy::Access;
 use keymoat_core::refusal::{Code, Refusal};
@@ -12,6 +13,7 @@ use crate::body::ToUpstream;
 use crate::coding::Coding;
 use crate::passage::Passage;
 use crate::peer::Peer;
+use crate::serve::TRACEPARENT;
 
 /// A plain request; `path` is the one that the upstream knows.
 pub(crate) fn for_http(
@@ -72,6 +74,9 @@ fn rebuild(
     inject::take_off(upstream, &mut head);
     let mut headers = head.headers;
     replace_forwarding(&mut headers, passage.route.dialect, &head.host, passage.peer);
+    if let Some(trace) = &passage.ledger.record.trace {
+        pass_on_trace(&mut headers, passage.route.dialect, trace);
+    }
     headers.remove(header::EXPECT);
     headers.insert(header::HOST, link.target.authority.clone());
     let mut query = head.query.as_str().to_owned();
@@ -116,6 +121,22 @@ fn replace_forwarding(headers: &mut HeaderMap, dialect: Dialect, host: &str, pee
             headers.insert(name, value);
         }
     }
+}
+
+/// A generic upstream's span goes below this request's; a provider learns nothing of our traces.
+fn pass_on_trace(headers: &mut HeaderMap, dialect: Dialect, trace: &Trace) {
+    const STATE: HeaderName = HeaderName::from_static("tracestate");
+    if dialect != Dialect::Generic {
+        headers.remove(TRACEPARENT);
+        headers.remove(STATE);
+        return;
+    }
+    if trace.parent_id.is_none() {
+        // What belongs to a trace that could not be read does not belong to this one.
+        headers.remove(STATE);
+    }
+    let value = HeaderValue::try_from(trace.traceparent()).expect("digits and hyphens");
+    headers.insert(TRACEPARENT, value);
 }
 
 /// Whether a header, its name in lower case, tells of the way that a request came, or of another target than its own.

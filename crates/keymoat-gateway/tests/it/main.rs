@@ -1,5 +1,6 @@
 //! Drives the gateway and its parts through the doors that clients use.
 
+mod beginnings;
 mod behind;
 mod differential;
 mod gated;
@@ -12,6 +13,7 @@ mod group_g_upstreams;
 mod group_h_overload;
 mod hand_over;
 mod http2_limits;
+mod key_limits;
 mod limits;
 mod negotiation;
 mod openai;
@@ -27,5 +29,6 @@ mod scripted;
 mod slow_readers;
 mod smuggling;
 mod stand;
+mod throttled;
 mod tls_and_http2;
 mod tokens;

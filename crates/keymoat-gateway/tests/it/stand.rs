@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::record::Record;
 use keymoat_core::route::{Dialect, LoneSubprotocol, Paths, Pattern, QueryPolicy, Route};
-use keymoat_core::{Key, Pepper, Scopes, Secret, Snapshot, UnixMillis, format};
+use keymoat_core::{Held, Key, Pepper, Scopes, Secret, Snapshot, UnixMillis, format};
 use keymoat_emulator::{Options, Recorder};
 use keymoat_gateway::settings::{Inject, Limits, Listener, Origin, Settings, Upstream};
 use keymoat_gateway::{Gateway, Running};
@@ -151,14 +151,14 @@ impl Stand {
 
     /// A key record.
     pub(crate) fn a_key(id: &str, scopes: Scopes) -> Key {
-        Key { id: id.into(), name: id.into(), scopes, created_at: UnixMillis(0), expires_at: None, revoked_at: None }
+        Key { scopes, ..Key::new(id, id, UnixMillis(0)) }.with_secret("sec_1", UnixMillis(0))
     }
 
     /// Makes the gateway know `credential` as `key`, as the store's feed would.
     pub(crate) fn know(&self, credential: &str, key: &Key) {
         let old = self.snapshots.load();
         let mut keys = old.keys.clone();
-        keys.insert(old.pepper.digest(credential.as_bytes()), Arc::new(key.clone()));
+        keys.insert(old.pepper.digest(credential.as_bytes()), Held::newest(Arc::new(key.clone())));
         self.snapshots.store(Arc::new(Snapshot::new(old.pepper.clone(), keys)));
     }
 

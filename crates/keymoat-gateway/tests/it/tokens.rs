@@ -50,7 +50,7 @@ impl TokenStand {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Arc::new(Store::open(&dir.path().join("store")).expect("a store"));
         let stand = Stand::of_pepper(store.pepper().clone(), limits, change);
-        let new = NewKey { name: "backend".to_owned(), scopes: Scopes::All, expires_at: None };
+        let new = NewKey::named("backend");
         let key = store.create_key(new, &Secret::from(stand.key.as_str()), now()).expect("a key");
         let running = stand.running.as_ref().expect("running");
         let desk = TokenDesk::start(store.clone()).expect("a desk");
@@ -110,7 +110,7 @@ impl TokenStand {
     pub(crate) fn key(&self, name: &str, scopes: &[&str]) -> String {
         let secret = generate(Kind::Key, &mut |bytes| aws_lc_rs::rand::fill(bytes).expect("random bytes"));
         let scopes = Scopes::from_words(scopes.iter().copied());
-        let new = NewKey { name: name.to_owned(), scopes, expires_at: None };
+        let new = NewKey { scopes, ..NewKey::named(name) };
         let key = self.store.create_key(new, &secret, now()).expect("a key");
         crate::stand::wait_until(|| self.stand.snapshots.load().key_by_id(&key.id).is_some());
         // The tests play the holder.

@@ -1,4 +1,5 @@
-//! The desk: where a gateway asks about tokens. One thread writes, in groups; another one reads.
+//! The desk: where a gateway asks about tokens. With SQLite one thread writes, in groups, and another one reads; with
+//! PostgreSQL a few connections take what waits, in groups too.
 //!
 //! ```text
 //! claim, mint, … ──▶ queue ──▶ writer: BEGIN, a savepoint for each, COMMIT ──▶ answers, all of them after the commit
@@ -6,6 +7,7 @@
 //! ```
 //! Both queues are bounded, and nobody waits longer than a short time. What was given up while it waited is not done.
 
+mod job;
 mod reader;
 mod writer;
 
@@ -19,10 +21,10 @@ use keymoat_core::{Digest, Token, UnixMillis};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use self::reader::Lookup;
-use self::writer::Job;
+pub(crate) use self::job::{Job, Lookup};
 use crate::Store;
 use crate::error::StoreError;
+use crate::postgres::desk::Tasks;
 use crate::token::{Claim, MintOrder, Minting, Verdict};
 
 /// How long somebody waits for an answer, unless the desk was opened with another time.
@@ -34,8 +36,17 @@ pub const QUEUE_MAX: usize = 4096;
 /// A handle to the desk of one store. Clones are handles to the same desk; with the last one it ends.
 #[derive(Clone, Debug)]
 pub struct TokenDesk {
-    threads: Arc<Threads>,
+    backend: Backend,
     wait: Duration,
+}
+
+/// Who does what is asked.
+#[derive(Clone, Debug)]
+enum Backend {
+    /// Two threads with a connection to SQLite each.
+    Threads(Arc<Threads>),
+    /// Tasks with connections to PostgreSQL.
+    Tasks(Arc<Tasks>),
 }
 
 /// Why there is no answer. Whoever asked refuses: `unavailable`.
@@ -56,7 +67,7 @@ pub enum DeskError {
 }
 
 /// Where an answer goes.
-type Reply<T> = oneshot::Sender<Result<T, DeskError>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, DeskError>>;
 
 #[derive(Debug)]
 struct Threads {
@@ -80,6 +91,10 @@ impl TokenDesk {
     /// # Errors
     /// As of [`Self::start`].
     pub fn start_with(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
+        if matches!(*store, Store::Postgres(_)) {
+            let tasks = Arc::new(Tasks::start(store, wait)?);
+            return Ok(Self { backend: Backend::Tasks(tasks), wait });
+        }
         let (jobs, queued_jobs) = mpsc::sync_channel(QUEUE_MAX);
         let (lookups, queued_lookups) = mpsc::sync_channel(QUEUE_MAX);
         let writer = writer::Writer::open(Arc::clone(&store))?;
@@ -91,7 +106,8 @@ impl TokenDesk {
         // Should the second thread not start, the first one ends when `jobs` is dropped here.
         let reading = spawn("token-reader", Box::new(move || reader.run(&queued_lookups)))?;
         let running = Mutex::new(vec![writing, reading]);
-        Ok(Self { threads: Arc::new(Threads { jobs, lookups, is_stopped: AtomicBool::new(false), running }), wait })
+        let threads = Arc::new(Threads { jobs, lookups, is_stopped: AtomicBool::new(false), running });
+        Ok(Self { backend: Backend::Threads(threads), wait })
     }
 
     /// The token with this digest, if there is one; also one that another process minted just now.
@@ -99,7 +115,7 @@ impl TokenDesk {
     /// # Errors
     /// No answer.
     pub async fn find(&self, digest: Digest) -> Result<Option<Arc<Token>>, DeskError> {
-        self.ask(&self.threads.lookups, |reply| Lookup::Find(digest, reply)).await
+        self.look(|reply| Lookup::Find(digest, reply)).await
     }
 
     /// Consumes a use for a session, or none for one that resumes another, durably.
@@ -109,7 +125,7 @@ impl TokenDesk {
     /// # Errors
     /// No answer: the session must not be opened.
     pub async fn claim(&self, claim: Claim) -> Result<Verdict, DeskError> {
-        self.ask(&self.threads.jobs, |reply| Job::Claim(claim, reply)).await
+        self.ask(|reply| Job::Claim(claim, reply)).await
     }
 
     /// Mints a token, durably.
@@ -117,7 +133,7 @@ impl TokenDesk {
     /// # Errors
     /// No answer.
     pub async fn mint(&self, order: MintOrder) -> Result<Minting, DeskError> {
-        self.ask(&self.threads.jobs, |reply| Job::Mint(order, reply)).await
+        self.ask(|reply| Job::Mint(order, reply)).await
     }
 
     /// Revokes the token with this id, durably, and gives it; none when there is none, or not of the key `by_key`.
@@ -131,7 +147,7 @@ impl TokenDesk {
         now: UnixMillis,
     ) -> Result<Option<Arc<Token>>, DeskError> {
         let (id, by_key) = (id.to_owned(), by_key.map(str::to_owned));
-        self.ask(&self.threads.jobs, |reply| Job::Revoke { id, by_key, now, reply }).await
+        self.ask(|reply| Job::Revoke { id, by_key, now, reply }).await
     }
 
     /// Remembers a resumption handle that a session of the token was given. Only the last 256 of a token are known.
@@ -139,26 +155,41 @@ impl TokenDesk {
     /// # Errors
     /// No answer: the handle may not resume anything.
     pub async fn note_handle(&self, token_id: Arc<str>, handle: Digest, now: UnixMillis) -> Result<(), DeskError> {
-        self.ask(&self.threads.jobs, |reply| Job::NoteHandle { token_id, handle, now, reply }).await
+        self.ask(|reply| Job::NoteHandle { token_id, handle, now, reply }).await
     }
 
     /// Ends the desk and waits for what is being written. All other handles answer [`DeskError::Stopped`] from then on.
     pub fn stop(self) {
-        self.threads.end();
+        match &self.backend {
+            Backend::Threads(threads) => threads.end(),
+            Backend::Tasks(tasks) => tasks.end(),
+        }
     }
 
-    async fn ask<Q, T>(&self, queue: &SyncSender<Q>, question: impl FnOnce(Reply<T>) -> Q) -> Result<T, DeskError> {
-        if self.threads.is_stopped.load(Ordering::Acquire) {
-            return Err(DeskError::Stopped);
-        }
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Job) -> Result<T, DeskError> {
         let (reply, answer) = oneshot::channel();
-        queue.try_send(question(reply)).map_err(|refused| match refused {
-            TrySendError::Full(_) => DeskError::Full,
-            TrySendError::Disconnected(_) => DeskError::Stopped,
-        })?;
+        let job = question(reply);
+        match &self.backend {
+            Backend::Threads(threads) => threads.send(&threads.jobs, job)?,
+            Backend::Tasks(tasks) => tasks.ask(job)?,
+        }
+        self.answer(answer).await
+    }
+
+    async fn look<T>(&self, question: impl FnOnce(Reply<T>) -> Lookup) -> Result<T, DeskError> {
+        let (reply, answer) = oneshot::channel();
+        let lookup = question(reply);
+        match &self.backend {
+            Backend::Threads(threads) => threads.send(&threads.lookups, lookup)?,
+            Backend::Tasks(tasks) => tasks.look(lookup)?,
+        }
+        self.answer(answer).await
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, DeskError>>) -> Result<T, DeskError> {
         match timeout(self.wait, answer).await {
             Err(_) => Err(DeskError::Slow),
-            // The thread has ended without an answer.
+            // Whoever was to answer has ended.
             Ok(Err(_)) => Err(DeskError::Stopped),
             Ok(Ok(answer)) => answer,
         }
@@ -166,6 +197,16 @@ impl TokenDesk {
 }
 
 impl Threads {
+    fn send<Q>(&self, queue: &SyncSender<Q>, question: Q) -> Result<(), DeskError> {
+        if self.is_stopped.load(Ordering::Acquire) {
+            return Err(DeskError::Stopped);
+        }
+        queue.try_send(question).map_err(|refused| match refused {
+            TrySendError::Full(_) => DeskError::Full,
+            TrySendError::Disconnected(_) => DeskError::Stopped,
+        })
+    }
+
     fn end(&self) {
         self.is_stopped.store(true, Ordering::Release);
         // Both wait for a place in their queues; a thread that is gone needs no telling.

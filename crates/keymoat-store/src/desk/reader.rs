@@ -6,19 +6,11 @@ use std::sync::mpsc::Receiver;
 use keymoat_core::{Digest, Token};
 use rusqlite::Connection;
 
-use super::{DeskError, Reply};
+use super::DeskError;
+use super::job::Lookup;
 use crate::Store;
 use crate::error::StoreError;
 use crate::sqlite::desk;
-
-/// A question.
-#[derive(Debug)]
-pub(super) enum Lookup {
-    /// Which token has this digest.
-    Find(Digest, Reply<Option<Arc<Token>>>),
-    /// None any more.
-    End,
-}
 
 /// Answers questions, one after the other. A connection that failed is opened anew for the next one.
 pub(super) struct Reader {

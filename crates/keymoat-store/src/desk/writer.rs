@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use keymoat_core::{Digest, Token, UnixMillis};
+use keymoat_core::UnixMillis;
 use rusqlite::Connection;
 
+use super::job::Job;
 use super::{DeskError, Reply};
 use crate::Store;
 use crate::error::StoreError;
 use crate::sqlite::desk::{self, Group};
-use crate::token::{Claim, MintOrder, Minting, Verdict};
 
 /// So many jobs share one commit.
 const GROUP_MAX: usize = 64;
@@ -31,21 +31,6 @@ const REOPEN_EVERY: Duration = Duration::from_millis(500);
 /// How often old rows are looked for, and how soon again while there are more of them.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 const FORGET_MORE_AFTER: Duration = Duration::from_millis(20);
-
-/// Something to be written.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Consumes a use.
-    Claim(Claim, Reply<Verdict>),
-    /// Mints a token.
-    Mint(MintOrder, Reply<Minting>),
-    /// Revokes a token.
-    Revoke { id: String, by_key: Option<String>, now: UnixMillis, reply: Reply<Option<Arc<Token>>> },
-    /// Remembers a handle.
-    NoteHandle { token_id: Arc<str>, handle: Digest, now: UnixMillis, reply: Reply<()> },
-    /// Nothing any more.
-    End,
-}
 
 /// Gives an answer once the outcome of its group is known.
 type Told = Box<dyn FnOnce(Result<(), DeskError>)>;
@@ -59,6 +44,8 @@ pub(super) struct Writer {
     forget_at: Instant,
     /// Whether the last group failed; that is told once, and its end too.
     is_failing: bool,
+    /// Why it could not be opened anew, as it was told last: the same is not told twice a second.
+    told_closed: Option<String>,
     /// The time as of the last job: the desk has no clock of its own.
     now: Option<UnixMillis>,
 }
@@ -68,7 +55,16 @@ impl Writer {
         let connection = Some(desk::writing(&store)?);
         let began = Instant::now();
         let forget_at = began + FORGET_EVERY;
-        Ok(Self { store, connection, opened_at: began, reopen_at: began, forget_at, is_failing: false, now: None })
+        Ok(Self {
+            store,
+            connection,
+            opened_at: began,
+            reopen_at: began,
+            forget_at,
+            is_failing: false,
+            told_closed: None,
+            now: None,
+        })
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -173,8 +169,12 @@ impl Writer {
                 Ok(connection) => {
                     tracing::info!("the store of tokens was opened anew and is sound");
                     self.connection = Some(connection);
+                    self.told_closed = None;
                 }
-                Err(error) => tracing::warn!(%error, "the store of tokens cannot be opened anew yet"),
+                Err(error) if is_news(&mut self.told_closed, &error) => {
+                    tracing::warn!(%error, "the store of tokens cannot be opened anew yet");
+                }
+                Err(_) => {}
             }
         }
         if began < self.forget_at {
@@ -193,6 +193,14 @@ impl Writer {
     }
 }
 
+/// Whether another reason was told last, or none.
+fn is_news(told: &mut Option<String>, error: &StoreError) -> bool {
+    let now = Some(error.to_string());
+    let is_news = *told != now;
+    *told = now;
+    is_news
+}
+
 impl Job {
     fn now(&self) -> Option<UnixMillis> {
         match self {
@@ -200,15 +208,6 @@ impl Job {
             Self::Mint(order, _) => Some(order.now),
             Self::Revoke { now, .. } | Self::NoteHandle { now, .. } => Some(*now),
             Self::End => None,
-        }
-    }
-
-    /// Whether nobody waits for the answer any more. A handle is noted nevertheless: its session goes on.
-    fn is_given_up(&self) -> bool {
-        match self {
-            Self::Claim(_, reply) => reply.is_closed(),
-            Self::Mint(_, reply) => reply.is_closed(),
-            Self::Revoke { .. } | Self::NoteHandle { .. } | Self::End => false,
         }
     }
 
@@ -257,5 +256,18 @@ fn refused(job: Job) -> Told {
         Job::Revoke { reply, .. } => no(reply),
         Job::NoteHandle { reply, .. } => no(reply),
         Job::End => Box::new(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_until_it_changes() {
+        let mut told = None;
+        let (one, other) = (StoreError::Unavailable, StoreError::NameInvalid);
+        let told_of = [&one, &one, &other, &one].map(|error| is_news(&mut told, error));
+        assert_eq!(told_of, [true, false, true, true]);
     }
 }

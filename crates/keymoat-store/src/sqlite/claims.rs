@@ -155,7 +155,7 @@ mod tests {
         connection
             .execute_batch(
                 "INSERT INTO pepper VALUES (1, zeroblob(32));
-                 INSERT INTO api_key VALUES ('key_a', 'a', '*', 0, 1001, NULL);
+                 INSERT INTO api_key (id, name, scopes, created_at, expires_at) VALUES ('key_a', 'a', '*', 0, 1001);
                  INSERT INTO token VALUES (1, 'tok_a', zeroblob(32), 1, 'key_a', 1, '*', 'any', 2, 2, 0, 1001, 1001, NULL)",
             )
             .unwrap();

@@ -114,5 +114,7 @@ impl<'a> Group<'a> {
 fn sqlite(store: &Store) -> &Sqlite {
     match store {
         Store::Sqlite(sqlite) => sqlite,
+        // The desk has asked which one it is before it started these threads.
+        Store::Postgres(_) => unreachable!("the desk of a PostgreSQL store has no thread of SQLite"),
     }
 }

@@ -51,13 +51,13 @@ pub(super) fn mint(connection: &Connection, pepper: &Pepper, order: MintOrder) -
 }
 
 /// The two digests by which a repeated order is known.
-struct Repeatable {
-    order: Digest,
-    content: Digest,
+pub(crate) struct Repeatable {
+    pub(crate) order: Digest,
+    pub(crate) content: Digest,
 }
 
 impl Repeatable {
-    fn of(new: &NewToken, idempotency_key: &str, pepper: &Pepper) -> Self {
+    pub(crate) fn of(new: &NewToken, idempotency_key: &str, pepper: &Pepper) -> Self {
         let order = [ORDER, new.key_id.as_bytes(), b"\0", idempotency_key.as_bytes()].concat();
         Self { order: pepper.digest(&order), content: pepper.digest(&content(new)) }
     }
@@ -93,7 +93,7 @@ fn content(new: &NewToken) -> Vec<u8> {
 }
 
 /// A token's secret that can be drawn again from its seed by whoever has the master key.
-fn grown(seed: &[u8; 32], pepper: &Pepper) -> Secret {
+pub(crate) fn grown(seed: &[u8; 32], pepper: &Pepper) -> Secret {
     let mut block = 0_u32;
     format::generate(Kind::Token, &mut |bytes| {
         for chunk in bytes.chunks_mut(32) {
@@ -104,7 +104,7 @@ fn grown(seed: &[u8; 32], pepper: &Pepper) -> Secret {
     })
 }
 
-fn draw_seed() -> Result<[u8; 32], StoreError> {
+pub(crate) fn draw_seed() -> Result<[u8; 32], StoreError> {
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StoreError::Random)?;
     Ok(seed)
@@ -121,7 +121,7 @@ fn key_stands(connection: &Connection, key_id: &str, now: UnixMillis) -> Result<
     Ok(statement.exists(params![key_id, now.0])?)
 }
 
-fn makes_sense(new: &NewToken, now: UnixMillis) -> bool {
+pub(crate) fn makes_sense(new: &NewToken, now: UnixMillis) -> bool {
     scopes_are_valid(&new.scopes)
         && new.uses != Uses::AtMost(0)
         && new.start_by > now
@@ -129,7 +129,7 @@ fn makes_sense(new: &NewToken, now: UnixMillis) -> bool {
         && !new.key_id.is_empty()
 }
 
-fn made(new: NewToken, now: UnixMillis) -> Result<Token, StoreError> {
+pub(crate) fn made(new: NewToken, now: UnixMillis) -> Result<Token, StoreError> {
     Ok(Token {
         id: id::draw(id::TOKEN)?.into(),
         key_id: new.key_id,

@@ -3,15 +3,20 @@
 //! INVARIANT: `reader` never writes: it sees the writes of this process, through `writer` and the desk's own
 //! connection, like those of others.
 
+pub(crate) mod admin_orders;
+pub(crate) mod admins;
 mod backup;
 mod claims;
+mod copy;
 pub(crate) mod desk;
+mod key_store;
 mod keys;
-mod mint;
-mod schema;
+pub(crate) mod mint;
+mod overrides;
+pub(crate) mod schema;
 mod secrets;
 mod token_store;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -19,17 +24,18 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keymoat_core::{Key, Pepper, Secret, Snapshot, UnixMillis};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use keymoat_core::{Pepper, Snapshot};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
-use crate::new_key::NewKey;
+use crate::postgres::ChangeMark;
 use crate::private_file::PrivateFileError;
 use crate::seal::Kek;
 use crate::upstream_secret::Change;
 use crate::{BUSY_WAIT, file_system, master_key, private_file};
 
+pub(crate) use self::key_store::{DAYS_REMEMBERED, live};
 pub(crate) use self::secrets::Before;
 
 /// A store on SQLite; used through [`crate::Store`].
@@ -44,10 +50,12 @@ pub struct Sqlite {
 }
 
 /// What a reader has seen of a store's changes; starts with nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
-    secrets: secrets::Versions,
+    pub(crate) secrets: secrets::Versions,
+    /// The same for PostgreSQL.
+    pub(crate) mark: Option<ChangeMark>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,44 +96,13 @@ impl Sqlite {
         Ok(Self { path, file, pepper, kek, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
+    /// The folder that the database is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     pub(crate) fn pepper(&self) -> &Arc<Pepper> {
         &self.pepper
-    }
-
-    pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
-        // Only the digest of the secret goes further.
-        let digest = self.pepper.digest(secret.expose());
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        keys::insert(&change, &key, &digest)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        Ok(key)
-    }
-
-    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        keys::all(&held(&self.reader))
-    }
-
-    pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
-        keys::find(&held(&self.reader), id_or_name)
-    }
-
-    pub(crate) fn revoke_key(&self, id_or_name: &str, now: UnixMillis) -> Result<Key, StoreError> {
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut key = keys::find(&change, id_or_name)?;
-        if key.revoked_at.is_some() {
-            return Ok(key);
-        }
-        keys::revoke(&change, &key.id, now)?;
-        keys::count_change(&change)?;
-        change.commit()?;
-        key.revoked_at = Some(now);
-        Ok(key)
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -150,13 +127,27 @@ impl Sqlite {
         }
         let snapshot = self.snapshot_of(&moment)?;
         let secrets = secrets::changes(&moment, &self.kek, &mut watch.secrets)?;
+        let overrides = overrides::all(&moment)?;
         watch.seen = Some(Seen { data_version, seq });
-        Ok(Some(Change { snapshot, secrets }))
+        Ok(Some(Change { snapshot, secrets, overrides }))
     }
 
     fn snapshot_of(&self, moment: &Connection) -> Result<Snapshot, StoreError> {
         let keys = keys::by_digest(moment)?;
         Ok(Snapshot::new(Arc::clone(&self.pepper), keys).with_revoked_tokens(tokens::revoked(moment)?))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.refuse_replaced()?;
+        let found: String = held(&self.reader).pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if found != "ok" {
+            return Err(StoreError::Unsound { path: self.path.clone() });
+        }
+        let mut writer = held(&self.writer);
+        // Taken back at its end: a write that is possible is all that is to be known.
+        let change = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        keys::count_change(&change)?;
+        Ok(change.rollback()?)
     }
 
     /// A file that was moved away still answers, but nobody else's revocations reach it.
@@ -180,12 +171,12 @@ impl FileId {
 }
 
 /// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+pub(crate) fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file with the right mode before SQLite can make it with another; its WAL inherits the mode.
-fn create_database(path: &Path) -> Result<(), PrivateFileError> {
+pub(crate) fn create_database(path: &Path) -> Result<(), PrivateFileError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => {
             Err(PrivateFileError::Io { action: "create", path: path.to_owned(), source: refused })
@@ -212,13 +203,13 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use keymoat_core::Scopes;
+    use keymoat_core::{Key, Secret, UnixMillis};
 
     use super::*;
+    use crate::new_key::NewKey;
 
     fn create(store: &Sqlite, name: &str) -> Result<Key, StoreError> {
-        let new = NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None };
-        store.create_key(new, &Secret::from(name), UnixMillis(1))
+        store.create_key(NewKey::named(name), &Secret::from(name), UnixMillis(1))
     }
 
     #[test]

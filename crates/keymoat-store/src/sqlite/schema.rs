@@ -7,17 +7,20 @@ use crate::error::StoreError;
 use crate::master_key::Place;
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_keys.sql"),
     include_str!("../../migrations/0002_upstream_secrets.sql"),
     include_str!("../../migrations/0003_tokens.sql"),
+    include_str!("../../migrations/0004_key_life.sql"),
+    include_str!("../../migrations/0005_admins.sql"),
+    include_str!("../../migrations/0006_route_overrides.sql"),
 ];
 
 /// The pepper that new digests are made with.
-pub(super) const PEPPER_VERSION: i64 = 1;
+pub(crate) const PEPPER_VERSION: i64 = 1;
 
 /// What is digested to tell one pepper from another. No credential has this form.
-const PROOF_TEXT: &[u8] = b"keymoat pepper proof v1";
+pub(crate) const PROOF_TEXT: &[u8] = b"keymoat pepper proof v1";
 
 /// Brings the schema up to date, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
@@ -35,6 +38,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     change.pragma_update(None, "user_version", known)?;
     change.commit()?;
     Ok(())
+}
+
+/// The version on the disk, and the one that is known here.
+pub(crate) fn of_folder(dir: &std::path::Path) -> Result<(i64, i64), StoreError> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(dir.join("keymoat.db"), flags)?;
+    let known = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    Ok((database.pragma_query_value(None, "user_version", |row| row.get(0))?, known))
 }
 
 /// Refuses a master key that the stored digests were not made with; a new store remembers its first one.

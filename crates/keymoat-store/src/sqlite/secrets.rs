@@ -12,7 +12,7 @@ use crate::seal::{self, Kek, KekId, Sealed};
 use crate::upstream_secret::{SealedSecret, SecretChange, SecretState, check_name, check_secret};
 
 /// The version of each upstream's secret that a watch has seen.
-pub(super) type Versions = BTreeMap<Arc<str>, u32>;
+pub(crate) type Versions = BTreeMap<Arc<str>, u32>;
 
 /// What must be there before a secret is sealed.
 #[derive(Clone, Copy, PartialEq, Eq)]

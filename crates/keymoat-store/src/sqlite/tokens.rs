@@ -12,16 +12,16 @@ use crate::error::StoreError;
 use crate::id;
 
 /// A token is remembered for so long after its end, so that its holder can be told.
-const REMEMBERED_MILLIS: i64 = 2 * 3_600_000;
+pub(crate) const REMEMBERED_MILLIS: i64 = 2 * 3_600_000;
 
 /// A claim is not repeated later than this.
-const REPEATED_MILLIS: i64 = 10 * 60_000;
+pub(crate) const REPEATED_MILLIS: i64 = 10 * 60_000;
 
 /// Sessions that seem to lie so far ahead were noted under a clock that went wrong.
-const AHEAD_MILLIS: i64 = 24 * 3_600_000;
+pub(crate) const AHEAD_MILLIS: i64 = 24 * 3_600_000;
 
 /// So many resumption handles of one token are remembered, the last ones.
-const HANDLES_MAX: i64 = 256;
+pub(crate) const HANDLES_MAX: i64 = 256;
 
 /// Starts every statement that reads tokens with [`read`].
 macro_rules! select {

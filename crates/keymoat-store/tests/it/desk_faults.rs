@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use crate::stand::{PATIENCE, Stand, claim, made, new_token, order};
-use crate::{NOW, files, named, secret};
+use crate::{NOW, files, forget_the_life_of_keys, named, secret};
 
 /// Where the second process finds the store; absent in an ordinary test run.
 const FOLDER: &str = "KEYMOAT_TEST_DESK_PROCESS";
@@ -254,6 +254,7 @@ fn f82_a_migration_that_is_interrupted_leaves_the_old_schema() {
     for table in tables {
         database.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
+    forget_the_life_of_keys(&database);
     // In the way of the last table that the migration makes.
     database.execute_batch("PRAGMA user_version = 2; CREATE TABLE token_order (a)").unwrap();
     assert!(matches!(Store::open(&path), Err(StoreError::Sqlite { .. })));

@@ -2,34 +2,55 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod desk;
 mod desk_faults;
+mod desk_on_sqlite;
+mod events;
 mod faults;
-mod feed;
-mod keys;
+mod files;
+mod on_postgres;
+mod on_sqlite;
+mod postgres;
 mod processes;
-mod secrets;
+mod sealed_files;
 mod stand;
 
 use std::path::Path;
 
-use keymoat_core::{Scopes, Secret, UnixMillis};
+use keymoat_core::{Secret, UnixMillis};
 use keymoat_store::{NewKey, Store};
 use tempfile::TempDir;
 
 /// When the tests take place.
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
-/// A store in a folder of its own, which goes away with it.
+/// A folder that goes away with it.
+struct Folder(TempDir);
+
+impl std::ops::Deref for Folder {
+    type Target = TempDir;
+
+    fn deref(&self) -> &TempDir {
+        &self.0
+    }
+}
+
+impl Folder {
+    /// The store in it, as another process has it.
+    fn open(&self) -> Store {
+        Store::open(&self.0.path().join("store")).unwrap()
+    }
+}
+
+/// A store in a folder of its own.
 struct Scenario {
-    dir: TempDir,
+    dir: Folder,
     store: Store,
 }
 
 impl Scenario {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
+        let dir = Folder(tempfile::tempdir().unwrap());
+        let store = dir.open();
         Self { dir, store }
     }
 
@@ -39,18 +60,31 @@ impl Scenario {
 
     /// A second opening of the same folder, as another process has it.
     fn again(&self) -> Store {
-        Store::open(&self.path()).unwrap()
+        self.dir.open()
     }
 }
 
 /// A key that may do everything, never expires, and has this name.
 fn named(name: &str) -> NewKey {
-    NewKey { name: name.to_owned(), scopes: Scopes::All, expires_at: None }
+    NewKey::named(name)
 }
 
 /// A secret that is like no other test's.
 fn secret(tag: &str) -> Secret {
     Secret::from(format!("km_{tag:A<43}0000000"))
+}
+
+/// Takes back what the fourth migration did.
+fn forget_the_life_of_keys(database: &rusqlite::Connection) {
+    database.execute_batch("DROP INDEX api_key_secret_id; DROP TABLE limit_use").unwrap();
+    database.execute_batch("DROP TABLE route_override; DROP TABLE sunset_reached").unwrap();
+    let of_keys = "rotate_at rotate_age requests_per_second burst requests_per_day bytes_per_day sessions_max \
+                   session_duration_secs session_bytes models";
+    for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at")] {
+        for column in columns.split(' ') {
+            database.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
+        }
+    }
 }
 
 /// Every file of the folder, with its content.

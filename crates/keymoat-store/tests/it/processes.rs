@@ -20,12 +20,12 @@ fn a_revocation_by_another_process_reaches_the_feed() {
     let (into, snapshots) = mpsc::channel();
     let every = Duration::from_millis(5);
     let feed = Feed::start(Arc::new(scenario.store), every, move |snapshot| into.send(snapshot).unwrap()).unwrap();
-    assert!(snapshots.try_recv().unwrap().snapshot.keys.values().all(|key| key.revoked_at.is_none()));
+    assert!(snapshots.try_recv().unwrap().snapshot.keys.values().all(|held| held.key.revoked_at.is_none()));
 
     let second = second_process("processes::as_second_process_revokes", &path).output().unwrap();
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stdout));
     let seen = snapshots.recv_timeout(Duration::from_secs(20)).unwrap();
-    assert!(seen.snapshot.keys.values().all(|key| key.revoked_at == Some(NOW)) && seen.snapshot.keys.len() == 1);
+    assert!(seen.snapshot.keys.values().all(|held| held.key.revoked_at == Some(NOW)) && seen.snapshot.keys.len() == 1);
     feed.stop();
 }
 
@@ -41,7 +41,7 @@ fn many_processes_can_open_a_new_store_at_once_and_agree_on_its_master_key() {
     assert_eq!(snapshot.keys.len(), 6);
     for key in store.keys().unwrap() {
         let digest = snapshot.pepper.digest(secret(&key.name).expose());
-        assert_eq!(snapshot.keys[&digest].id, key.id, "every process used the same pepper");
+        assert_eq!(snapshot.keys[&digest].key.id, key.id, "every process used the same pepper");
     }
 }
 

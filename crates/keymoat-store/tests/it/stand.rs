@@ -20,12 +20,15 @@ pub(crate) const LIVE_MILLIS: i64 = 30 * 60_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A desk over a store with one key.
-pub(crate) struct Stand {
-    pub(crate) dir: TempDir,
+pub(crate) struct AnyStand<D> {
+    pub(crate) dir: D,
     pub(crate) store: Arc<Store>,
     pub(crate) desk: TokenDesk,
     pub(crate) key: Key,
 }
+
+/// The same over SQLite.
+pub(crate) type Stand = AnyStand<TempDir>;
 
 impl Stand {
     /// At its desk one waits for as long as a busy machine takes.
@@ -51,6 +54,12 @@ impl Stand {
         Store::open(&self.dir.path().join("store")).unwrap()
     }
 
+    /// The time goes with each question here.
+    #[expect(clippy::unused_self, reason = "PostgreSQL has a clock of its own")]
+    pub(crate) fn at(&self, _now: UnixMillis) {}
+}
+
+impl<D> AnyStand<D> {
     /// Such a token as the tests mostly want.
     pub(crate) fn new_token(&self, uses: Uses) -> NewToken {
         new_token(&self.key.id, uses)

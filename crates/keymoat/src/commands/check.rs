@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use keymoat_core::{Route, RouteOverride};
 use keymoat_gateway::settings::Upstream;
 use keymoat_gateway::tls;
-use keymoat_store::Store;
 use serde::Serialize;
 
+use super::store_choice::{is_there, open_at};
 use super::{print, remark, to_json};
 use crate::config::{self, Config, DEFAULT_FILE, Tls};
+use crate::output::time::rfc3339;
 use crate::sealed::{self, Sealed, Taken};
 use crate::wiring;
 
@@ -34,8 +36,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config = config::load(&arguments.file, &config::environment())?;
     check_certificates(&config)?;
-    let store = match config.store_dir.join("keymoat.db").exists() {
-        true => Some(Store::open_with(&config.store_dir, &config.master_key)?),
+    let database = config.database.as_ref();
+    let store = match is_there(&config.store_dir, database) {
+        true => Some(open_at(&config.store_dir, database, &config.master_key)?),
         false => None,
     };
     let taken = store.as_ref().map_or_else(|| Ok(Taken::new()), |store| sealed::take(&mut config, store))?;
@@ -44,6 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for idle in sealed::live(store)?.iter().filter(|name| !taken.contains_key(*name)) {
             config.warnings.push(format!("the store has a sealed secret of `{idle}`, which is no upstream here"));
         }
+    }
+    if let Some(store) = &store {
+        config.warnings.extend(of_overrides(&store.route_overrides()?, &config.routes));
     }
     if arguments.json {
         return print(&to_json(&Well::of(&arguments.file, &config, &taken, store.is_some()))?);
@@ -96,6 +102,29 @@ impl<'a> Well<'a> {
     }
 }
 
+/// What is said of overrides: each that holds, each that says what the file says too, and each of a route that is gone.
+fn of_overrides(overrides: &[RouteOverride], routes: &[Route]) -> Vec<String> {
+    let said = overrides.iter().map(|over| {
+        let name = &over.route;
+        let undo = format!("remove it with `keymoat sunset enforce --undo --route {name}`");
+        match routes.iter().find(|route| route.name == *name) {
+            None => format!("the store overrides route `{name}`, which is no route here"),
+            Some(route) if over.is_void(route) => {
+                format!("the override of route `{name}` in the store is void, because the file says the same: {undo}")
+            }
+            Some(_) => {
+                let lines = over.toml(rfc3339).lines().skip(1).collect::<Vec<_>>().join(", ");
+                format!(
+                    "the store overrides route `{name}` since {} ({}): to make it permanent write {lines} there, or {undo}",
+                    rfc3339(over.made_at),
+                    over.made_by
+                )
+            }
+        }
+    });
+    said.collect()
+}
+
 /// Reads every certificate file that the configuration names.
 fn check_certificates(config: &Config) -> anyhow::Result<()> {
     if let Tls::Provided { cert, key, .. } = &config.tls {
@@ -117,6 +146,9 @@ fn inventory(config: &Config) -> String {
 
 fn store_line(config: &Config, is_there: bool) -> String {
     let (dir, place) = (config.store_dir.display(), config.master_key.place(&config.store_dir));
+    if config.database.is_some() {
+        return format!("store in a PostgreSQL database, this node's own folder `{dir}`, master key at {place}\n");
+    }
     if is_there { format!("store `{dir}`, master key at {place}\n") } else { format!("store `{dir}`, not made yet\n") }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::store_choice::open;
 use super::{print, to_json};
 use crate::config::{self, Flags};
 
@@ -54,9 +55,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn show(Show { file, preset, secret_file, flags, json }: &Show) -> anyhow::Result<()> {
     let environment = config::environment();
-    let shown = match preset {
+    let mut shown = match preset {
         Some(word) => config::show_preset(word, secret_file.as_deref(), flags, &environment)?,
         None => config::show(file.as_deref(), flags, &environment)?,
     };
+    if preset.is_none() {
+        let store = config::store_of_configuration(file.as_deref(), &environment)?;
+        if store.dir.join("keymoat.db").exists() {
+            config::show_overrides(&mut shown, &open(&store)?.route_overrides()?);
+        }
+    }
     print(&if *json { to_json(&shown)? } else { config::toml_text(&shown) })
 }

@@ -1,9 +1,12 @@
 //! The command line: what can be asked for, and how each ends.
 
+mod admin;
+mod audit;
 mod check;
 mod completion;
 mod config;
 mod demo;
+mod doctor;
 mod emulate;
 mod explain;
 mod key;
@@ -12,8 +15,10 @@ mod ready;
 mod redact;
 mod scan;
 mod serve;
+mod session;
 mod store;
 mod store_choice;
+mod sunset;
 mod token;
 mod upstream;
 mod upstream_test;
@@ -54,7 +59,12 @@ enum Command {
     Key(key::Arguments),
     Token(token::Arguments),
     Upstream(upstream::Arguments),
+    Session(session::Arguments),
+    Admin(admin::Arguments),
     Store(store::Arguments),
+    Audit(audit::Arguments),
+    Sunset(sunset::Arguments),
+    Doctor(doctor::Arguments),
     Emulate(emulate::Arguments),
     Redact(redact::Arguments),
     Scan(scan::Arguments),
@@ -67,7 +77,7 @@ enum Command {
 /// What a command found out, when it is not well. It has done its work.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Found(String);
+pub(crate) struct Found(pub(crate) String);
 
 /// Does what the command line asks for.
 pub(crate) fn run() -> ExitCode {
@@ -79,7 +89,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Upstream(arguments) => upstream::run(&arguments),
+        Command::Session(arguments) => session::run(&arguments),
+        Command::Admin(arguments) => admin::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Sunset(arguments) => sunset::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Emulate(arguments) => emulate::run(&arguments),
         Command::Redact(arguments) => redact::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
@@ -110,6 +125,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<StoreError>() {
         Some(
             StoreError::KeyUnknown
+            | StoreError::Limits(_)
+            | StoreError::AlreadyRotated { .. }
+            | StoreError::NotRotating { .. }
+            | StoreError::OverlapInvalid
+            | StoreError::KeyRevoked { .. }
+            | StoreError::KeyExpired { .. }
+            | StoreError::KeyChangedMeanwhile
+            | StoreError::SecretTaken
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
             | StoreError::ScopesInvalid
@@ -118,8 +141,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::SecretUnknown
             | StoreError::TokenUnknown
             | StoreError::TokenNotFound
+            | StoreError::AdminUnknown
+            | StoreError::AdminNameTaken { .. }
+            | StoreError::AdminChanged
+            | StoreError::LastAdmin
             | StoreError::SecretLength
             | StoreError::UpstreamNameInvalid
+            | StoreError::OverrideUnknown
             | StoreError::BackupExists { .. },
         ) => FOUND_OR_REFUSED,
         _ => COULD_NOT_RUN,
@@ -136,8 +164,12 @@ const fn version() -> &'static str {
 
 /// Writes a result to standard output. A reader that went away (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -161,7 +193,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [Strin
 }
 
 /// Writes a remark to standard error, where it does not get into a result.
-fn remark(text: &str) {
+pub(crate) fn remark(text: &str) {
     // Standard error may be closed; a remark is not worth failing for.
     let _ = writeln!(anstream::stderr(), "{text}");
 }

@@ -4,8 +4,11 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use keymoat_core::Secret;
 use keymoat_gateway::tls::self_signed::trust_hint;
 use serde::Serialize;
+
+use crate::admin::Claim;
 
 /// The ready object; its fields are fixed.
 #[derive(Debug, Serialize)]
@@ -13,7 +16,7 @@ pub(crate) struct Ready {
     pub(crate) gateway: String,
     pub(crate) gateway_tls: Option<String>,
     ca_file: Option<PathBuf>,
-    admin: Option<String>,
+    pub(crate) admin: Option<String>,
     demo_key_file: Option<PathBuf>,
     pid: u32,
 }
@@ -25,10 +28,11 @@ impl Ready {
         has_tls: bool,
         ca_file: Option<PathBuf>,
         demo_key_file: Option<PathBuf>,
+        admin: Option<String>,
     ) -> Self {
         let gateway = addresses.first().map(|address| url("http", *address)).unwrap_or_default();
         let gateway_tls = addresses.get(1).filter(|_| has_tls).map(|address| url("https", *address));
-        Self { gateway, gateway_tls, ca_file, admin: None, demo_key_file, pid: std::process::id() }
+        Self { gateway, gateway_tls, ca_file, admin, demo_key_file, pid: std::process::id() }
     }
 
     /// One line.
@@ -40,7 +44,7 @@ impl Ready {
     }
 
     /// Lines for a person. With `emulators` it is the first run; without keys the next step is to make one.
-    pub(crate) fn text(&self, emulators: Option<SocketAddr>, has_keys: bool) -> String {
+    pub(crate) fn text(&self, emulators: Option<SocketAddr>, has_keys: bool, claim: &Claim) -> Secret {
         let mut text = format!("Keymoat is ready: {}", self.gateway);
         if let Some(gateway_tls) = &self.gateway_tls {
             let _ = write!(text, " and {gateway_tls}");
@@ -61,8 +65,30 @@ impl Ready {
                 let _ = writeln!(text, "  {line}");
             }
         }
-        text.push_str("\nCtrl-C ends it.\n");
-        text
+        self.administration(&mut text, claim);
+        let mut text = text.into_bytes();
+        if let Claim::Link(link) = claim {
+            // Whoever starts the gateway gets the link, this once.
+            text.extend_from_slice(link.expose());
+            text.push(b'\n');
+        }
+        text.extend_from_slice(b"\nCtrl-C ends it.\n");
+        Secret::new(text)
+    }
+
+    fn administration(&self, text: &mut String, claim: &Claim) {
+        let Some(admin) = &self.admin else { return };
+        let _ = match claim {
+            Claim::Done => write!(text, "\nAdministration: {admin}\n"),
+            Claim::Hint => write!(
+                text,
+                "\nAdministration: {admin}, which nobody has claimed: `keymoat admin claim` prints a link for the first admin\n"
+            ),
+            Claim::Link(_) => write!(
+                text,
+                "\nAdministration: make yourself its first admin by this link, good for an hour and one use:\n  "
+            ),
+        };
     }
 
     fn first_run(&self, text: &mut String, emulators: SocketAddr, key_file: &Path) {
@@ -106,9 +132,19 @@ mod tests {
 
     fn ready() -> Ready {
         let addresses = ["127.0.0.1:8787".parse().expect("an address"), "0.0.0.0:8789".parse().expect("an address")];
-        let mut ready = Ready::new(&addresses, true, Some("/tmp/ca.pem".into()), Some("/tmp/a b/demo.key".into()));
+        let mut ready = Ready::new(
+            &addresses,
+            true,
+            Some("/tmp/ca.pem".into()),
+            Some("/tmp/a b/demo.key".into()),
+            Some("http://127.0.0.1:8788".into()),
+        );
         ready.pid = 7;
         ready
+    }
+
+    fn shown(text: &Secret) -> String {
+        String::from_utf8_lossy(text.expose()).into_owned()
     }
 
     #[test]
@@ -116,17 +152,17 @@ mod tests {
         assert_eq!(
             ready().json().expect("text"),
             "{\"gateway\":\"http://127.0.0.1:8787\",\"gateway_tls\":\"https://127.0.0.1:8789\",\"ca_file\":\"/tmp/ca.pem\",\
-             \"admin\":null,\"demo_key_file\":\"/tmp/a b/demo.key\",\"pid\":7}\n"
+             \"admin\":\"http://127.0.0.1:8788\",\"demo_key_file\":\"/tmp/a b/demo.key\",\"pid\":7}\n"
         );
         let address = "127.0.0.1:1".parse().expect("an address");
-        let plain = Ready::new(&[address], false, None, None);
+        let plain = Ready::new(&[address], false, None, None, None);
         assert!(plain.json().expect("text").contains("\"gateway_tls\":null,\"ca_file\":null"));
     }
 
     #[test]
     fn the_first_run_tells_what_to_paste() {
         let emulators = "127.0.0.1:40000".parse().ok();
-        let text = ready().text(emulators, true);
+        let text = shown(&ready().text(emulators, true, &Claim::Done));
         let until_trust = text.split("\nTrust").next().unwrap_or_default();
         insta::assert_snapshot!(until_trust, @r#"
         Keymoat is ready: http://127.0.0.1:8787 and https://127.0.0.1:8789
@@ -143,7 +179,10 @@ mod tests {
           curl "http://127.0.0.1:8787/api/events?api_key=$(cat '/tmp/a b/demo.key')"
         "#);
         let configured = Ready { demo_key_file: None, ..ready() };
-        assert!(configured.text(None, false).contains("keymoat key create"));
-        assert!(!configured.text(None, true).contains("keymoat key create"));
+        assert!(shown(&configured.text(None, false, &Claim::Done)).contains("keymoat key create"));
+        assert!(!shown(&configured.text(None, true, &Claim::Done)).contains("keymoat key create"));
+        let link = Claim::Link(Secret::from("http://127.0.0.1:8788/#claim=x"));
+        assert!(shown(&configured.text(None, true, &link)).contains("one use:\n  http://127.0.0.1:8788/#claim=x\n"));
+        assert!(shown(&configured.text(None, true, &Claim::Hint)).contains("`keymoat admin claim`"));
     }
 }

@@ -8,20 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keymoat_redact::{FINGERPRINT_KEY_BYTES_MIN, Fingerprinter, KnownSecrets, Options, Redactor, Rules, Stats};
-use keymoat_store::private_file::{self, Readers};
+use keymoat_redact::{KnownSecrets, Options, Redactor, Rules, Stats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use super::{Found, remark, to_json};
-use crate::config::{self, DEFAULT_FILE, DEFAULT_STORE_DIR};
+use crate::config::{self, DEFAULT_FILE};
+use crate::fingerprint_key;
 
 /// How much is read at once.
 const READ_BYTES: usize = 128 << 10;
 /// How long a line that has not ended is held back from somebody who watches.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The file of the key for fingerprints, in the store's folder.
-const FINGERPRINT_KEY: &str = "fingerprint.key";
 
 /// Masks credentials in text, from standard input or files to standard output.
 ///
@@ -34,9 +32,12 @@ pub(crate) struct Arguments {
     /// Prints what was counted as JSON on standard error, at the end.
     #[arg(long)]
     json: bool,
-    /// Puts a keyed fingerprint into each mark, which tells equal values; the key is made once, in the store's folder.
+    /// Puts a keyed fingerprint into each mark, which tells equal values, also beside a report of `keymoat scan`.
     #[arg(long)]
     fingerprint: bool,
+    /// The key of fingerprints: a file of at least 32 random bytes [default: made once in the user's data folder].
+    #[arg(long, value_name = "FILE", requires = "fingerprint")]
+    fingerprint_key: Option<PathBuf>,
     /// Prints what was counted on standard error, at the end.
     #[arg(long)]
     stats: bool,
@@ -46,9 +47,6 @@ pub(crate) struct Arguments {
     /// The configuration whose `[redact]` section is used [default: keymoat.toml, if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder of the key for fingerprints [default: .keymoat].
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
 }
 
 /// Does what is asked.
@@ -60,7 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
     let custom = config::redact_of_file(file, &config::environment())?;
     let rules = Arc::new(Rules::new(&custom).context("[redact]")?);
-    let fingerprint = if arguments.fingerprint { Some(fingerprinter(arguments.store.as_deref())?) } else { None };
+    let key = arguments.fingerprint_key.as_deref();
+    let fingerprint = arguments.fingerprint.then(|| fingerprint_key::open(key)).transpose()?;
     let mut redactor = Redactor::new(rules, Options { fingerprint, known: KnownSecrets::default() });
     let passed = if arguments.check {
         pass(&arguments.files, &mut redactor, &mut io::sink(), false)
@@ -144,24 +143,6 @@ fn is_ready(input: &impl AsFd, wait: Duration) -> io::Result<bool> {
 /// Whether the reader of what is written went away, as `head` does.
 fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// The fingerprints of this installation. Their key is made when it is first asked for.
-fn fingerprinter(folder: Option<&Path>) -> anyhow::Result<Fingerprinter> {
-    let folder = folder.unwrap_or(Path::new(DEFAULT_STORE_DIR));
-    let path = folder.join(FINGERPRINT_KEY);
-    let key = match private_file::read(&path)? {
-        Some(key) => key,
-        None => {
-            private_file::create_folder(folder)?;
-            let mut key = zeroize::Zeroizing::new([0; FINGERPRINT_KEY_BYTES_MIN]);
-            anyhow::ensure!(aws_lc_rs::rand::fill(&mut *key).is_ok(), "the system's random number generator failed");
-            private_file::create(&path, &*key, Readers::Owner)?;
-            private_file::read(&path)?.with_context(|| format!("{} has vanished", path.display()))?
-        }
-    };
-    // The key goes into the HMAC and nowhere else.
-    Fingerprinter::new(key.expose()).with_context(|| format!("{}: remove it to make a new one", path.display()))
 }
 
 /// What was counted, in JSON.

@@ -3,27 +3,33 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use keymoat_admin::listener::Listening;
+use keymoat_admin::{House, metrics};
+use keymoat_core::Action;
 use keymoat_gateway::{Gateway, Running, StartError};
 use keymoat_store::{Change, Feed, Store, TokenDesk};
 use tracing::Level;
 
-use super::print;
 use super::ready::Ready;
+use super::store_choice::open_at;
+use super::{print, print_bytes};
+use crate::admin::{self, Claim, Offer};
 use crate::config::{self, Chosen, Config, Flags};
 use crate::demo::{self, Emulators};
 use crate::handed::Handed;
 use crate::keys::Keys;
+use crate::observed::{self, Observed};
 use crate::output::{Output, diagnostics, time};
 use crate::process::{self, Asked};
 use crate::reload::{Held, Over, Reloader, end_sessions};
 use crate::sealed::{self, Taken};
+use crate::store_age::StoreAge;
+use crate::sunsets::Sunsets;
 use crate::upgrade::Program;
 use crate::wiring;
-
-/// Who asks whether the gateway is ready is told no when the view of the store is older than this.
-const STORE_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How often the store is looked at for keys that other processes made or revoked.
 const STORE_LOOK: Duration = Duration::from_millis(250);
@@ -99,7 +105,7 @@ fn serve(
 ) -> anyhow::Result<()> {
     let Start { program, mut handed } = start;
     let now = time::now();
-    let store = Arc::new(Store::open_with(&config.store_dir, &config.master_key)?);
+    let store = Arc::new(open_at(&config.store_dir, config.database.as_ref(), &config.master_key)?);
     let taken = sealed::take(&mut config, &store)?;
     warn(&mut config.warnings);
     sealed::tell_withheld(&config);
@@ -118,32 +124,71 @@ fn serve(
         demo_key_file = Some(demo::key_file(&store, &store_dir, now)?);
         emulators = Some(running);
     }
-    let held = Held { store_dir: config.store_dir.clone(), log: config.log.clone(), first_run };
+    let held = Held::of(&config, first_run);
+    let staleness = config.staleness;
+    let of_admin = config.admin.clone();
+    let shown = chosen.shown(&arguments.flags, &config::environment())?;
+    let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
+    output.mask_by(wiring::rules(&config)?);
+    let observed = Observed::start(&store_dir, &config.events, config.telemetry.take(), output)?;
+    observed.watch_certificate(observed::certificate_file(&config.tls, &store_dir));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
     let keys = Arc::new(Keys::new(store.snapshot()?, configured));
-    let (settings, ca_file) = wiring::settings(config, &store_dir, now)?;
+    let (settings, certificate, ca_file) = wiring::settings(config, &store_dir, now)?;
     let has_tls = settings.listeners.len() > 1;
-    let records = output.clone();
     // Signals are caught before anything is promised, so that none is lost in between.
     let signals = process::signals()?;
-    let record = Arc::new(move |record: &_| records.record(record));
-    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), record);
+    let records = observed.records(output);
+    let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
     running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
+    // Writes what is left when it is dropped, after everything has ended.
+    let counts = running.keep_counts_in(Arc::clone(&store))?;
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
-    let freshness = feed.freshness();
-    running.ready_while(move || freshness.age(Instant::now()) <= STORE_AGE_MAX);
-    let ready = Ready::new(running.addresses(), has_tls, ca_file, demo_key_file);
+    observed.watch(&running, Arc::clone(keys.snapshots()), feed.freshness());
+    let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
+    let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
+    let admin = match &of_admin {
+        Some(settings) => {
+            let house = House {
+                store: Arc::clone(&store),
+                running: Arc::clone(&running),
+                snapshots: Arc::clone(keys.snapshots()),
+                configured: Arc::clone(&face),
+                acts: Arc::clone(&observed.acts),
+                clock: Arc::new(time::now),
+                rules: output.rules(),
+                events: observed.events.clone(),
+                known: output.known(),
+                version: super::version(),
+                started_at: now,
+            };
+            let more = metrics::page(Arc::clone(&observed.metrics));
+            Some(admin::start(house, (settings, more), certificate, &store_dir, from_older)?)
+        }
+        None => None,
+    };
+    let offer = Offer::for_person(first_run, arguments.json);
+    let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
+    let ready =
+        Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
     let emulated = emulators.as_ref().map(Emulators::address);
-    print(&if arguments.json { ready.json()? } else { ready.text(emulated, keys.any_live()) })?;
+    if arguments.json {
+        print(&ready.json()?)?;
+    } else {
+        let text = ready.text(emulated, keys.any_live(), &claim.unwrap_or(Claim::Done));
+        // The text may hold the claim link, which is printed here and nowhere else.
+        print_bytes(text.expose())?;
+    }
     running.serve();
     handed.tell_ready();
-    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, "serving");
+    observed.act(Action::Started, None);
+    tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,
         chosen,
@@ -151,16 +196,29 @@ fn serve(
         keys,
         store,
         taken,
+        acts: Arc::clone(&observed.acts),
+        sunsets: Sunsets::default(),
         held,
         watched,
+        admin: admin.clone(),
+        face,
+        flags: arguments.flags.clone(),
         output: output.clone(),
+        observed: observed.clone(),
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _ = signals.map(|asked| ask.send(asked)).find(Result::is_err);
     })?;
-    until_asked_to_end(asked, reloader, &running, output)?;
+    until_asked_to_end(asked, reloader, &running, admin.as_deref(), output)?;
     running.join();
+    if let Some(admin) = admin {
+        admin.end();
+    }
+    drop(counts);
+    drop(store_age);
     feed.stop();
+    observed.act(Action::Stopped, None);
+    observed.events.flush();
     tracing::info!("ended");
     drop(emulators);
     Ok(())
@@ -189,7 +247,10 @@ fn watch_store(
     taken: Arc<Mutex<Taken>>,
     ask: Sender<Asked>,
 ) -> anyhow::Result<Feed> {
-    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets }| {
+    let feed = Feed::start(store, STORE_LOOK, move |Change { snapshot, secrets, overrides }| {
+        if running.override_routes(overrides) {
+            tracing::info!("routes are held to what the store overrides");
+        }
         keys.take_stored(snapshot, |key_id| end_sessions(&running, key_id));
         let sessions = running.end_sessions_of_revoked_tokens();
         if sessions > 0 {
@@ -210,11 +271,17 @@ fn until_asked_to_end(
     asked: Receiver<Asked>,
     reloader: Reloader,
     running: &Arc<Running>,
+    admin: Option<&Listening>,
     output: &Output,
 ) -> anyhow::Result<()> {
     let over = reloader.run(&asked);
     match over {
-        Over::HandedOver => running.hand_over(),
+        Over::HandedOver => {
+            running.hand_over();
+            if let Some(admin) = admin {
+                admin.end();
+            }
+        }
         Over::End => drain(running),
     }
     let (running, output) = (Arc::clone(running), output.clone());

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use keymoat_store::Store;
+use keymoat_core::Secret;
+use keymoat_store::{MasterKey, Store};
 
 use super::remark;
 use crate::config::{self, DEFAULT_FILE, StoreConfig};
 
-/// Which store a command works on.
+/// Which store a command works on, and how it answers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreChoice {
     /// The folder of the store [default: what the configuration says, or .keymoat].
@@ -16,6 +17,9 @@ pub(crate) struct StoreChoice {
     /// The configuration that names the store.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "store", display_order = 101)]
     config: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long, global = true, display_order = 102)]
+    pub(crate) json: bool,
 }
 
 impl StoreChoice {
@@ -46,7 +50,23 @@ impl StoreChoice {
 /// # Errors
 /// Whatever the store refuses.
 pub(crate) fn open(config: &StoreConfig) -> anyhow::Result<Store> {
-    Ok(Store::open_with(&config.dir, &config.master_key)?)
+    open_at(&config.dir, config.database.as_ref(), &config.master_key)
+}
+
+/// Opens the store of a node whose own folder is `dir`.
+///
+/// # Errors
+/// Whatever the store refuses.
+pub(crate) fn open_at(dir: &Path, database: Option<&Secret>, master_key: &MasterKey) -> anyhow::Result<Store> {
+    Ok(match database {
+        Some(url) => Store::open_database(url, dir, master_key)?,
+        None => Store::open_with(dir, master_key)?,
+    })
+}
+
+/// Whether there is something to open: a database always is, for all that can be known before.
+pub(crate) fn is_there(dir: &Path, database: Option<&Secret>) -> bool {
+    database.is_some() || dir.join("keymoat.db").exists()
 }
 
 /// Opens a store that is there; `first` says how one is made.
@@ -54,7 +74,7 @@ pub(crate) fn open(config: &StoreConfig) -> anyhow::Result<Store> {
 /// # Errors
 /// There is none, and whatever the store refuses.
 pub(crate) fn open_existing(config: &StoreConfig, first: &str) -> anyhow::Result<Store> {
-    if !config.dir.join("keymoat.db").exists() {
+    if !is_there(&config.dir, config.database.as_ref()) {
         anyhow::bail!(
             "there is no store in `{}`: {first}, or name the folder with `--store DIR`",
             config.dir.display()

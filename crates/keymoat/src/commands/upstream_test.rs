@@ -4,22 +4,17 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use http::Uri;
+use keymoat_admin::{GEMINI_TARGET, OPENAI_TARGET, Verdict, verdict};
 use keymoat_core::Dialect;
 use keymoat_gateway::settings::Upstream;
-use keymoat_gateway::{Answer, Certificate, Missed, Probe, probe};
-use keymoat_store::Store;
+use keymoat_gateway::{Certificate, Probe, probe};
 use serde::Serialize;
 
-use super::store_choice::StoreChoice;
+use super::store_choice::{StoreChoice, is_there, open};
 use super::{Found, print, to_json};
 use crate::config::{self, StoreConfig};
 use crate::output::time::now;
 use crate::sealed::{self, Sealed, Taken};
-
-/// A call to Google that changes nothing and needs a key.
-const GEMINI_TARGET: &str = "/v1beta/models?pageSize=1";
-/// The same to OpenAI.
-const OPENAI_TARGET: &str = "/v1/models";
 
 /// Asks an upstream once with its secret, and says what it saw: address, TLS, certificate, answer.
 ///
@@ -46,8 +41,8 @@ pub(crate) fn run(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let mut config = config::load(choice.file(), &config::environment())?;
-    let taken = match place.dir.join("keymoat.db").exists() {
-        true => sealed::take(&mut config, &Store::open_with(&place.dir, &place.master_key)?)?,
+    let taken = match is_there(&place.dir, place.database.as_ref()) {
+        true => sealed::take(&mut config, &open(place)?)?,
         false => Taken::new(),
     };
     let names: Vec<String> = config.upstreams.iter().map(|upstream| format!("`{}`", upstream.name)).collect();
@@ -151,70 +146,11 @@ impl Asked<'_> {
     }
 
     fn verdict(&self, seen: &Probe) -> anyhow::Result<String> {
-        match (&seen.answer, &seen.missed) {
-            (Some(answer), _) => self.meaning(answer).map_err(|found| Found(found.to_owned()).into()),
-            (None, Some(missed)) => Err(anyhow::anyhow!(advised(missed))),
-            (None, None) => Err(anyhow::anyhow!("there was no answer")),
+        match verdict(seen, self.own_call, self.has_secret) {
+            Verdict::Well(text) => Ok(text.to_owned()),
+            Verdict::NotWell(text) => Err(Found(text.to_owned()).into()),
+            Verdict::NotAsked(text) => Err(anyhow::anyhow!(text)),
         }
-    }
-
-    /// What an answer says about the key.
-    fn meaning(&self, answer: &Answer) -> Result<String, &'static str> {
-        let invalid = answer.says("API_KEY_INVALID");
-        let well = match (answer.status, self.has_secret) {
-            (200..=299, true) if self.own_call => "the upstream takes this key",
-            (200..=299, true) => {
-                "the upstream answers. Whether it looked at the key, only a path tells that needs one: `--path PATH`"
-            }
-            (200..=299, false) => "the upstream answers, without a key",
-            (400, true) if invalid => {
-                return Err("the upstream does not accept this key: it is wrong, expired or deleted");
-            }
-            (401 | 403, true) => {
-                return Err(
-                    "the upstream does not accept this key: it is wrong, revoked, or may not be used for this API or \
-                            from this address",
-                );
-            }
-            (400 | 401 | 403, false) if invalid || answer.status != 400 => {
-                return Err(
-                    "the upstream wants a key, and has none here: `keymoat upstream add NAME --secret-file PATH`",
-                );
-            }
-            (404 | 405, _) if self.own_call => {
-                return Err("the upstream does not know this call: is `url` the address of the API?");
-            }
-            (404 | 405, _) => {
-                return Err(
-                    "the upstream is there, but does not know this path: name one that it knows with `--path PATH`",
-                );
-            }
-            (429, _) => {
-                return Err(
-                    "the upstream is there, but takes no more requests now: its quota is used up, so nothing is \
-                            known of the key",
-                );
-            }
-            (300..=399, _) => {
-                return Err(
-                    "the upstream sends its clients elsewhere, which the gateway does not follow: correct `url`",
-                );
-            }
-            (500..=599, _) => return Err("the upstream is there, but fails: nothing is known of the key, try again"),
-            _ => return Err("the upstream is there, but does not take this request: nothing is known of the key"),
-        };
-        Ok(well.to_owned())
-    }
-}
-
-/// Why it could not be asked, with what to do about it.
-fn advised(missed: &Missed) -> String {
-    match missed {
-        Missed::Unreachable(why) => format!("{why}. The key was not sent"),
-        Missed::Untrusted(why) => format!(
-            "{why}. The key was not sent: if this upstream has an authority of its own, name its PEM file with `ca`"
-        ),
-        Missed::Unanswered(why) => why.clone(),
     }
 }
 

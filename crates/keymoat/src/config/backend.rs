@@ -5,7 +5,7 @@
 
 use keymoat_core::origin::{Origin, Origins};
 use keymoat_core::route::LoneSubprotocol;
-use keymoat_core::{QueryPolicy, Scopes, Secret};
+use keymoat_core::{QueryPolicy, Secret};
 
 use super::Reader;
 use super::file::File;
@@ -77,7 +77,7 @@ fn keys(read: &mut Reader<'_>, text: String) -> Vec<ConfiguredKey> {
             Ok((secret, remark)) => {
                 improvable += usize::from(remark.is_some());
                 let id = format!("env_{number}");
-                keys.push(ConfiguredKey { name: id.as_str().into(), id: id.into(), scopes: Scopes::All, secret });
+                keys.push(ConfiguredKey::plain(&id, secret));
             }
             Err(message) => read.report_overall(format!("environment variable {KEYS}: {message}")),
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{Config, DEFAULT_FILE, Environment, load, of_preset, without_file};
+use super::{Config, DEFAULT_FILE, Environment, Flags, Shown, load, of_preset, show, show_preset, without_file};
 
 /// A choice that can be read as often as needed; the same choice is made each time.
 #[derive(Clone, Debug)]
@@ -53,6 +53,18 @@ impl Chosen {
             config.listen_on(listen)?;
         }
         Ok(config)
+    }
+
+    /// Every setting of it, with where its value comes from.
+    ///
+    /// # Errors
+    /// As of [`Chosen::read`].
+    pub(crate) fn shown(&self, flags: &Flags, environment: &Environment) -> anyhow::Result<Vec<Shown>> {
+        match &self.place {
+            Place::File(file) => show(Some(file), flags, environment),
+            Place::Preset { word, secret_file } => show_preset(word, Some(secret_file), flags, environment),
+            Place::Nowhere => show(None, flags, environment),
+        }
     }
 
     /// Whether it can be read a second time: standard input cannot.

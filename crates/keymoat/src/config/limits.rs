@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keymoat_gateway::settings::Limits;
+use keymoat_gateway::throttle::Patience;
 
 use super::Reader;
 use super::file::{self, At, Quantity};
@@ -27,6 +28,17 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
         if let Some(number) = read.judge(written.as_ref(), |number| count(*number, max)) {
             *limit = number;
         }
+    }
+    if let Some(number) = read.judge(file.connections_per_address_max.as_ref(), |number| count(*number, 1_000_000)) {
+        limits.connections_per_address_max = Some(number);
+    }
+    let patience = |number: &i64| match number {
+        0 => Ok(None),
+        number => count(*number, 1_000_000)
+            .map(|number| Some(Patience { failures_per_minute: u32::try_from(number).unwrap_or(u32::MAX) })),
+    };
+    if let Some(patience) = read.judge(file.failed_credentials_per_minute.as_ref(), patience) {
+        limits.failed_credentials = patience;
     }
     if let Some(number) = read.judge(file.http2_streams_max.as_ref(), |number| count(*number, 10_000)) {
         limits.http2_streams_max = u32::try_from(number).unwrap_or(u32::MAX);
@@ -137,7 +149,7 @@ fn bytes(quantity: &Quantity) -> Result<u64, String> {
 }
 
 /// A size between two others, as whatever number the limit is.
-fn bytes_within<T: TryFrom<u64>>(quantity: &Quantity, min: u64, max: u64) -> Result<T, String> {
+pub(crate) fn bytes_within<T: TryFrom<u64>>(quantity: &Quantity, min: u64, max: u64) -> Result<T, String> {
     amount(quantity)
         .filter(|number| (min..=max).contains(number))
         .and_then(|number| T::try_from(number).ok())
@@ -147,6 +159,11 @@ fn bytes_within<T: TryFrom<u64>>(quantity: &Quantity, min: u64, max: u64) -> Res
 /// A budget below what the process needs for itself would refuse everything.
 fn memory_bytes(quantity: &Quantity) -> Result<u64, String> {
     bytes_within(quantity, 64 << 20, 1 << 44)
+}
+
+/// Reads bytes, or a text such as `64KiB`, `16MiB`, `10GiB`.
+pub(crate) fn size_text(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| amount(&Quantity::Text(text.to_owned())))
 }
 
 fn amount(quantity: &Quantity) -> Option<u64> {

@@ -2,8 +2,10 @@
 //!
 //! `file.rs` is what people write; [`load`] turns it into a [`Config`], or into everything that is wrong with it.
 
+mod admin;
 mod backend;
 mod chosen;
+mod events;
 mod file;
 mod flags;
 mod key;
@@ -28,9 +30,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use keymoat_core::network::{Network, UnknownNetwork};
-use keymoat_core::{Dialect, Route};
+use keymoat_core::{Dialect, Route, Secret};
 use keymoat_gateway::settings::{Limits, Upstream};
 use keymoat_gateway::tls::server::Demands;
+use keymoat_redact::Custom;
 use keymoat_store::MasterKey;
 
 use self::file::{At, File};
@@ -40,19 +43,21 @@ use self::reader::Reader;
 use self::route::Defaults;
 use self::source::Source;
 
+pub(crate) use self::admin::{Admin, Certificate};
 pub(crate) use self::chosen::Chosen;
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::flags::Flags;
-pub(crate) use self::key::ConfiguredKey;
-pub(crate) use self::limits::duration_text;
+pub(crate) use self::key::{ConfiguredKey, checked as check_key};
+pub(crate) use self::limits::{duration_text, size_text};
 pub(crate) use self::preset::EVERY_CARRIER;
 pub(crate) use self::problem::{Problem, Problems};
 pub(crate) use self::redact::of_file as redact_of_file;
 pub(crate) use self::schema::schema;
 pub(crate) use self::secret::{Reference, from as secret_from};
-pub(crate) use self::shown::{show, show_preset, toml_text};
+pub(crate) use self::shown::{Shown, show, show_overrides, show_preset, toml_text};
 pub(crate) use self::store::{
-    DEFAULT_DIR as DEFAULT_STORE_DIR, StoreConfig, in_folder as store_in_folder,
-    of_configuration as store_of_configuration,
+    DEFAULT_DIR as DEFAULT_STORE_DIR, Named as NamedStore, Staleness, StoreConfig, in_folder as store_in_folder,
+    of_configuration as store_of_configuration, password as password_of_database,
 };
 pub(crate) use self::tls::Tls;
 pub(crate) use self::upstream::{check_secret, secret_in_plain_text};
@@ -77,14 +82,20 @@ pub(crate) struct Config {
     pub(crate) data: SocketAddr,
     /// Where TLS is served, and with which certificate.
     pub(crate) tls: Tls,
+    /// The admin listener, if there is to be one.
+    pub(crate) admin: Option<Admin>,
     /// What TLS listeners ask of their clients.
     pub(crate) tls_demands: Demands,
     /// Proxies whose word is taken for who their clients are.
     pub(crate) trusted_proxies: Vec<Network>,
     /// How many threads serve; `None` is one per processor.
     pub(crate) threads: Option<usize>,
-    /// The folder of the embedded store.
+    /// The folder of the embedded store, and of what belongs to this node.
     pub(crate) store_dir: PathBuf,
+    /// The URL of the database, if the store is not the embedded one.
+    pub(crate) database: Option<Secret>,
+    /// How old this node's view of the store may become.
+    pub(crate) staleness: Staleness,
     /// The keys that are kept in the configuration.
     pub(crate) keys: Vec<ConfiguredKey>,
     /// What routes follow that say nothing themselves.
@@ -103,6 +114,12 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How lines are written.
     pub(crate) log: Log,
+    /// How events are kept.
+    pub(crate) events: Events,
+    /// The collector that is told, if there is one.
+    pub(crate) telemetry: Option<Telemetry>,
+    /// What is a credential in a line beside what Keymoat knows, and what is none.
+    pub(crate) redact: Custom,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
     /// The files that it was read from.
@@ -222,14 +239,12 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
 }
 
 fn lower(read: &mut Reader<'_>, file: &File) -> Config {
-    if file.admin.enabled.as_ref().is_some_and(|enabled| *enabled.get_ref()) {
-        read.not_yet(file.admin.enabled.as_ref(), "enabled", "the admin listener");
-    }
     let data = read.judge(file.listen.data.as_ref(), |text| address(text)).unwrap_or(DEFAULT_DATA);
     let (tls, tls_demands) = tls::tls(read, file, data);
     if let Err(message) = may_listen(data, &tls) {
         read.report(file.listen.data.as_ref().map_or(0..0, At::span), message);
     }
+    let admin = admin::admin(read, file, data, &tls);
     let backend = backend::read(read, file);
     let mut upstreams = Vec::new();
     let mut secret_references = BTreeMap::new();
@@ -258,25 +273,29 @@ fn lower(read: &mut Reader<'_>, file: &File) -> Config {
     for idle in upstreams.iter().filter(|upstream| !routes.iter().any(|route| route.upstream == upstream.name)) {
         read.warn(format!("no route leads to upstream `{}`", idle.name));
     }
-    let store_dir = store::dir(read, &file.store);
-    // Used by `keymoat redact`; a mistake in it is told wherever the file is read.
-    redact::custom(read, &file.redact);
+    let store::Located { dir: store_dir, database } = store::locate(read, &file.store);
     Config {
         data,
         tls,
+        admin,
         tls_demands,
         trusted_proxies: trusted_proxies(read, file),
-        keys: keys(read, file, backend.keys),
+        keys: keys(read, file, backend.keys, &routes),
         defaults: backend.defaults,
         threads: read.judge(file.listen.threads.as_ref(), |number| limits::count(*number, 1024)),
         master_key: store::master_key(read, &file.store, &store_dir),
         store_dir,
+        database,
+        staleness: store::staleness(read, &file.store),
         upstreams,
         secret_references,
         dialects: presets.iter().map(|(name, preset)| ((*name).to_owned(), dialect_of(*preset))).collect(),
         routes,
         limits: limits::limits(read, &file.limits),
         log: log(read, &file.log),
+        events: events::events(read, &file.events),
+        telemetry: events::telemetry(read, &file.telemetry),
+        redact: redact::custom(read, &file.redact),
         warnings: Vec::new(),
         watched: Watched::default(),
     }
@@ -301,19 +320,23 @@ fn trusted_proxies(read: &mut Reader<'_>, file: &File) -> Vec<Network> {
 }
 
 /// The keys of the file, and those of the backend's own variable.
-fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>) -> Vec<ConfiguredKey> {
+fn keys(read: &mut Reader<'_>, file: &File, of_backend: Vec<ConfiguredKey>, served: &[Route]) -> Vec<ConfiguredKey> {
     let routes: Vec<&str> = file.route.keys().map(|name| name.get_ref().as_str()).collect();
     let mut keys: Vec<ConfiguredKey> = Vec::new();
     for (name, written) in &file.key {
-        let Some(key) = key::key(read, name, written, &routes) else { continue };
-        if let Some(other) = keys.iter().find(|other| other.secret.matches(&key.secret)) {
+        let Some(key) = key::key(read, name, written, &routes, served) else { continue };
+        let shares =
+            |other: &&ConfiguredKey| other.secrets().any(|own| key.secrets().any(|secret| secret.matches(own)));
+        if let Some(other) = keys.iter().find(shares) {
             read.report(name.span(), format!("key `{}` is the same as key `{}`", key.name, other.name));
         }
         keys.push(key);
     }
     // What the file says of a key is more than that it is in the list.
-    let further: Vec<_> =
-        of_backend.into_iter().filter(|key| !keys.iter().any(|other| other.secret.matches(&key.secret))).collect();
+    let further: Vec<_> = of_backend
+        .into_iter()
+        .filter(|key| !keys.iter().any(|other| other.secrets().any(|secret| secret.matches(&key.secret))))
+        .collect();
     keys.extend(further);
     keys
 }
@@ -336,6 +359,9 @@ impl Config {
         match &mut self.tls {
             Tls::Disabled | Tls::BehindProxy => {}
             Tls::SelfSigned { listen } | Tls::Provided { listen, .. } => *listen = tls_address_beside(data),
+        }
+        if let Some(admin) = self.admin.as_mut().filter(|admin| !admin.is_chosen) {
+            admin.listen = admin::beside_flag(data);
         }
         Ok(())
     }

@@ -115,13 +115,6 @@ impl<'a> Reader<'a> {
         parse(written.get_ref()).map_err(|message| self.report(written.span(), message)).ok()
     }
 
-    /// Refuses a setting that this version cannot keep.
-    pub(crate) fn not_yet<T>(&mut self, written: Option<&At<T>>, name: &str, what: &str) {
-        if let Some(written) = written {
-            self.report(written.span(), format!("`{name}` does not work in this version ({what}): leave it out"));
-        }
-    }
-
     /// Checks the name of a section: it appears in logs, in scopes and in commands.
     pub(crate) fn name(&mut self, what: &str, name: &At<String>) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';

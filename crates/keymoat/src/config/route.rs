@@ -120,12 +120,18 @@ fn sunset(
             name.get_ref()
         ));
     }
-    read.judge(Some(written), |date| {
-        let time = if date.time.is_none() { "T00:00:00" } else { "" };
-        let offset = if date.offset.is_none() { "Z" } else { "" };
-        parse_rfc3339(&format!("{date}{time}{offset}"))
-            .map_err(|_| "this is no day: write one such as 2027-03-01".to_owned())
-    })
+    read.judge(Some(written), day)
+}
+
+/// The beginning of a day (UTC), or a time.
+///
+/// # Errors
+/// What to write.
+pub(super) fn day(date: &Datetime) -> Result<UnixMillis, String> {
+    let time = if date.time.is_none() { "T00:00:00" } else { "" };
+    let offset = if date.offset.is_none() { "Z" } else { "" };
+    parse_rfc3339(&format!("{date}{time}{offset}"))
+        .map_err(|_| "this is no day: write one such as 2027-03-01".to_owned())
 }
 
 /// The paths that need no credential; each must be one that the route takes.

@@ -101,16 +101,17 @@ mod tests {
     fn bounds_of_numbers_are_those_of_the_reader() {
         let schema = schema().unwrap();
         let mut bounds = 0;
-        for section in ["listen", "limits"] {
+        for section in ["listen", "limits", "events"] {
             for (name, setting) in schema["properties"][section]["properties"].as_object().unwrap() {
                 let Some(max) = setting["maximum"].as_i64() else { continue };
                 let with = |number: i64| format!("[{section}]\n{name} = {number}\n");
-                assert!(is_read(with(max)) && is_read(with(1)), "{name}");
-                assert!(!is_read(with(max + 1)) && !is_read(with(0)), "{name}");
+                let min = setting["minimum"].as_i64().unwrap();
+                assert!(is_read(with(max)) && is_read(with(min)), "{name}");
+                assert!(!is_read(with(max + 1)) && !is_read(with(min - 1)), "{name}");
                 bounds += 1;
             }
         }
-        assert_eq!(bounds, 5);
+        assert_eq!(bounds, 8);
     }
 
     #[test]
@@ -124,7 +125,7 @@ mod tests {
             let files = if word == "provided" { "cert = \"c\"\nkey = \"k\"\n" } else { "" };
             assert!(is_read(format!("[tls]\nmode = \"{word}\"\n{files}")), "{word}");
         }
-        for (section, name) in [("tls", "min_version"), ("log", "format"), ("log", "level")] {
+        for (section, name) in [("tls", "min_version"), ("log", "format"), ("log", "level"), ("events", "delivery")] {
             for word in words(&format!("/properties/{section}/properties/{name}/enum")) {
                 assert!(is_read(format!("[{section}]\n{name} = \"{word}\"\n")), "{word}");
             }

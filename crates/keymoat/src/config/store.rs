@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keymoat_core::Secret;
 use keymoat_store::MasterKey;
 
-use super::file::{self, At};
+use super::file::{self, At, Quantity};
+use super::limits;
 use super::reader::Reader;
-use super::source::Source;
+use super::source::{Place, Source};
 use super::{DEFAULT_FILE, Environment, Problems, folder_of, text_of};
 
 /// The folder of the embedded store when none is named.
@@ -26,8 +28,10 @@ const VARIABLE: &str = "KEYMOAT_MASTER_KEY";
 /// What a command needs that works on the store alone.
 #[derive(Debug)]
 pub(crate) struct StoreConfig {
-    /// The folder of the embedded store.
+    /// The folder of the embedded store, and of what belongs to this node.
     pub(crate) dir: PathBuf,
+    /// The URL of the database, if the store is not the embedded one.
+    pub(crate) database: Option<Secret>,
     /// Where its master key comes from.
     pub(crate) master_key: MasterKey,
     /// The upstreams of the configuration, each with whether a secret is named there; `None` without a configuration.
@@ -63,7 +67,7 @@ pub(crate) fn in_folder(dir: &Path, environment: &Environment) -> Result<StoreCo
     let mut read = Reader::new(&source, Path::new("."), environment);
     let master_key = master_key(&mut read, &file::Store::default(), dir);
     let (problems, warnings, watched) = read.finish();
-    let config = StoreConfig { dir: dir.to_owned(), master_key, upstreams: None, warnings };
+    let config = StoreConfig { dir: dir.to_owned(), database: None, master_key, upstreams: None, warnings };
     if problems.is_empty() { Ok(config) } else { Err(Problems { problems, watched }) }
 }
 
@@ -71,7 +75,7 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
     let source = Source::new(name, text, environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     let file = source.read()?;
     let mut read = Reader::new(&source, base, environment);
-    let dir = dir(&mut read, &file.store);
+    let Located { dir, database } = locate(&mut read, &file.store);
     let master_key = master_key(&mut read, &file.store, &dir);
     let upstream =
         |(name, upstream): (&At<String>, &file::Upstream)| (name.get_ref().clone(), upstream.secret.is_some());
@@ -80,48 +84,144 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
     if !problems.is_empty() {
         return Err(Problems { problems, watched });
     }
-    Ok(StoreConfig { dir, master_key, upstreams, warnings })
+    Ok(StoreConfig { dir, database, master_key, upstreams, warnings })
 }
 
-/// The folder of the store, named as `dir` or within a `url`.
-pub(super) fn dir(read: &mut Reader<'_>, file: &file::Store) -> PathBuf {
-    if let (Some(_), Some(url)) = (&file.dir, &file.url) {
+/// Where a store is.
+#[derive(Debug)]
+pub(crate) struct Located {
+    /// The folder of the embedded store, and of what belongs to this node.
+    pub(crate) dir: PathBuf,
+    /// The URL of the database, if the store is not the embedded one.
+    pub(crate) database: Option<Secret>,
+}
+
+/// Where the store is: a folder, named as `dir` or within a `url`, or a database.
+pub(super) fn locate(read: &mut Reader<'_>, file: &file::Store) -> Located {
+    let named = file.url.as_ref().and_then(|url| {
+        let named = if url.get_ref().starts_with("${") {
+            let (secret, _) = read.fetch(url)?;
+            Named::read(&secret)
+        } else {
+            let secret = Secret::from(url.get_ref().clone());
+            let is_open = matches!(read.place(&url.span()), Place::File { .. });
+            Named::read(&secret).and_then(|named| named.refuse_password_if(is_open))
+        };
+        named.map_err(|message| read.report(url.span(), message)).ok()
+    });
+    let (named, database) = match named {
+        Some(Named::Folder(folder)) => (Some(folder), None),
+        Some(Named::Database(url)) => (None, Some(url)),
+        None => (None, None),
+    };
+    if let (Some(_), Some(url), None) = (&file.dir, &file.url, &database) {
         read.report(url.span(), "`dir` and `url` name the store twice: leave one of both out".to_owned());
     }
-    if let Some(dir) = &file.dir {
-        return read.path(dir);
-    }
-    let named = file.url.as_ref().and_then(|url| {
-        let folder = if url.get_ref().starts_with("${") {
-            let (secret, _) = read.fetch(url)?;
-            // A URL may hold a password; only a folder is kept of it.
-            let text = secret.expose();
-            folder_of_url(std::str::from_utf8(text).unwrap_or_default())
-        } else {
-            folder_of_url(url.get_ref())
-        };
-        folder.map_err(|message| read.report(url.span(), message)).ok()
-    });
-    read.base().join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
+    let dir = match &file.dir {
+        Some(dir) => read.path(dir),
+        None => read.base().join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR))),
+    };
+    Located { dir, database }
 }
 
-/// Reads `sqlite:PATH`, the path of a folder or of the `keymoat.db` in it. The URL is not repeated in an error: it could
-/// hold a password.
-fn folder_of_url(url: &str) -> Result<PathBuf, String> {
-    let Some(path) = url.strip_prefix("sqlite:") else {
-        let later = ["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme));
-        return Err(if later {
-            "a PostgreSQL store does not work in this version: write \"sqlite:/path/to/folder\"".to_owned()
-        } else {
-            "this names no store: write \"sqlite:/path/to/folder\"".to_owned()
-        });
-    };
-    let path = path.strip_prefix("//").unwrap_or(path);
-    let folder = path.strip_suffix("/keymoat.db").unwrap_or(path);
-    if folder.is_empty() || folder.contains(['?', '#', '@']) {
-        return Err("this names no folder: write \"sqlite:/path/to/folder\"".to_owned());
+/// What a URL names. It is not repeated in an error: it could hold a password.
+#[derive(Debug)]
+pub(crate) enum Named {
+    /// `sqlite:PATH`, the path of a folder or of the `keymoat.db` in it.
+    Folder(PathBuf),
+    /// `postgres://…`.
+    Database(Secret),
+}
+
+impl Named {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it, without a part of it.
+    pub(crate) fn read(url: &Secret) -> Result<Self, String> {
+        // Only a folder is kept of it, or the whole as a secret.
+        let bytes = url.expose();
+        let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Database(Secret::from(text)));
+        }
+        let Some(path) = text.strip_prefix("sqlite:") else {
+            return Err("this names no store: write \"sqlite:/path/to/folder\", or \"postgres://USER@HOST/DATABASE\""
+                .to_owned());
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let folder = path.strip_suffix("/keymoat.db").unwrap_or(path);
+        if folder.is_empty() || folder.contains(['?', '#', '@']) {
+            return Err("this names no folder: write \"sqlite:/path/to/folder\"".to_owned());
+        }
+        Ok(Self::Folder(PathBuf::from(folder)))
     }
-    Ok(PathBuf::from(folder))
+
+    /// A password does not stand where others read it.
+    ///
+    /// # Errors
+    /// There is one, and `is_open` says that others read it.
+    pub(crate) fn refuse_password_if(self, is_open: bool) -> Result<Self, String> {
+        match &self {
+            Self::Database(url) if is_open && password(url).is_some() => {
+                Err("a password does not stand here: write the whole URL into a file of mode 0400, and \
+                 \"${file:/path/of/it}\" here"
+                    .to_owned())
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+/// The password in the URL of a database, as it stands there.
+pub(crate) fn password(url: &Secret) -> Option<Secret> {
+    // The password is what is asked for.
+    let bytes = url.expose();
+    let (_, rest) = std::str::from_utf8(bytes).ok()?.split_once("://")?;
+    if let Some((_, rest)) = rest.split_once("password=") {
+        return Some(Secret::from(rest.split('&').next().unwrap_or_default()));
+    }
+    let (user, _) = rest.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    (!password.is_empty()).then(|| Secret::from(password))
+}
+
+/// How old a node's view of the store may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Staleness {
+    /// Nothing new is let in on an older one.
+    pub(crate) refuse_after: Duration,
+    /// Sessions that can be revoked are closed on an older one.
+    pub(crate) close_after: Duration,
+}
+
+impl Default for Staleness {
+    fn default() -> Self {
+        Self { refuse_after: Duration::from_secs(5), close_after: Duration::from_secs(60) }
+    }
+}
+
+/// The bounds that the file says, or the defaults.
+pub(super) fn staleness(read: &mut Reader<'_>, file: &file::Store) -> Staleness {
+    let within = |quantity: &Quantity, least: u64, most: u64| {
+        let duration = limits::duration(quantity)?;
+        let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
+        bounds.contains(&duration).then_some(duration).ok_or_else(|| format!("write {least} s to {most} s"))
+    };
+    let mut staleness = Staleness::default();
+    if let Some(duration) = read.judge(file.refuse_after.as_ref(), |quantity| within(quantity, 1, 30)) {
+        staleness.refuse_after = duration;
+    }
+    if let Some(duration) = read.judge(file.close_after.as_ref(), |quantity| within(quantity, 5, 600)) {
+        staleness.close_after = duration;
+    }
+    if let (Some(written), true) = (&file.close_after, staleness.close_after < staleness.refuse_after) {
+        read.report(
+            written.span(),
+            "sessions are not closed before new ones are refused: write `refuse_after` or more".to_owned(),
+        );
+    }
+    staleness
 }
 
 /// Where the master key comes from, with a warning where a key lies in the store's folder all the same.
@@ -251,19 +351,36 @@ mod tests {
 
     #[test]
     fn a_url_names_a_folder_and_is_never_repeated() {
+        let named = |url: &str| Named::read(&Secret::from(url));
         for (url, folder) in [
             ("sqlite:/var/lib/keymoat", "/var/lib/keymoat"),
             ("sqlite:///var/lib/keymoat", "/var/lib/keymoat"),
             ("sqlite:data", "data"),
             ("sqlite:/var/lib/keymoat/keymoat.db", "/var/lib/keymoat"),
         ] {
-            assert_eq!(folder_of_url(url), Ok(folder.into()));
+            assert!(matches!(named(url), Ok(Named::Folder(path)) if path == Path::new(folder)), "{url}");
         }
-        for bad in ["postgres://user:canary@host/db", "canary", "sqlite:", "sqlite://user:canary@host", "mysql:canary"]
-        {
-            let error = folder_of_url(bad).expect_err("refused");
+        for bad in ["postgres:canary", "canary", "sqlite:", "sqlite://user:canary@host", "mysql:canary"] {
+            let error = named(bad).expect_err("refused");
             assert!(!error.contains("canary"), "{error}");
         }
-        assert!(folder_of_url("postgresql://host/db").is_err_and(|error| error.contains("in this version")));
+        assert!(matches!(named("postgresql://host/db"), Ok(Named::Database(_))));
+    }
+
+    #[test]
+    fn the_password_of_a_database_stands_in_no_file_that_others_read() {
+        for (url, holds) in [
+            ("postgres://u:canary@h/db", true),
+            ("postgres://u@h/db", false),
+            ("postgres://h/db?user=u&password=canary", true),
+            ("postgres://u:can:a@ry@h/db", true),
+        ] {
+            assert_eq!(password(&Secret::from(url)).is_some(), holds, "{url}");
+            let written = read_with(&format!("[store]\nurl = \"{url}\"\n"), &[]);
+            assert_eq!(written.is_err(), holds, "{url}");
+            assert!(!format!("{written:?}").contains("canary"));
+            let of_variable = read_with("[store]\nurl = \"${env:X}\"\ndir = \"here\"\n", &[("X", url)]).expect("read");
+            assert!(of_variable.database.is_some() && of_variable.dir.ends_with("here"));
+        }
     }
 }

@@ -105,26 +105,14 @@ fn a_literal_secret_is_refused_and_never_repeated() {
 }
 
 #[test]
-fn settings_of_later_versions_are_refused_with_a_way_out() {
-    for (text, place) in [
-        ("[admin]\nenabled = true\n", "keymoat.toml:2:11: "),
-        ("[store]\nurl = \"postgres://user:canary@host/db\"\n", "keymoat.toml:2:7: "),
-        ("[store]\nurl = \"${env:X}\"\n", "keymoat.toml:2:7: "),
-    ] {
-        let error = read_with(text, &[("X", "postgres://user:canary@host/db")]).expect_err("refused").to_string();
-        assert!(error.starts_with(place) && error.contains("in this version"), "{error}");
-        assert!(!error.contains("canary"), "{error}");
-    }
-    assert!(read_with("[admin]\nenabled = false\n", &[]).is_ok());
-}
-
-#[test]
 fn a_store_is_a_folder_or_a_url_of_one() {
     let dir = |text: &str| read_with(text, &[("X", "sqlite:/var/lib/keymoat")]).map(|config| config.store_dir);
     assert_eq!(dir("[store]\ndir = \"data\"\n").unwrap(), Path::new("/etc/keymoat/data"));
     assert_eq!(dir("[store]\nurl = \"sqlite:data\"\n").unwrap(), Path::new("/etc/keymoat/data"));
     assert_eq!(dir("[store]\nurl = \"${env:X}\"\n").unwrap(), Path::new("/var/lib/keymoat"));
     assert!(dir("[store]\ndir = \"a\"\nurl = \"sqlite:b\"\n").expect_err("refused").to_string().contains("twice"));
+    let own = "[store]\ndir = \"a\"\nurl = \"postgres://host/db\"\n";
+    assert_eq!(dir(own).unwrap(), Path::new("/etc/keymoat/a"), "a node has its own folder beside the database");
 }
 
 #[test]

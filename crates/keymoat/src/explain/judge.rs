@@ -10,6 +10,7 @@ use super::Explained;
 use super::header::{Header, headers};
 use super::parameter::{Address, Parameter, addresses, parameters};
 use super::pasted::Pasted;
+use super::provider;
 use super::socket::{Offered, offered, with_headers};
 use super::value::What;
 
@@ -109,6 +110,7 @@ pub(super) fn judge(pasted: &Pasted, facts: &Facts<'_>, explained: &mut Explaine
     }
     judge_calls(pasted, explained);
     judge_methods(pasted, facts, explained);
+    provider::judge(pasted, &facts.addresses, &facts.headers, facts.single, explained);
     if facts.single {
         judge_together(facts, explained);
     }
@@ -141,7 +143,9 @@ fn judge_parameter(facts: &Facts<'_>, parameter: &Parameter<'_>, explained: &mut
 }
 
 fn looks_random(value: &str) -> bool {
-    value.len() >= 16 && value.bytes().any(|byte| byte.is_ascii_digit()) && !value.contains('.')
+    // `photo.jpg`, but not `app.id:secret`.
+    let is_file = value.rsplit_once('.').is_some_and(|(_, extension)| extension.len() <= 5);
+    value.len() >= 16 && value.bytes().any(|byte| byte.is_ascii_digit()) && !is_file
 }
 
 fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explained) {
@@ -164,6 +168,7 @@ fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explaine
             "" if matches!(&*credential.to_ascii_lowercase(), "bearer" | "token" | "") => {
                 return add(Mistake::Undefined);
             }
+            "" if provider::takes_no_scheme(&facts.addresses) => {}
             "" => add(Mistake::SchemeMissing),
             "bearer" if facts.is_google() && what != What::OAuth && what != What::Nothing => {
                 add(Mistake::BearerAtGoogle);
@@ -187,13 +192,15 @@ fn judge_header(facts: &Facts<'_>, header: &Header<'_>, explained: &mut Explaine
 }
 
 /// Entries that begin so carry a credential.
-const CREDENTIAL_PREFIXES: [&str; 8] = [
+const CREDENTIAL_PREFIXES: [&str; 10] = [
     "api-key.",
     "keymoat.token.",
     "openai-insecure-api-key.",
     "base64url.bearer.",
     "xai-client-secret.",
     "ai-gateway-auth.",
+    "cf-aig-authorization.",
+    "v1.token.websocket.jupyter.org.",
     "bearer.",
     "token.",
 ];

@@ -10,6 +10,7 @@ mod header;
 mod judge;
 mod parameter;
 mod pasted;
+mod provider;
 mod socket;
 mod value;
 mod words;

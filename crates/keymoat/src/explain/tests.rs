@@ -160,3 +160,57 @@ fn a_hostile_text_costs_little() {
         explain(&part.repeat((256 << 10) / part.len()));
     }
 }
+
+#[test]
+fn keys_in_messages_are_told_in_every_dialect() {
+    for message in [
+        r#"{"type":"session.update","session":{"type":"realtime","api_key":"sk-made-up"}}"#,
+        r#"{"setup":{"model":"models/x","api_key":"made-up"}}"#,
+        "ws.send(JSON.stringify({ api_key: key, model: 'stt-rt' }))",
+        "ws.send(JSON.stringify({ text: ' ', xi_api_key: key }))",
+        r#"{"x_gladia_key":"made-up","sample_rate":16000}"#,
+        r#"{"type":"connection_init","payload":{"Authorization":"Bearer made-up"}}"#,
+        r#"{"type":"auth","access_token":"made-up"}"#,
+        r#"{"op":2,"d":{"token":"made-up"}}"#,
+    ] {
+        assert!(ids(message).contains("key-in-message"), "{message}: {:?}", ids(message));
+    }
+    for other in [
+        "const client = new OpenAI({ apiKey: key });",
+        "{\"setup\":{\"tools\":[{\"name\":\"token\"}]}}",
+        "requests.post(url, json={\"token\": \"x\"})",
+    ] {
+        assert!(!ids(other).contains("key-in-message"), "{other}");
+    }
+}
+
+#[test]
+fn options_that_become_query_parameters_are_told() {
+    assert_ids("io('https://app.example', { query: { token } });", &["key-in-library-url"]);
+    assert_ids("new Socket('/socket', { params: { token: userToken } });", &["key-in-library-url"]);
+    assert_ids("io('https://app.example', { auth: { token } });", &[]);
+    assert_ids("new Socket('/socket', { params: { vsn: '2.0.0' } });", &[]);
+    assert_ids("wss://realtime.example/?key=app12.id3456:secret789012", &["key-in-url"]);
+}
+
+#[test]
+fn each_provider_has_a_header_of_its_own() {
+    let curl = |header: &str, host: &str| format!("curl -H \"{header}\" https://{host}/v1/x");
+    for (wrong, right, host) in [
+        ("Authorization: Bearer $KEY", "x-api-key: $KEY", "api.anthropic.com"),
+        ("Authorization: Bearer $KEY", "xi-api-key: $KEY", "api.elevenlabs.io"),
+        ("Authorization: Bearer $API_KEY", "Authorization: Token $API_KEY", "api.deepgram.com"),
+        ("Authorization: Bearer $KEY", "Authorization: $KEY", "api.assemblyai.com"),
+        ("Authorization: Bearer $KEY", "x-gladia-key: $KEY", "api.gladia.io"),
+    ] {
+        assert_ids(&curl(wrong, host), &["header-of-another"]);
+        assert_ids(&curl(right, host), &[]);
+    }
+    assert_ids(&curl("Authorization: Bearer $ACCESS_TOKEN", "api.deepgram.com"), &[]);
+}
+
+#[test]
+fn close_codes_of_other_servers_are_known() {
+    assert_ids("closed with code 4008", &["closed-4008"]);
+    assert_ids("disconnected, code 3500", &["closed-4001"]);
+}

@@ -114,9 +114,11 @@ const fn closed_with(code: u16, dialect: Dialect) -> Option<Mistake> {
         1012..=1014 => Mistake::ClosedTryAgain,
         3000 => Mistake::ClosedUnauthorized,
         4000 if matches!(dialect, Dialect::OpenAi) => Mistake::ModelMissing,
-        4001 | 4401 => Mistake::ClosedUnauthenticated,
+        // Centrifugo's and Discord's words for the same.
+        3500 | 4001 | 4004 | 4401 => Mistake::ClosedUnauthenticated,
         4002 => Mistake::ClosedTokenOver,
         4003 | 4403 => Mistake::ClosedForbidden,
+        4008 => Mistake::ClosedReplaced,
         4029 | 4429 => Mistake::ClosedTooMany,
         _ => return None,
     })

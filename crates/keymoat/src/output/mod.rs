@@ -2,25 +2,28 @@
 //!
 //! A terminal that does not read must not stop the gateway: what does not fit into the queue is dropped, counted, and
 //! the count is written as soon as there is room again. The last thing before a write is the redactor: whatever a line
-//! holds that looks like a credential, or is one of the secrets in use, is masked there, wherever it came from.
+//! holds that looks like a credential, also by the configuration's own rules, or is one of the secrets in use, is masked
+//! there, wherever it came from.
 
 pub(crate) mod diagnostics;
+mod kept;
 pub(crate) mod panic;
-mod queue;
 pub(crate) mod record;
 pub(crate) mod time;
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keymoat_core::{Record, UnixMillis};
-use keymoat_redact::{Known, KnownSecrets, Options, Redactor};
+use arc_swap::ArcSwap;
+use keymoat_admin::queue::Queue;
+use keymoat_core::{Record, Secret, UnixMillis};
+use keymoat_redact::{KnownSecrets, Options, Redactor, Rules};
 
-use self::queue::Queue;
+use self::kept::Kept;
 use crate::config::LogFormat;
 
 /// How many lines may wait to be written.
@@ -45,11 +48,13 @@ struct Shared {
     queue: Arc<Queue<Item>>,
     dropped: Arc<AtomicU64>,
     known: KnownSecrets,
+    kept: Mutex<Kept>,
+    rules: Arc<ArcSwap<Rules>>,
 }
 
 #[derive(Debug)]
 enum Item {
-    Record(Box<Record>),
+    Record(Arc<Record>),
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -70,19 +75,43 @@ impl Output {
 
     fn start_with(format: LogFormat, to: impl Write + Send + 'static) -> io::Result<Self> {
         let known = KnownSecrets::default();
-        let shared = Shared { queue: Arc::new(Queue::new(QUEUE_LINES)), dropped: Arc::default(), known: known.clone() };
+        let shared = Shared {
+            queue: Arc::new(Queue::new(QUEUE_LINES)),
+            dropped: Arc::default(),
+            known: known.clone(),
+            kept: Mutex::default(),
+            rules: Arc::default(),
+        };
         let (queue, dropped) = (Arc::clone(&shared.queue), Arc::clone(&shared.dropped));
-        let redactor = Redactor::new(Arc::default(), Options { known, ..Options::default() });
-        thread::Builder::new()
-            .name("output".into())
-            .spawn(move || write_all(&queue, &dropped, format, to, redactor))?;
+        let masker = Masker::new(Arc::clone(&shared.rules), known);
+        thread::Builder::new().name("output".into()).spawn(move || write_all(&queue, &dropped, format, to, masker))?;
         Ok(Self { shared: Arc::new(shared), format })
     }
 
-    /// Keeps these secrets out of every line that is written from now on, in whatever spelling; those of before are
-    /// forgotten.
-    pub(crate) fn keep_out(&self, known: Option<Known>) {
-        self.shared.known.replace(known);
+    /// How many lines were dropped since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The rules that every line is masked by, for others who write.
+    pub(crate) fn rules(&self) -> Arc<ArcSwap<Rules>> {
+        Arc::clone(&self.shared.rules)
+    }
+
+    /// Keeps these secrets out of every line that is written from now on, in whatever spelling, and those of before as well.
+    pub(crate) fn keep_out(&self, secrets: Vec<Secret>) {
+        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.known.replace(kept.replace(secrets));
+    }
+
+    /// Masks by these rules in every line that is written from now on.
+    pub(crate) fn mask_by(&self, rules: Rules) {
+        self.shared.rules.store(Arc::new(rules));
+    }
+
+    /// The secrets that are kept out, for others who write.
+    pub(crate) fn known(&self) -> KnownSecrets {
+        self.shared.known.clone()
     }
 
     /// The form of the lines.
@@ -91,8 +120,8 @@ impl Output {
     }
 
     /// Writes a record. It is put into words on the writing thread, not here.
-    pub(crate) fn record(&self, record: &Record) {
-        self.send(Item::Record(Box::new(record.clone())));
+    pub(crate) fn record(&self, record: Arc<Record>) {
+        self.send(Item::Record(record));
     }
 
     /// Waits until everything that was sent is written, or gives up soon.
@@ -123,8 +152,9 @@ impl Drop for Shared {
     }
 }
 
-fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write, redactor: Redactor) {
-    let mut page = Page { to, text: Vec::new(), masked: Vec::new(), lines: 0, dropped, redactor };
+fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: impl Write, masker: Masker) {
+    let mut page = Page { to, text: Vec::new(), masked: Vec::new(), lines: 0, dropped, masker };
+    let mut told = 0;
     while let Some(items) = queue.take() {
         for item in items {
             match item {
@@ -138,11 +168,14 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
             }
         }
         page.write();
-        let count = dropped.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            page.add(dropped_line(count, format).as_bytes());
-            page.lines = count;
-            page.write();
+        let all = dropped.load(Ordering::Relaxed);
+        if all > told {
+            page.add(dropped_line(all - told, format).as_bytes());
+            // It is given again until it was written, and is no loss itself.
+            page.lines = 0;
+            if page.write() {
+                told = all;
+            }
         }
         // An idle gateway does not keep what a busy one needed.
         (page.text, page.masked) = (Vec::new(), Vec::new());
@@ -157,7 +190,7 @@ struct Page<'a, W> {
     masked: Vec<u8>,
     lines: u64,
     dropped: &'a AtomicU64,
-    redactor: Redactor,
+    masker: Masker,
 }
 
 impl<W: Write> Page<'_, W> {
@@ -169,22 +202,54 @@ impl<W: Write> Page<'_, W> {
         }
     }
 
-    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells.
-    fn write(&mut self) {
-        if !self.text.is_empty() && self.mask().and_then(|()| self.to.write_all(&self.masked)).is_err() {
+    /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells. Says whether all
+    /// is well.
+    fn write(&mut self) -> bool {
+        let is_written = self.text.is_empty() || self.write_masked().is_ok();
+        if !is_written {
             self.dropped.fetch_add(self.lines, Ordering::Relaxed);
         }
         self.text.clear();
         self.lines = 0;
+        is_written
+    }
+
+    fn write_masked(&mut self) -> io::Result<()> {
+        self.masker.mask(&self.text, &mut self.masked)?;
+        self.to.write_all(&self.masked)
     }
 }
 
-impl<W: Write> Page<'_, W> {
-    /// Every line is whole, so nothing is held back for the next page.
-    fn mask(&mut self) -> io::Result<()> {
-        self.masked.clear();
-        self.redactor.write(&self.text, &mut self.masked)?;
-        self.redactor.finish(&mut self.masked)
+/// The redactor, by the rules in force.
+struct Masker {
+    rules: Arc<ArcSwap<Rules>>,
+    /// Those that the redactor has.
+    taken: Arc<Rules>,
+    known: KnownSecrets,
+    redactor: Redactor,
+}
+
+impl Masker {
+    fn new(rules: Arc<ArcSwap<Rules>>, known: KnownSecrets) -> Self {
+        let taken = rules.load_full();
+        let redactor = Self::redactor(&taken, &known);
+        Self { rules, taken, known, redactor }
+    }
+
+    fn redactor(rules: &Arc<Rules>, known: &KnownSecrets) -> Redactor {
+        Redactor::new(Arc::clone(rules), Options { known: known.clone(), ..Options::default() })
+    }
+
+    /// Every line of `text` is whole, so nothing is held back for the next one.
+    fn mask(&mut self, text: &[u8], masked: &mut Vec<u8>) -> io::Result<()> {
+        let rules = self.rules.load();
+        if !Arc::ptr_eq(&rules, &self.taken) {
+            self.taken = Arc::clone(&rules);
+            self.redactor = Self::redactor(&rules, &self.known);
+        }
+        masked.clear();
+        self.redactor.write(text, masked)?;
+        self.redactor.finish(masked)
     }
 }
 
@@ -235,7 +300,7 @@ mod tests {
     fn what_no_line_may_hold_is_masked_in_the_writer_and_the_rest_is_left_as_it_is() {
         let page = Held::default();
         let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
-        output.keep_out(Known::new([&b"a-secret-in-use"[..]]));
+        output.keep_out(vec![Secret::from("a-secret-in-use")]);
         let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
         record.key_id = Some("key_0123456789abcdefghij".into());
         record.token_id = Some("tok_0123456789abcdefghij".into());
@@ -244,7 +309,7 @@ mod tests {
         record.cause =
             Some("long-lived key in query parameter `api_key`: key `key_1` lacks the scope `mint`".to_owned());
         let clean = record::line(&record, LogFormat::Json);
-        output.record(&record);
+        output.record(Arc::new(record));
         for leak in ["the answer was a-secret-in-use", "GET /x?api_key=Zk7Qw2Lr9TnXb4Vm&a=1", "%61-secret%2Din-use"] {
             output.send(Item::Line(format!("{leak}\n").into_bytes()));
         }
@@ -258,15 +323,38 @@ mod tests {
     }
 
     #[test]
+    fn rules_and_secrets_are_replaced_while_lines_are_written_and_former_secrets_stay_masked() {
+        let page = Held::default();
+        let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
+        let write = |line: &str| {
+            output.send(Item::Line(format!("{line}\n").into_bytes()));
+            output.flush();
+            std::mem::take(&mut *page.0.lock().expect("free"))
+        };
+        let line = "BDG-123456 first-real-key second-real-key";
+        output.keep_out(vec![Secret::from("first-real-key")]);
+        assert_eq!(write(line), b"BDG-123456 [REDACTED:known] second-real-key\n");
+        output.keep_out(vec![Secret::from("second-real-key")]);
+        let pattern = keymoat_redact::Pattern { name: "badge".into(), regex: "BDG-[0-9]{6}".into() };
+        // What is allowed is no credential by its form; a secret in use is one all the same.
+        let allow = vec!["first-real-key".into(), "second-real-key".into()];
+        let custom = keymoat_redact::Custom { patterns: vec![pattern], allow, ..keymoat_redact::Custom::default() };
+        output.mask_by(Rules::new(&custom).expect("good rules"));
+        assert_eq!(write(line), b"[REDACTED:badge] [REDACTED:known] [REDACTED:known]\n");
+        output.keep_out(Vec::new());
+        assert_eq!(write(line), b"[REDACTED:badge] [REDACTED:known] [REDACTED:known]\n");
+    }
+
+    #[test]
     fn what_does_not_fit_is_counted_and_the_count_is_written() {
         let page = Held::default();
         let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
         let sent = QUEUE_LINES + 100;
-        let at = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1);
+        let at = Arc::new(Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1));
         {
             // While the page is held, the writing thread waits with one line in its hand.
             let _held = page.0.lock().expect("free");
-            (0..sent).for_each(|_| output.record(&at));
+            (0..sent).for_each(|_| output.record(Arc::clone(&at)));
         }
         output.flush();
         output.flush();

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use keymoat_core::{Scopes, Secret};
+use keymoat_core::Secret;
 use keymoat_emulator::{Credentials, Options, Recorded, Recorder};
 use keymoat_store::private_file::{self, Readers};
 use keymoat_store::{NewKey, Store};
@@ -62,7 +62,7 @@ impl Stage {
         fs::write(folder.path().join("keymoat.toml"), configuration(&provider_address))?;
         let store = Store::open(&folder.path().join(DEFAULT_STORE_DIR))?;
         let client = new_key_secret()?;
-        let new = NewKey { name: KEY_NAME.to_owned(), scopes: Scopes::All, expires_at: None };
+        let new = NewKey::named(KEY_NAME);
         store.create_key(new, &client, now())?;
         let gateway = Gateway::start(folder.path())?;
         Ok(Self { folder, provider, provider_address, gateway, store, keys: Keys { client, provider: provider_key } })

@@ -15,7 +15,7 @@ mod inputs;
 mod rude;
 pub(crate) mod search;
 mod stand;
-mod wire;
+pub(crate) mod wire;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -17,15 +17,15 @@ use tokio::time::timeout;
 
 use crate::harness::{Folder, Keymoat, PATIENCE, post, status};
 
-const REAL_KEY: &str = "REAL-upstream-key-0123456789abcdef";
-const KEY: &str = "the-key-of-the-backend-1";
+pub(crate) const REAL_KEY: &str = "REAL-upstream-key-0123456789abcdef";
+pub(crate) const KEY: &str = "the-key-of-the-backend-1";
 const CLIENTS: u32 = 200;
 const ROUNDS: u32 = 50;
 const USES: u32 = 12;
 
 /// How a client spends the token.
 #[derive(Clone, Copy, Debug)]
-enum Spending {
+pub(crate) enum Spending {
     /// A request; a use is one 200.
     Http,
     /// A WebSocket whose upstream is dialled before it opens; a use is one echo, because a refused one opens as well.
@@ -36,7 +36,7 @@ enum Spending {
 
 /// What a client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+pub(crate) enum Told {
     Admitted,
     UsedUp,
     /// The store did not answer in time, on a machine that has much to do: nobody is let in, and a use may be gone.
@@ -76,6 +76,11 @@ async fn d55_f77_a_gateway_that_is_killed_in_a_rush_never_lets_in_more_than_a_to
 }
 
 fn configured(upstream: &str) -> Arc<Folder> {
+    configured_with(upstream, "")
+}
+
+/// The same with further sections.
+pub(crate) fn configured_with(upstream: &str, sections: &str) -> Arc<Folder> {
     let folder = Folder::new();
     folder.write("real", REAL_KEY);
     folder.write("backend", KEY);
@@ -85,7 +90,7 @@ fn configured(upstream: &str) -> Arc<Folder> {
          [upstream.demo]\nurl = \"{upstream}\"\nsecret = \"${{file:real}}\"\ninject = \"header:X-API-Key\"\n\
          [route.gemini]\nupstream = \"gemini\"\n\
          [route.demo]\nupstream = \"demo\"\npaths = [\"/demo/*\"]\n\
-         [key.backend]\nsecret = \"${{file:backend}}\"\nscopes = [\"*\"]\n"
+         [key.backend]\nsecret = \"${{file:backend}}\"\nscopes = [\"*\"]\n{sections}"
     );
     folder.write("keymoat.toml", &text);
     folder.into()
@@ -154,7 +159,7 @@ async fn spend_the_rest(address: &str, token: &str) -> (u32, u32) {
     panic!("the token has no end");
 }
 
-async fn spend(stream: &mut TcpStream, token: &str, spending: Spending) -> Told {
+pub(crate) async fn spend(stream: &mut TcpStream, token: &str, spending: Spending) -> Told {
     timeout(PATIENCE, tried(stream, token, spending)).await.expect("in time").unwrap_or(Told::Nothing)
 }
 
@@ -220,12 +225,12 @@ fn count(counts: &BTreeMap<Told, u32>, told: Told) -> u32 {
     counts.get(&told).copied().unwrap_or_default()
 }
 
-fn now() -> UnixMillis {
+pub(crate) fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     UnixMillis(i64::try_from(since).expect("a time"))
 }
 
 #[expect(clippy::print_stderr, reason = "what the rounds came to is worth reading")]
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     eprintln!("{line}");
 }

@@ -1,27 +1,33 @@
 //! The real binary, as its users run it.
 
+mod admin;
 mod canary;
 mod check;
 mod client;
+mod cluster;
 mod config_show;
 mod configurations;
 mod crashes;
 mod demo;
 mod drop_in;
 mod emulate;
+mod events;
 mod explain;
 mod harness;
 mod help;
 mod json_schema;
 mod keys;
+mod life;
 mod minting;
 mod openai;
 mod redact;
 mod reload;
+mod risks;
 mod scan;
 mod schema;
 mod serve;
 mod settings_page;
+mod sunset;
 mod tidy;
 mod tls;
 mod tokens;

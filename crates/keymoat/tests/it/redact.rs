@@ -10,6 +10,7 @@ const CANARY: &str = "Zk7Qw2Lr9TnXb4Vm8PcYd6Hs3JfGa1Ue";
 
 fn filtered(folder: &Folder, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = folder.command(&[&["redact"], arguments].concat());
+    command.env("HOME", folder.path()).env_remove("XDG_DATA_HOME");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().expect("it starts");
     let mut stdin = running.stdin.take().expect("a pipe");
@@ -56,10 +57,29 @@ fn fingerprints_are_stable_and_their_key_is_private() {
     let second = filtered(&folder, &["--fingerprint"], input.as_bytes());
     assert_eq!(first.stdout, second.stdout);
     assert!(String::from_utf8_lossy(&first.stdout).starts_with("api_key=[REDACTED:api_key:fp="));
-    let key = folder.path().join(".keymoat/fingerprint.key");
+    let key = folder.path().join(".local/share/keymoat/fingerprint.key");
     assert_eq!(std::fs::metadata(&key).expect("made").permissions().mode() & 0o777, 0o600);
+    assert!(!folder.path().join(".keymoat").exists(), "there is one place");
     let other = filtered(&Folder::new(), &["--fingerprint"], input.as_bytes());
     assert_ne!(first.stdout, other.stdout);
+}
+
+#[test]
+fn one_credential_has_the_same_fingerprint_in_a_mark_and_in_a_report() {
+    let folder = Folder::new();
+    folder.write("key", "thirty-two bytes of a team's own!");
+    folder.write("a.log", &format!("GET /?api_key={CANARY}\n"));
+    for key in [&[][..], &["--fingerprint-key", "key"]] {
+        let masked = filtered(&folder, &[&["--fingerprint", "a.log"], key].concat(), b"");
+        let masked = String::from_utf8(masked.stdout).expect("text");
+        let mark = masked.split("fp=").nth(1).and_then(|rest| rest.split(']').next()).expect("a mark");
+        let mut scan = folder.command(&["scan", "a.log", "--format", "json"]);
+        scan.args(key).env("HOME", folder.path()).env_remove("XDG_DATA_HOME");
+        let report: serde_json::Value =
+            serde_json::from_slice(&scan.output().expect("it runs").stdout).expect("a report");
+        let reported = report["credentials"][0]["fingerprint"].as_str().expect("it is named");
+        assert_eq!(reported.get(..8), Some(mark));
+    }
 }
 
 #[test]

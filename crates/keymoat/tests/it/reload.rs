@@ -186,3 +186,32 @@ fn g88_a_replaced_certificate_is_presented_and_a_pair_that_does_not_fit_is_not()
     let key_line = read(&two.pem).lines().find(|line| line.len() > 60).expect("base64").to_owned();
     assert!(!keymoat.output().contains(&key_line));
 }
+
+#[test]
+fn lines_are_masked_by_rules_of_the_configuration_and_by_secrets_that_were_replaced() {
+    let stand = Stand::start("[redact]\nrules = { badge = \"BDG-[0-9]{6}\" }\n");
+    let read_anew = |times: usize| {
+        let done = || stand.keymoat.output().matches("was read anew").count() >= times;
+        until(done, || stand.keymoat.output());
+    };
+    for (times, secret) in [(1, "blue-harbour-lantern"), (2, "green-harbour-lantern")] {
+        stand.write("upstream.key", secret);
+        stand.keymoat.signal(Signal::HUP);
+        read_anew(times);
+    }
+    for path in ["/demo/BDG-123456/one", "/demo/blue-harbour-lantern/two", "/demo/green%2dharbour-lantern/three"] {
+        stand.status(path);
+    }
+    let of = |end: &str| stand.keymoat.wait_for_line(end);
+    assert!(of("/one\"").contains("\"path\":\"/demo/[REDACTED:badge]/one\""));
+    assert!(of("/two\"").contains("\"path\":\"/demo/[REDACTED:known]/two\""));
+    assert!(of("/three\"").contains("[REDACTED:known]"));
+    let configured = configuration(&stand.emulated, "/demo/*", "[redact]\nrules = { badge = \"TAG-[0-9]{6}\" }\n");
+    stand.write("keymoat.toml", &configured);
+    stand.keymoat.signal(Signal::HUP);
+    read_anew(3);
+    stand.status("/demo/TAG-123456/BDG-123456/four");
+    assert!(of("/four\"").contains("/demo/[REDACTED:badge]/BDG-123456/four"));
+    let output = stand.keymoat.output();
+    assert!(!output.contains("harbour") && !output.contains("TAG-1"), "{output}");
+}

@@ -51,7 +51,7 @@ fn the_two_configurations_of_the_plan_are_valid_and_a_slip_in_them_is_not() {
     for (right, wrong, place) in [
         ("trusted_proxies", "trusted_proxys", "/listen/trusted_proxys: not allowed"),
         ("mode = \"behind_proxy\"", "mode = \"behind\"", "/tls/mode: "),
-        ("enabled = false", "enabled = true", "/admin/enabled: "),
+        ("enabled = false", "enabled = \"no\"", "/admin/enabled: "),
         ("\"${file:gemini}\"", "\"the-key-itself\"", "/upstream/gemini/secret: "),
         ("[key.backend]", "[key.\"back end\"]", "/key: "),
         ("uses_max = 10", "uses_max = 0", "/route/voice/tokens/uses_max: "),

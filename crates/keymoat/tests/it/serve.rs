@@ -55,7 +55,7 @@ fn the_first_run_serves_every_built_in_route_and_shows_no_key() {
     for field in ["gateway", "gateway_tls", "ca_file", "demo_key_file"] {
         assert!(keymoat.ready[field].is_string(), "{field}");
     }
-    assert!(keymoat.ready["admin"].is_null() && keymoat.ready["pid"].is_u64());
+    assert!(keymoat.ready["admin"].is_string() && keymoat.ready["pid"].is_u64());
     for (target, header) in
         [("/api/events", "X-API-Key"), ("/v1beta/models", "x-goog-api-key"), ("/demo/echo", "api-key")]
     {

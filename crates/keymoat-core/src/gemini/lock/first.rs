@@ -70,10 +70,7 @@ impl Lock {
         }
         let mut merged = self.merged(client).map_err(|Unknown { field, child }| {
             let place = told(&field, child.as_deref());
-            Refusal::new(
-                Code::Forbidden,
-                format!("the setup has a field that is unknown under this token's lock: {place}"),
-            )
+            Refusal::new(Code::Forbidden, format!("the setup has a field that is unknown under this lock: {place}"))
         })?;
         name_model(&mut merged)
             .map_err(|NoModel| Refusal::new(Code::Forbidden, "`setup.model` is not a model's name"))?;
@@ -84,7 +81,7 @@ impl Lock {
         if self.models.is_empty() || model.is_some_and(|model| self.models.iter().any(|allowed| allowed == model)) {
             return Ok(());
         }
-        Err(Refusal::new(Code::Forbidden, format!("this token is for the models {}", self.models.join(", "))))
+        Err(Refusal::new(Code::Forbidden, format!("only these models may be asked for: {}", self.models.join(", "))))
     }
 
     /// Under a lock on the model, refuses what chooses another one beside it, unless the token says so itself.

@@ -74,7 +74,7 @@ impl Lock {
         if CONTENT.contains(&name) || self.is_open() {
             return Ok(Later::Pass);
         }
-        Err(Refusal::new(Code::Forbidden, "a kind of message that is unknown under this token's lock"))
+        Err(Refusal::new(Code::Forbidden, "a kind of message that is unknown under this lock"))
     }
 
     /// Refuses an update of what is locked.

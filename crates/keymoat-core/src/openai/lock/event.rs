@@ -102,7 +102,7 @@ impl Lock {
             "session.update" | "transcription_session.update" => "session",
             "response.create" => "response",
             kind if CONTENT.contains(&kind) => return Ok(Later::Pass),
-            _ => return Err(forbidden(String::from("a kind of event that is unknown under this token's lock"))),
+            _ => return Err(forbidden(String::from("a kind of event that is unknown under this lock"))),
         };
         match event.member_mut(below) {
             // A response without wishes is made as the session says.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use keymoat_core::{Code, Dialect, Refusal};
 use tokio::time::Instant;
 
+use crate::meter::Metered;
+
 /// How long before its end a session is told, where its dialect has words for that.
 const WARNED: Duration = Duration::from_secs(10);
 
@@ -15,8 +17,13 @@ pub struct Bounds {
     pub deadline: Option<(Instant, Refusal)>,
     /// Payload bytes of both directions together.
     pub bytes_max: Option<u64>,
+    /// What its client is told when they are used up, if not that its token has so many.
+    pub bytes_over: Option<Refusal>,
     /// Messages of both directions together.
     pub messages_max: Option<u64>,
+    /// Where its bytes count towards those of its key. They are counted as they pass, so that a session may carry a few
+    /// reads more than its key has left.
+    pub metered: Option<Metered>,
 }
 
 impl Bounds {
@@ -29,13 +36,19 @@ impl Bounds {
             self.messages_max = Some(max.checked_sub(1).ok_or_else(|| too_many("messages"))?);
         }
         if let Some(max) = self.bytes_max {
-            self.bytes_max = Some(max.checked_sub(payload_bytes).ok_or_else(|| too_many("bytes"))?);
+            self.bytes_max = Some(max.checked_sub(payload_bytes).ok_or_else(|| self.too_many_bytes())?);
         }
-        Ok(())
+        self.metered.as_ref().map_or(Ok(()), |metered| metered.take_bytes(payload_bytes))
     }
 }
 
-/// What is told to whoever went beyond a bound.
+impl Bounds {
+    fn too_many_bytes(&self) -> Refusal {
+        self.bytes_over.clone().unwrap_or_else(|| too_many("bytes"))
+    }
+}
+
+/// What is told to whoever went beyond a bound of a token.
 pub(crate) fn too_many(of: &str) -> Refusal {
     Refusal::new(Code::TokenUsedUp, format!("a session of this token has so many {of} and no more: open another"))
 }
@@ -48,11 +61,13 @@ pub(super) struct Watch {
     warned: bool,
     /// The client is to be told how long it has, as soon as a message may stand there.
     pub(super) notice_due: bool,
+    /// Bytes that its key was told of.
+    charged: u64,
 }
 
 impl Watch {
     pub(super) const fn new(bounds: Bounds, dialect: Dialect) -> Self {
-        Self { bounds, dialect, warned: false, notice_due: false }
+        Self { bounds, dialect, warned: false, notice_due: false, charged: 0 }
     }
 
     /// When it has to be looked at next.
@@ -106,8 +121,22 @@ impl Watch {
         if let Some(max) = self.bounds.bytes_max
             && bytes.saturating_add(payload_bytes) > max
         {
-            return Err(too_many("bytes"));
+            return Err(self.bounds.too_many_bytes());
         }
         Ok(())
+    }
+
+    /// Tells the session's key of all the payload bytes that have passed in both directions.
+    ///
+    /// # Errors
+    /// What the session ends with if the key has no more.
+    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let Some(metered) = &self.bounds.metered else { return Ok(()) };
+        let more = bytes.saturating_sub(self.charged);
+        if more == 0 {
+            return Ok(());
+        }
+        self.charged = bytes;
+        metered.take_bytes(more)
     }
 }

@@ -11,16 +11,16 @@ use crate::claim;
 use crate::clock;
 use crate::worker::Shared;
 
-/// A token's lock on one session.
+/// The lock of a token, or of a key's list of models, on one session.
 pub struct GeminiWatch {
     lock: Lock,
     shared: Arc<Shared>,
-    token_id: Arc<str>,
+    token_id: Option<Arc<str>>,
     upstream: Arc<str>,
 }
 
 impl GeminiWatch {
-    pub(crate) const fn new(lock: Lock, shared: Arc<Shared>, token_id: Arc<str>, upstream: Arc<str>) -> Self {
+    pub(crate) const fn new(lock: Lock, shared: Arc<Shared>, token_id: Option<Arc<str>>, upstream: Arc<str>) -> Self {
         Self { lock, shared, token_id, upstream }
     }
 
@@ -33,10 +33,10 @@ impl GeminiWatch {
     }
 
     pub(super) fn of_upstream(&self, message: &[u8]) -> Verdict {
+        let Some(token_id) = self.token_id.clone() else { return Verdict::Pass };
         let Some(handle) = gemini::issued_handle(message) else { return Verdict::Pass };
         let Some(desk) = self.shared.desk.get().cloned() else { return Verdict::Pass };
         let digest = claim::handle_digest(&self.shared, &self.upstream, &handle);
-        let token_id = self.token_id.clone();
         Verdict::PassAfter(Box::pin(async move {
             // Without the note the handle resumes nothing, which its client is told when it tries.
             if let Err(error) = desk.note_handle(token_id.clone(), digest, clock::now()).await {

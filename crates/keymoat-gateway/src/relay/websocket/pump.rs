@@ -165,6 +165,7 @@ where
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
             transfer(upstream, client, session, cx, buffer);
+            session.note_bytes(client, upstream, cx);
             session.send_notice(client, upstream, cx);
             session.look_at_failures(client, upstream);
             exchange_own(client, upstream, session.now, cx);
@@ -198,6 +199,17 @@ where
 }
 
 impl Session<'_> {
+    /// Has others see how much has passed, and ends a session whose key has no bytes left.
+    fn note_bytes<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
+        let (bytes_in, bytes_out) = (client.passed().1, upstream.passed().1);
+        self.control.note_bytes(bytes_in, bytes_out);
+        if let Some(bounds) = &mut self.bounds
+            && let Err(refusal) = bounds.charge(bytes_in + bytes_out)
+        {
+            self.end_as_asked(client, upstream, &refusal, cx);
+        }
+    }
+
     /// Begins the end; later reasons change nothing.
     fn begin_end(&mut self, mut ending: Ending) {
         if !matches!(self.stage, Stage::Open) {

@@ -21,7 +21,7 @@ fn google_s_sdks_mint_and_connect_with_what_they_get() {
         let answer = stand.ask("POST", path, &format!("x-goog-api-key: {key}\r\nOrigin: https://a.example\r\n"), body);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         let head = answer.to_ascii_lowercase();
-        assert!(head.contains("cache-control: no-store") && !head.contains("access-control"), "{answer}");
+        assert!(head.contains("cache-control: private, no-store") && !head.contains("access-control"), "{answer}");
         let answer = json_of(&answer);
         let name = answer["name"].as_str().expect("a name");
         assert!(name.starts_with("auth_tokens/kmt_") && answer.as_object().map(serde_json::Map::len) == Some(1));
@@ -133,8 +133,12 @@ fn keymoat_s_own_form_mints_for_any_route_in_every_spelling_and_revokes() {
     assert_eq!(close_of(&read_frame(&mut live)).0, 1008);
     let answer = stand.stand.fetch("/demo/echo", &with_token);
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("credential_revoked"), "{answer}");
-    for (method, path) in [("GET", OWN), ("PUT", OWN), ("POST", one.as_str()), ("GET", one.as_str())] {
-        assert!(stand.ask(method, path, &headers, "").starts_with("HTTP/1.1 405 "), "{method} {path}");
+    for (method, path, taken) in
+        [("GET", OWN, "POST"), ("PUT", OWN, "POST"), ("POST", one.as_str(), "DELETE"), ("GET", one.as_str(), "DELETE")]
+    {
+        let answer = stand.ask(method, path, &headers, "");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}");
+        assert!(answer.contains(&format!("\r\nallow: {taken}\r\n")), "{method} {path}: {answer}");
     }
 }
 
@@ -151,7 +155,7 @@ fn whoever_minted_a_token_is_told_what_becomes_of_a_setup_and_nobody_else() {
         format!(r#"{{"token":"{token}","setup":{{"model":"models/y","generationConfig":{{"temperature":1}}}}}}"#)
     };
     let answer = stand.ask("POST", EXPLAIN, &headers, &asked(token));
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("cache-control: no-store"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("cache-control: private, no-store"), "{answer}");
     assert!(!answer.contains(token), "the token is not repeated");
     let told = json_of(&answer);
     assert_eq!(told["id"], minted["id"]);

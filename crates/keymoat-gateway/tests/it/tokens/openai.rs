@@ -28,7 +28,7 @@ fn minted(stand: &TokenStand, path: &str, body: &Value) -> Value {
     let headers = format!("Authorization: Bearer {}\r\n", stand.stand.key);
     let answer = stand.ask("POST", path, &headers, &body.to_string());
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("cache-control: no-store"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("cache-control: private, no-store"), "{answer}");
     json_of(&answer)
 }
 

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use keymoat_core::format::{Kind, Spelling};
 use keymoat_core::json::{self, Caps, Object, Value};
 use keymoat_core::token::{self, Calls, Constraint, MintRules, NewToken, SessionLimits, Uses};
-use keymoat_core::{Key, Origin, Scopes, Secret, UnixMillis, gemini, openai};
+use keymoat_core::{Action as Act, Key, Origin, Scopes, Secret, UnixMillis, gemini, openai};
 use keymoat_store::private_file::{self, Created, Readers};
 use keymoat_store::{MintDenial, MintOrder, Minted, Minting, Store, StoreError, TokenState};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::super::{Found, print, remark, to_json};
 use super::{Shown, words};
 use crate::config;
+use crate::observed::tell_of_command;
 use crate::process::new_secret;
 
 /// What the ids of the configuration's keys start with.
@@ -84,7 +85,7 @@ enum Written {
 ///
 /// # Errors
 /// What does not make sense, what cannot be read, and what the store refuses.
-pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMillis) -> anyhow::Result<()> {
+pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMillis, dir: &Path) -> anyhow::Result<()> {
     let token = arguments.token(store, now)?;
     let key_id = Arc::clone(&token.key_id);
     refuse_existing(arguments.out.as_deref())?;
@@ -94,6 +95,7 @@ pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMil
         Minting::Made(minted) => minted,
         Minting::Denied(denial) => return Err(Found(told(denial, &key_id)).into()),
     };
+    tell_of_command(dir, Act::TokenMinted, &token.id, Some(format!("from {key_id}")));
     let spelled = token::spelled(&secret, arguments.spelling.spelling());
     let state = TokenState { uses_left: words::uses_max(token.uses), denial: None, token };
     show(&spelled, &state, arguments.out.as_deref(), json, now)

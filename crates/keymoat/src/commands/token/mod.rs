@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::store_choice::{StoreChoice, open_existing};
 use super::{Found, print, remark, table, to_json};
+use crate::hand::Hand;
 use crate::output::time::{now, rfc3339};
 use crate::process;
 
@@ -27,9 +28,6 @@ pub(crate) struct Arguments {
     action: Action,
     #[command(flatten)]
     store: StoreChoice,
-    /// Prints JSON.
-    #[arg(long, global = true, display_order = 102)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,10 +67,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let config = arguments.store.configured()?;
     let store = open_existing(&config, "tokens are minted from keys: make one with `keymoat key create NAME`")?;
-    let json = arguments.json;
+    let json = arguments.store.json;
     let now = now();
     match &arguments.action {
-        Action::Create(create) => create::run(&store, create, json, now),
+        Action::Create(create) => create::run(&store, create, json, now, &config.dir),
         Action::List { key } => {
             let key_id = key.as_deref().map(|key| create::parent_id(&store, key)).transpose()?;
             let tokens = store.tokens(key_id.as_deref(), now)?;
@@ -85,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Revoke { id } => {
             refuse_token(id)?;
-            let state = store.revoke_token(id, now)?;
+            let state = Hand::on(&store, &config.dir).revoke_token(id, now)?;
             let text = format!("{} is revoked: running gateways end its sessions within a second\n", state.token.id);
             print(&if json { to_json(&Shown::of(&state, now))? } else { text })
         }

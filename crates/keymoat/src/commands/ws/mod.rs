@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     /// The file with the credential; `-` is standard input, and then nothing else is sent.
     #[arg(long, value_name = "PATH")]
     secret_file: Option<PathBuf>,
-    /// How the credential is sent: bearer, token, subprotocol or header:NAME.
+    /// How the credential is sent: bearer, token, subprotocol, `subprotocol:PREFIX.` or header:NAME.
     #[arg(long, value_name = "CARRIER", default_value = "bearer", value_parser = target::carrying)]
     carrier: Carrying,
     /// A subprotocol to offer; repeatable.

@@ -12,6 +12,13 @@ use keymoat_redact::Redactor;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use zeroize::Zeroizing;
 
+/// What stands before a key in OpenAI's subprotocols, whose marker is `realtime`.
+const OPENAI: &str = "openai-insecure-api-key.";
+/// Prefixes that begin so are followed by base64url without padding, as Kubernetes has it.
+const BASE64URL: &str = "base64url.bearer.";
+/// No prefix is longer; what is may be a credential in the wrong place.
+const PREFIX_BYTES_MAX: usize = 48;
+
 /// How the credential is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Carrying {
@@ -19,8 +26,10 @@ pub(super) enum Carrying {
     Bearer,
     /// `Authorization: Token`
     Token,
-    /// A subprotocol, beside one that can be selected.
+    /// A subprotocol as Keymoat reads it, beside one that can be selected.
     Subprotocol,
+    /// A subprotocol as a provider or framework reads it: what stands before the credential.
+    SubprotocolOf(String),
     /// A header of its own.
     Header(HeaderName),
 }
@@ -31,9 +40,20 @@ pub(super) fn carrying(word: &str) -> Result<Carrying, String> {
         "bearer" => Carrying::Bearer,
         "token" => Carrying::Token,
         "subprotocol" => Carrying::Subprotocol,
+        _ if word.starts_with("subprotocol:") => {
+            let prefix = word.strip_prefix("subprotocol:").unwrap_or_default();
+            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            if !prefix.ends_with('.') || prefix.len() > PREFIX_BYTES_MAX || !prefix.bytes().all(is_token) {
+                return Err(
+                    "write what stands before the credential, such as subprotocol:openai-insecure-api-key.".into()
+                );
+            }
+            Carrying::SubprotocolOf(prefix.to_owned())
+        }
         _ => {
             let name = word.strip_prefix("header:").and_then(|name| name.parse::<HeaderName>().ok());
-            let name = name.ok_or("write bearer, token, subprotocol or header:NAME; never the URL")?;
+            let name =
+                name.ok_or("write bearer, token, subprotocol, subprotocol:PREFIX. or header:NAME; never the URL")?;
             // It would be the handshake's own, and wrong.
             if name == HOST || name.as_str().starts_with("sec-websocket-") || name == "connection" || name == "upgrade"
             {
@@ -105,6 +125,7 @@ impl Target {
                 Carrying::Token => drop(headers.insert(AUTHORIZATION, sensitive(b"Token ", text)?)),
                 Carrying::Header(name) => drop(headers.insert(name, sensitive(b"", text)?)),
                 Carrying::Subprotocol => offer = Zeroizing::new(offer_with(text, protocols)),
+                Carrying::SubprotocolOf(prefix) => offer = Zeroizing::new(offer_of(prefix, text, protocols)?),
             }
         }
         if !offer.is_empty() {
@@ -124,6 +145,22 @@ fn offer_with(credential: &[u8], protocols: &[String]) -> String {
     let marker = [subprotocol::MARKER.to_owned()];
     let beside = if protocols.is_empty() { &marker } else { protocols };
     format!("{}, {carrier}", beside.join(", "))
+}
+
+/// The same with what a provider reads: the credential as it is, or as base64url where the prefix says so. A provider's own marker is
+/// offered beside it, if one is known.
+fn offer_of(prefix: &str, credential: &[u8], protocols: &[String]) -> anyhow::Result<String> {
+    let entry = if prefix.starts_with(BASE64URL) {
+        format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(credential))
+    } else {
+        let is_plain = credential.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+        let advice = "the credential has characters that no subprotocol has: send it by another carrier";
+        anyhow::ensure!(is_plain, advice);
+        format!("{prefix}{}", String::from_utf8_lossy(credential))
+    };
+    let marker = if prefix == OPENAI { "realtime" } else { subprotocol::MARKER };
+    let beside = if protocols.is_empty() { marker.to_owned() } else { protocols.join(", ") };
+    Ok(format!("{beside}, {entry}"))
 }
 
 fn sensitive(before: &[u8], text: &[u8]) -> anyhow::Result<HeaderValue> {
@@ -207,6 +244,19 @@ mod tests {
         assert_eq!(value("subprotocol", "sec-websocket-protocol", &[]), format!("keymoat.v1, keymoat.token.{encoded}"));
         let own = ["realtime".to_owned()];
         assert_eq!(value("subprotocol", "sec-websocket-protocol", &own), format!("realtime, keymoat.token.{encoded}"));
+        let of_kubernetes = "subprotocol:base64url.bearer.authorization.k8s.io.";
+        assert_eq!(
+            value(of_kubernetes, "sec-websocket-protocol", &["v4.channel.k8s.io".to_owned()]),
+            format!("v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{encoded}")
+        );
+        let plain = Secret::from("sk-0123456789");
+        let of_openai = carrying("subprotocol:openai-insecure-api-key.").unwrap();
+        let request = target.request(Some(&plain), &of_openai, &[], None).unwrap();
+        assert_eq!(request.headers()["sec-websocket-protocol"], "realtime, openai-insecure-api-key.sk-0123456789");
+        assert!(target.request(Some(&secret()), &of_openai, &[], None).is_err(), "a slash fits into no subprotocol");
+        for wrong in ["subprotocol:", "subprotocol:x", "subprotocol:a b.", "subprotocol:a,b."] {
+            assert!(carrying(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["query", "query:key", "header:", "header:a b", "header:host", "header:Sec-WebSocket-Key"] {
             assert!(carrying(wrong).is_err(), "{wrong}");
         }

@@ -2,11 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use toml::value::Datetime;
 
 use super::super::preset::WORDS;
 use super::super::upstream::HTTP_VERSIONS;
-use super::At;
-use super::kinds::SecretReference;
+use super::kinds::{Day, Duration, SecretReference, Size};
+use super::{At, Quantity};
 
 /// One API behind.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -47,4 +48,45 @@ pub(crate) struct Key {
     pub(crate) secret: Option<At<String>>,
     /// Names the routes on which it may be used; `"mint"` lets it mint tokens, `"*"` is every route.
     pub(crate) scopes: Option<Vec<At<String>>>,
+    /// Refers to the key that `secret` replaces, which works beside it for as long as it stands here.
+    #[schemars(with = "Option<SecretReference>")]
+    pub(crate) previous_secret: Option<At<String>>,
+    /// Ends `previous_secret`, at a time or at the beginning of a day, UTC.
+    #[schemars(with = "Option<Day>")]
+    pub(crate) previous_until: Option<At<Datetime>>,
+    /// Says when the key should be replaced, of which one is reminded from then on until another date stands here: a day or a time.
+    #[schemars(with = "Option<Day>")]
+    pub(crate) rotate_after: Option<At<Datetime>>,
+    /// Bounds what may be done with the key, and with all tokens that are minted from it, together.
+    pub(crate) limits: Option<At<KeyLimits>>,
+}
+
+/// The limits of one key.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KeyLimits {
+    /// Bounds requests per second, on average; opening a WebSocket is one. Beyond it they are answered 429.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) requests_per_second: Option<At<i64>>,
+    /// Bounds requests at once after a pause. Where nothing is said it is `requests_per_second`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) burst: Option<At<i64>>,
+    /// Bounds requests per day (UTC).
+    #[schemars(range(min = 1, max = 281_474_976_710_655_i64))]
+    pub(crate) requests_per_day: Option<At<i64>>,
+    /// Bounds payload bytes of both directions per day (UTC), as a size.
+    #[schemars(with = "Option<Size>")]
+    pub(crate) bytes_per_day: Option<At<Quantity>>,
+    /// Bounds WebSockets and event streams at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) sessions: Option<At<i64>>,
+    /// Bounds how long one of them may last, up to 7 days.
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) session_duration: Option<At<Quantity>>,
+    /// Bounds payload bytes of both directions of one of them, or of one request with its answer, as a size.
+    #[schemars(with = "Option<Size>")]
+    pub(crate) session_bytes: Option<At<Quantity>>,
+    /// Names the models that may be asked for. Such a key has no generic route in its scopes: no model can be read there.
+    pub(crate) models: Option<At<Vec<At<String>>>>,
 }

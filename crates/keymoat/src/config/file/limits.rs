@@ -17,6 +17,14 @@ pub(crate) struct Limits {
     /// Bounds WebSockets and event streams at once.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) sessions_max: Option<At<i64>>,
+    /// Bounds connections of one address at once, an IPv6 network of 64 bits counting as one; one more is answered 429. Trusted
+    /// proxies have no bound. Where nothing is said there is none.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) connections_per_address_max: Option<At<i64>>,
+    /// Bounds how many wrong credentials of one address a minute are answered 401; further ones get 429, and good ones
+    /// are let in all the same. `0` is no bound.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) failed_credentials_per_minute: Option<At<i64>>,
     /// Bounds what this process may hold, from 64MiB and beyond 1GiB; at 92 % connections are not kept, at 95 % new work is answered 503. Where
     /// nothing is said there is no bound.
     #[schemars(with = "Option<Size>")]

@@ -6,6 +6,7 @@
 
 mod at;
 mod behind;
+mod events;
 mod kinds;
 mod limits;
 mod route;
@@ -15,11 +16,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::kinds::Duration;
 use super::tls::{MODES, TLS_VERSIONS};
 use super::{LOG_FORMATS, LOG_LEVELS};
 
 pub(crate) use self::at::At;
-pub(crate) use self::behind::{Key, Upstream};
+pub(crate) use self::behind::{Key, KeyLimits, Upstream};
+pub(crate) use self::events::{Events, Telemetry};
 pub(crate) use self::limits::{Limits, Quantity};
 pub(crate) use self::route::{Route, Tokens};
 
@@ -46,6 +49,8 @@ pub(crate) struct File {
     pub(crate) route: BTreeMap<At<String>, Route>,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) telemetry: Telemetry,
     pub(crate) redact: Redact,
 }
 
@@ -90,23 +95,39 @@ pub(crate) struct Tls {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
-    /// Names the folder, which is on a local disk.
+    /// Names the folder, which is on a local disk: of the embedded store, and of what belongs to this node alone.
     pub(crate) dir: Option<At<String>>,
     /// Names the file with the master key, readable by its owner only, as a path with a `/`. Where nothing is said it is
     /// `master.key` in the folder, which is made with the store.
     #[schemars(extend("pattern" = "/"))]
     pub(crate) master_key: Option<At<String>>,
-    /// Names the folder as `"sqlite:/path/to/folder"`, or is `"${file:/path}"` of a file with such a text; excludes `dir`.
+    /// Names the folder as `"sqlite:/path/to/folder"`, in the place of `dir`, or a database that many nodes share as
+    /// `"postgres://USER@HOST/DATABASE"`; with a password it is `"${file:/path}"` of a file with such a text.
     pub(crate) url: Option<At<String>>,
+    /// Refuses new requests and sessions when the store was not read for so long (1 s to 30 s): a revocation may have been
+    /// missed.
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) refuse_after: Option<At<Quantity>>,
+    /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) close_after: Option<At<Quantity>>,
 }
 
-/// The admin listener, which this version does not have.
+/// The admin listener: the API, and the socket for commands. A change waits for a restart, but for certificates.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
-    /// Takes `false` alone.
-    #[schemars(extend("const" = false))]
+    /// Says whether there is one; `false` is for those who only want the file.
     pub(crate) enabled: Option<At<bool>>,
+    /// Listens at `IP:PORT`; port 0 is a free one. Beyond loopback it needs TLS, and an admin before it starts.
+    pub(crate) listen: Option<At<String>>,
+    /// Names the PEM file with a certificate chain of its own. Where nothing is said it is that of `[tls]`, and plain text
+    /// on loopback.
+    pub(crate) cert: Option<At<String>>,
+    /// Names the PEM file with the key of that certificate.
+    pub(crate) key: Option<At<String>>,
+    /// Names hosts such as `["admin.example"]` that it answers to beside `localhost` and addresses.
+    pub(crate) hosts: Option<At<Vec<At<String>>>>,
 }
 
 /// What is written, and how. A change waits for a restart.
@@ -121,7 +142,7 @@ pub(crate) struct Log {
     pub(crate) level: Option<At<String>>,
 }
 
-/// What is masked in text beside what Keymoat knows, and what is left.
+/// What is masked in text, the gateway's own lines among it, beside what Keymoat knows, and what is left.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Redact {

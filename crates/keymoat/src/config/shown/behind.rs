@@ -1,10 +1,11 @@
 //! The named sections: upstreams, keys and routes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use keymoat_core::origin::Origins;
 use keymoat_core::route::{LoneSubprotocol, Paths, Pattern};
-use keymoat_core::{QueryPolicy, Route};
+use keymoat_core::{KeyLimits, QueryPolicy, Route};
 use keymoat_gateway::settings::{Inject, Upstream, UpstreamHttp};
 use toml::{Table, Value};
 
@@ -14,7 +15,7 @@ use super::super::key::ConfiguredKey;
 use super::super::limits;
 use super::super::preset::Preset;
 use super::super::route::Defaults;
-use super::limits::text_of_duration;
+use super::limits::{size, text_of_duration};
 use super::{Sheet, number, text, texts};
 
 impl Sheet<'_> {
@@ -55,14 +56,22 @@ impl Sheet<'_> {
     /// A key of `API_KEYS` is in force, and cannot stand in a file.
     pub(super) fn key(&mut self, key: &ConfiguredKey, written: Option<&file::Key>) {
         self.begin(format!("key.{}", key.name));
-        let Some(file::Key { secret, scopes }) = written else {
+        let Some(file::Key { secret, scopes, previous_secret, previous_until, rotate_after, limits }) = written else {
             let source = format!("environment variable {}", backend::KEYS);
             self.unset("secret", format!("{source}: not shown"));
             self.unset("scopes", format!("{source}: every route"));
+            for name in ["previous_secret", "previous_until", "rotate_after", "limits"] {
+                self.unset(name, format!("{source}: none"));
+            }
             return;
         };
         self.written("secret", secret.as_ref(), |reference| text(reference), "default: none");
         self.listed("scopes", texts(key.scopes.words()), scopes.as_deref(), "default");
+        // What stands there is a reference: a secret itself is refused.
+        self.written("previous_secret", previous_secret.as_ref(), |reference| text(reference), "default: none");
+        self.written("previous_until", previous_until.as_ref(), |day| Value::Datetime(*day), "default: none");
+        self.written("rotate_after", rotate_after.as_ref(), |day| Value::Datetime(*day), "default: none");
+        self.written("limits", limits.as_ref(), |_| limits_of(&key.limits), "default: none");
     }
 
     pub(super) fn route(&mut self, route: &Route, written: &file::Route, file: &File, defaults: &Defaults) {
@@ -163,10 +172,23 @@ fn carriers_of(route: &Route) -> Value {
 }
 
 fn patterns_of(patterns: &[Pattern]) -> Value {
-    texts(patterns.iter().map(|pattern| match pattern {
-        Pattern::Exact(path) => path.clone(),
-        Pattern::Below(prefix) => format!("{prefix}*"),
-    }))
+    texts(patterns)
+}
+
+fn limits_of(limits: &KeyLimits) -> Value {
+    let pace = limits.requests_per_second;
+    let duration = limits.session_duration_secs.map(Duration::from_secs);
+    let rows = [
+        ("requests_per_second", pace.map(|pace| number(pace.per_second))),
+        ("burst", pace.map(|pace| number(pace.burst))),
+        ("requests_per_day", limits.requests_per_day.map(number)),
+        ("bytes_per_day", limits.bytes_per_day.map(size)),
+        ("sessions", limits.sessions.map(number)),
+        ("session_duration", duration.map(|duration| text(text_of_duration(duration)))),
+        ("session_bytes", limits.session_bytes.map(size)),
+        ("models", (!limits.models.is_empty()).then(|| texts(&limits.models))),
+    ];
+    Value::Table(rows.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
 fn bounds_of(file::Tokens { uses_max, live_max, per_key_max }: &file::Tokens) -> Value {

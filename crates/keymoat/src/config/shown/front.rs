@@ -1,12 +1,14 @@
 //! The sections of the process itself: where it listens, with which certificate, where its keys are, what it writes.
 
+use std::time::Duration;
+
 use keymoat_gateway::tls::server::MinVersion;
 use keymoat_store::MasterKey;
 use toml::Value;
 
 use super::super::file;
 use super::super::store::FILE_VARIABLE;
-use super::super::{Config, LogFormat, Tls};
+use super::super::{Certificate, Config, LogFormat, Tls};
 use super::{Sheet, number, text, texts};
 
 /// What is said of a setting that another one makes meaningless.
@@ -75,9 +77,17 @@ impl Sheet<'_> {
 
     pub(super) fn store(&mut self, written: &file::Store, config: &Config) {
         self.begin("store");
-        let file::Store { dir, master_key, url } = written;
-        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(url.as_ref()), "default");
+        let file::Store { dir, master_key, url, refuse_after, close_after } = written;
+        let seconds = |duration: Duration| text(format!("{}ms", duration.as_millis()));
+        self.row("refuse_after", seconds(config.staleness.refuse_after), refuse_after.as_ref(), "default");
+        self.row("close_after", seconds(config.staleness.close_after), close_after.as_ref(), "default");
+        let of_url = url.as_ref().filter(|_| config.database.is_none());
+        self.row("dir", self.path(&config.store_dir), dir.as_ref().or(of_url), "default");
         self.master_key(master_key.as_ref(), config);
+        if let (Some(written), Some(_)) = (url, &config.database) {
+            // A reference is shown as it is written; a URL without a password, too.
+            return self.given("url", text(written.get_ref()), self.place(written));
+        }
         self.unset("url", if url.is_some() { "the same as `dir`, and shown there" } else { "default: `dir` says it" });
     }
 
@@ -103,10 +113,33 @@ impl Sheet<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self, written: &file::Admin) {
+    pub(super) fn admin(&mut self, written: &file::Admin, config: &Config) {
         self.begin("admin");
-        let file::Admin { enabled } = written;
-        self.row("enabled", Value::Boolean(false), enabled.as_ref(), "default");
+        let file::Admin { enabled, listen, cert, key, hosts } = written;
+        self.row("enabled", Value::Boolean(config.admin.is_some()), enabled.as_ref(), "default");
+        let Some(admin) = &config.admin else {
+            return ["listen", "cert", "key", "hosts"]
+                .into_iter()
+                .for_each(|name| self.unset(name, "there is no admin listener"));
+        };
+        match (listen, self.origin.flags.listen) {
+            (None, Some(_)) => self.given("listen", text(admin.listen), "flag --listen: beside it"),
+            _ => self.row("listen", text(admin.listen), listen.as_ref(), "default"),
+        }
+        match &admin.certificate {
+            Certificate::Own { cert: cert_file, key: key_file } => {
+                self.row("cert", self.path(cert_file), cert.as_ref(), "default");
+                self.row("key", self.path(key_file), key.as_ref(), "default");
+            }
+            Certificate::OfTls => {
+                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: those of [tls]"))
+            }
+            Certificate::None => {
+                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: plain text on loopback"))
+            }
+        }
+        let names = texts(&admin.hosts);
+        self.written("hosts", hosts.as_ref(), |_| names.clone(), "default: `localhost` and addresses");
     }
 
     pub(super) fn redact(&mut self, written: &file::Redact) {

@@ -15,6 +15,8 @@ impl Sheet<'_> {
         let file::Limits {
             connections_max,
             sessions_max,
+            connections_per_address_max,
+            failed_credentials_per_minute,
             head_fields_max,
             http2_streams_max,
             memory_bytes_max,
@@ -46,6 +48,15 @@ impl Sheet<'_> {
         ] {
             self.row(name, number, written.as_ref(), "default");
         }
+        match limits.connections_per_address_max {
+            Some(most) => {
+                self.row("connections_per_address_max", number(most), connections_per_address_max.as_ref(), "default");
+            }
+            None => self.unset("connections_per_address_max", "default: no bound"),
+        }
+        let failures = limits.failed_credentials.map_or(0, |patience| patience.failures_per_minute);
+        let written = failed_credentials_per_minute.as_ref();
+        self.row("failed_credentials_per_minute", number(failures), written, "default");
         match limits.memory_bytes_max {
             Some(bytes) => self.row("memory_bytes_max", size(bytes), memory_bytes_max.as_ref(), "default"),
             None => self.unset("memory_bytes_max", "default: no bound"),
@@ -91,7 +102,7 @@ pub(super) fn text_of_duration(duration: Duration) -> String {
 }
 
 /// As the file takes it, in the largest unit that says it exactly.
-fn size(bytes: u64) -> Value {
+pub(super) fn size(bytes: u64) -> Value {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit)) {
         Some((word, unit)) => text(format!("{}{word}", bytes / unit)),

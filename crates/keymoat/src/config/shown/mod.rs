@@ -4,8 +4,10 @@
 //! may hold, stands in a comment.
 
 mod behind;
+mod events;
 mod front;
 mod limits;
+mod overrides;
 mod toml_text;
 
 use std::path::Path;
@@ -17,6 +19,7 @@ use super::file::{At, File};
 use super::source::{Place, Source};
 use super::{Config, DEFAULT_FILE, Environment, Flags, Problems, Reader, folder_of, lower, text_of, text_of_preset};
 
+pub(crate) use self::overrides::show_overrides;
 pub(crate) use self::toml_text::toml_text;
 
 /// One setting.
@@ -114,11 +117,11 @@ pub(super) fn show_text(
 fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     let mut sheet = Sheet { origin, section: String::new(), rows: Vec::new() };
     // Taken apart, so that a new section cannot be left out.
-    let File { listen, tls, store, admin, upstream, key, route, limits, log, redact } = file;
+    let File { listen, tls, store, admin, upstream, key, route, limits, log, events, telemetry, redact } = file;
     sheet.listen(listen, config);
     sheet.tls(tls, config);
     sheet.store(store, config);
-    sheet.admin(admin);
+    sheet.admin(admin, config);
     for known in &config.upstreams {
         if let Some((_, written)) = upstream.iter().find(|(name, _)| *name.get_ref() == *known.name) {
             sheet.upstream(known, written);
@@ -135,6 +138,8 @@ fn all(origin: &Origin<'_>, file: &File, config: &Config) -> Vec<Shown> {
     }
     sheet.limits(limits, &config.limits);
     sheet.log(log, config);
+    sheet.events(events, config);
+    sheet.telemetry(telemetry, config);
     sheet.redact(redact);
     sheet.rows
 }

@@ -58,6 +58,9 @@ fn what_is_shown_is_a_configuration_that_comes_to_the_same() {
         format!("{UPSTREAM}[route.r]\nupstream = \"x\"\ndialect = \"gemini\"\nprefix = \"/gw\"\n"),
         "[upstream.g]\npreset = \"gemini\"\nsecret = \"${env:KEY}\"\n[route.g]\nupstream = \"g\"\n".to_owned(),
         "[upstream.o]\npreset = \"openai\"\n[route.o]\nupstream = \"o\"\n[route.mine]\nupstream = \"o\"\npaths = [\"/x\"]\n".to_owned(),
+        "[events]\ndelivery = \"required\"\nkeep = \"2d\"\nkeep_max = 7\nfile = \"events.jsonl\"\nstdout = true\n".to_owned(),
+        "[telemetry]\notlp = \"https://collector.example/x\"\nheaders = { x-key = \"${env:KEY}\" }\nsignals = [\"logs\"]\n".to_owned(),
+        "[telemetry]\notlp = \"http://127.0.0.1:4318\"\n".to_owned(),
         "[upstream.e]\npreset = \"events\"\nurl = \"http://127.0.0.1:1\"\n[route.e]\nupstream = \"e\"\n".to_owned(),
     ] {
         let first = shown(&text, &[]);

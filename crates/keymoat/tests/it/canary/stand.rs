@@ -30,8 +30,12 @@ pub(crate) enum Output {
     Response,
     /// What the upstream received.
     Upstream,
-    /// The files of the data folder.
+    /// The files of the data folder, events among them.
     Folder,
+    /// What `keymoat audit tail` shows.
+    Audit,
+    /// The text of the metrics.
+    Metrics,
     /// The command line and the environment of the process.
     Process,
 }
@@ -180,6 +184,9 @@ impl Stand {
     pub(crate) fn search_all(&self) {
         self.search_upstream("the rest");
         self.search_folder(&self.keymoat.folder.path().join(".keymoat"));
+        let (code, shown, stderr) = told(&self.keymoat.folder.run(&["audit", "tail", "-n", "100000"]));
+        assert!(code == Some(0) && shown.lines().count() > 100, "{stderr}");
+        self.came_out(Output::Audit, "audit tail", shown.as_bytes());
         for (number, line) in self.keymoat.output().lines().enumerate() {
             self.came_out(Output::Log, &format!("line {number}"), line.as_bytes());
         }
@@ -196,6 +203,9 @@ impl Stand {
 
     /// Searches what other processes can see of the process; it must live.
     pub(crate) fn search_process(&self) {
+        let metrics = crate::events::metrics_of(&self.keymoat);
+        assert!(metrics.contains("keymoat_refusals_total"), "{metrics}");
+        self.came_out(Output::Metrics, "/metrics", metrics.as_bytes());
         let pid = &self.keymoat.ready["pid"];
         let mut seen = 0;
         for name in ["cmdline", "environ"] {

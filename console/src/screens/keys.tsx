@@ -1,0 +1,104 @@
+// All keys: whose they are, how they last came in, and when they end.
+
+import { usePages } from '../api/query.ts';
+import type { Key } from '../api/types.ts';
+import { address, place, refine } from '../routing.tsx';
+import { may } from '../session.ts';
+import { Page } from '../shell.tsx';
+import { Chip, CredentialChip } from '../ui/chip.tsx';
+import { Field, Select } from '../ui/field.tsx';
+import { EmptyState } from '../ui/notice.tsx';
+import { PagedTable } from '../ui/table.tsx';
+import { Ago } from '../ui/time.tsx';
+import { KeyState, Scopes } from './parts.tsx';
+
+const STATES = [
+  ['', 'All keys'],
+  ['live', 'That work'],
+  ['revoked', 'Revoked'],
+  ['expired', 'Expired'],
+] as const;
+
+export function KeysScreen() {
+  const { query } = place.value;
+  const text = query.get('text') ?? '';
+  const state = STATES.find(([state]) => state === query.get('state'))?.[0] ?? '';
+  const pages = usePages<Key>('/keys', { text, state });
+  return (
+    <Page
+      title="Keys"
+      about="Long-lived credentials of clients. They belong in headers or subprotocols, never in a URL."
+      actions={
+        may('operator') && (
+          <>
+            <a class="button" href="/keys/import">
+              Import
+            </a>
+            <a class="button primary" href="/keys/new">
+              Create a key
+            </a>
+          </>
+        )
+      }
+    >
+      <section class="card" aria-label="Keys">
+        <div class="inside filters">
+          <Field
+            label="Find"
+            type="search"
+            value={text}
+            placeholder="name or id"
+            onInput={(text) => {
+              refine({ text });
+            }}
+          />
+          <Select
+            label="Show"
+            value={state}
+            options={STATES}
+            onChange={(state) => {
+              refine({ state });
+            }}
+          />
+        </div>
+        <div class="flush">
+          <PagedTable
+            caption="Keys"
+            pages={pages}
+            rowKey={({ id }) => id}
+            empty={
+              <EmptyState title={text || state ? 'No key matches' : 'No keys yet'}>
+                <p>
+                  {text || state
+                    ? 'Clear the filters to see the others.'
+                    : 'Create one for each client: a key of its own can be rotated and revoked without touching the others.'}
+                </p>
+              </EmptyState>
+            }
+            columns={[
+              {
+                label: 'Name',
+                isHead: true,
+                cell: ({ id, name }) => (
+                  <>
+                    <a class="break" href={address('keys', id)}>
+                      {name}
+                    </a>
+                    <br />
+                    <CredentialChip kind="key" name={id} />
+                  </>
+                ),
+              },
+              { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
+              { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
+              { label: 'State', cell: (key) => <KeyState item={key} /> },
+            ]}
+          />
+        </div>
+      </section>
+      <p class="soft small">
+        A <Chip>file</Chip> key is named in the configuration and can only be changed there.
+      </p>
+    </Page>
+  );
+}

@@ -1,0 +1,119 @@
+//! A key as the API shows it, without its secrets.
+
+use keymoat_core::key::{KeySecret, RotateAfter};
+use keymoat_core::{Key, UnixMillis};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::limits::LimitsBody;
+use crate::api::moment::Moment;
+
+/// Whether a key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum KeyState {
+    /// It works.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// Somebody revoked it.
+    Revoked,
+}
+
+/// Where a key is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum KeySource {
+    /// In the store.
+    Store,
+    /// In the configuration, and changed there.
+    File,
+}
+
+/// A key, without its secrets.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
+pub(in crate::api) struct KeyShown {
+    /// Such as `key_7f3k…`.
+    id: String,
+    /// The name.
+    name: String,
+    /// Where it is kept.
+    source: KeySource,
+    /// The routes that it may use, `mint` to make tokens, or `*` for everything.
+    scopes: Vec<String>,
+    /// Whether it works.
+    state: KeyState,
+    /// When it was made.
+    created_at: Moment,
+    /// From when on it is refused; null for never.
+    expires_at: Option<Moment>,
+    /// Since when it is revoked.
+    revoked_at: Option<Moment>,
+    /// From when on its secret is to be replaced; null where nobody is reminded.
+    rotate_after: Option<Moment>,
+    /// How old its secret may become before that, in seconds.
+    rotate_after_secs: Option<i64>,
+    /// Its secrets, the oldest first: two while it is rotated.
+    secrets: Vec<SecretShown>,
+    /// How much may be done with it; null where nothing is limited.
+    limits: Option<LimitsBody>,
+}
+
+/// A secret of a key, without the secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeySecret)]
+pub(in crate::api) struct SecretShown {
+    /// Such as `sec_7f3k…`.
+    id: String,
+    /// When it was made.
+    created_at: Moment,
+    /// From when on it is refused, because another one took its place; null for never.
+    ends_at: Option<Moment>,
+    /// Whether it works.
+    is_live: bool,
+}
+
+impl KeyShown {
+    /// The key at `now`.
+    pub(super) fn of(key: &Key, now: UnixMillis) -> Self {
+        let is_of_file = ["file_", "env_"].iter().any(|prefix| key.id.starts_with(prefix));
+        Self {
+            id: key.id.to_string(),
+            name: key.name.to_string(),
+            source: if is_of_file { KeySource::File } else { KeySource::Store },
+            scopes: key.scopes.words().iter().map(ToString::to_string).collect(),
+            state: state(key, now),
+            created_at: Moment(key.created_at),
+            expires_at: key.expires_at.map(Moment),
+            revoked_at: key.revoked_at.map(Moment),
+            rotate_after: key.rotation_due().map(Moment),
+            rotate_after_secs: match key.rotate_after {
+                Some(RotateAfter::Age(millis)) => Some(millis / 1000),
+                _ => None,
+            },
+            secrets: key.secrets.iter().map(|secret| SecretShown::of(secret, now)).collect(),
+            limits: LimitsBody::of(&key.limits),
+        }
+    }
+}
+
+impl SecretShown {
+    fn of(secret: &KeySecret, now: UnixMillis) -> Self {
+        Self {
+            id: secret.id.to_string(),
+            created_at: Moment(secret.created_at),
+            ends_at: secret.ends_at.map(Moment),
+            is_live: secret.is_live(now),
+        }
+    }
+}
+
+/// Whether a key works at `now`.
+pub(super) fn state(key: &Key, now: UnixMillis) -> KeyState {
+    match key {
+        Key { revoked_at: Some(_), .. } => KeyState::Revoked,
+        Key { expires_at: Some(expires_at), .. } if *expires_at <= now => KeyState::Expired,
+        _ => KeyState::Live,
+    }
+}

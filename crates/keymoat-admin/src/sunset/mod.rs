@@ -1,0 +1,53 @@
+//! The way off keys in URLs: who still sends them, what refusing them would have refused, and the end itself.
+//!
+//! ```text
+//! status ──▶ plan ──▶ enforce at a date ──▶ the date comes ──▶ refused
+//!                        └── now ─────────────────────────────────┘
+//! ```
+//! Counts come from the events' rolled-up tables; what is in force from the routes with their overrides.
+
+mod enforce;
+mod plan;
+mod status;
+
+use keymoat_core::{Key, Route, UnixMillis};
+
+pub use self::enforce::{Change, EnforceError, When, enforce, undo};
+pub use self::plan::{KeyPlan, Plan, RoutePlan, plan};
+pub use self::status::{RouteStatus, Seen, Status, UrlClient, status};
+
+/// What is known about keys and routes, apart from what they were used for.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The routes in force, with their overrides.
+    pub routes: &'a [Route],
+    /// All keys, those of the configuration too.
+    pub keys: &'a [Key],
+    /// The time.
+    pub now: UnixMillis,
+}
+
+impl Known<'_> {
+    /// The name of a key, or its id if it is not known any more.
+    fn name<'a>(&'a self, key_id: &'a str) -> &'a str {
+        self.keys.iter().find(|key| &*key.id == key_id).map_or(key_id, |key| &key.name)
+    }
+
+    fn is_live(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| &*key.id == key_id && self.is_good(key))
+    }
+
+    fn is_good(&self, key: &Key) -> bool {
+        key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > self.now)
+    }
+}
+
+/// A moment as RFC 3339 has it, in UTC with milliseconds.
+fn moment(at: UnixMillis) -> String {
+    let mut text = String::with_capacity(24);
+    at.write_with_millis(&mut text);
+    text
+}
+
+#[cfg(test)]
+mod tests;

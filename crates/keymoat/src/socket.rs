@@ -1,0 +1,83 @@
+//! The admin API as commands use it: over the Unix socket of the server that runs on the same store.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::admin::SOCKET_FILE;
+use crate::commands::Found;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// An answer may be this large.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// A server that runs on the store.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    runtime: tokio::runtime::Runtime,
+    stream: std::os::unix::net::UnixStream,
+}
+
+impl Socket {
+    /// The server that runs on the store in this folder, if there is one. A socket that nobody listens at is none.
+    pub(crate) fn of_store(store_dir: &Path) -> Option<Self> {
+        let stream = std::os::unix::net::UnixStream::connect(store_dir.join(SOCKET_FILE)).ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        Some(Self { runtime, stream })
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// What the server says, or that it does not answer.
+    pub(crate) fn get(self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// Asks, and gives the JSON of the answer; null for an empty one.
+    ///
+    /// # Errors
+    /// What the server says, or that it does not answer.
+    pub(crate) fn ask(self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let Self { runtime, stream } = self;
+        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
+        let (status, bytes) = runtime
+            .block_on(async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? })
+            .context("the server on this store does not answer")?;
+        let value: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+        if status.is_success() {
+            return Ok(value);
+        }
+        let detail = value.get("detail").and_then(Value::as_str).unwrap_or("it gives no reason");
+        let detail = match value.get("field").and_then(Value::as_str) {
+            Some(field) => format!("{field}: {detail}"),
+            None => detail.to_owned(),
+        };
+        if status.is_client_error() { Err(Found(detail).into()) } else { bail!("{detail}") }
+    }
+}
+
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> anyhow::Result<(http::StatusCode, Bytes)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
+    connection.abort();
+    Ok((status, body.to_bytes()))
+}
