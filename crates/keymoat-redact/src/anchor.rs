@@ -63,6 +63,15 @@ impl<'a> Anchors<'a> {
         let rest = self.text.get(self.base..end).unwrap_or_default();
         if rest.len() <= GROUP {
             let first = before(self.text, self.base);
+            if let (Some(head), Some(tail)) = (rest.first_chunk::<HALF>(), rest.last_chunk::<HALF>()) {
+                let mut both = [b' '; GROUP + 1];
+                both[0] = first;
+                fill(both.get_mut(1..).unwrap_or_default(), head);
+                fill(both.get_mut(1 + rest.len() - HALF..).unwrap_or_default(), tail);
+                let [previous @ .., _] = &both;
+                let [_, current @ ..] = &both;
+                return group(current, previous) & (u64::MAX >> (64 - rest.len()));
+            }
             let previous = [first].into_iter().chain(rest.iter().copied());
             let places = rest.iter().zip(previous).enumerate();
             return places.fold(0, |mask, (at, (byte, previous))| mask | u64::from(is_anchor(*byte, previous)) << at);
@@ -120,6 +129,9 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
 
 /// The bytes that are compared together.
 const GROUP: usize = 16;
+
+/// A text of so many bytes is compared in two pieces that overlap.
+const HALF: usize = GROUP / 2;
 
 /// Written so that the compiler compares all of them at a time.
 #[inline]
