@@ -116,7 +116,7 @@ impl<'a> LineScan<'a> {
         } else {
             Layer { text: line, view: None }
         };
-        let mut layers = [base; LEVELS + 1];
+        let mut scan = Self::new(rules, known, base, truncated, std::mem::take(findings));
         let mut count = 1;
         let mut below = base;
         for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
@@ -131,17 +131,40 @@ impl<'a> LineScan<'a> {
                 break;
             }
             below = Layer { text: &view.text, view: Some(&*view) };
-            if let Some(layer) = layers.get_mut(count) {
+            if let Some(layer) = scan.layers.get_mut(count) {
                 *layer = below;
             }
             count += 1;
         }
-        let mut scan = Self {
+        let from = scan.go_on(carry);
+        for level in 0..count {
+            scan.look_through(level, if level == 0 { from } else { 0 });
+        }
+        if truncated {
+            scan.open_authority();
+        }
+        scan.known(count);
+        scan.rules_of_users(line);
+        let carry = scan.carry;
+        *findings = scan.findings;
+        settle(findings);
+        carry
+    }
+
+    #[inline]
+    fn new(
+        rules: &'a Rules,
+        known: Option<&'a Known>,
+        base: Layer<'a>,
+        truncated: bool,
+        findings: Vec<Finding>,
+    ) -> Self {
+        Self {
             rules,
             known,
-            layers,
+            layers: [base; LEVELS + 1],
             truncated,
-            findings: std::mem::take(findings),
+            findings,
             carry: Carry::None,
             header_until: 0,
             colons_until: 0,
@@ -156,20 +179,7 @@ impl<'a> LineScan<'a> {
             authority: userinfo::Seen::default(),
             no_value: 0..0,
             announcer: 0,
-        };
-        let from = scan.go_on(carry);
-        for level in 0..count {
-            scan.look_through(level, if level == 0 { from } else { 0 });
         }
-        if truncated {
-            scan.open_authority();
-        }
-        scan.known(count);
-        scan.rules_of_users(line);
-        let carry = scan.carry;
-        *findings = scan.findings;
-        settle(findings);
-        carry
     }
 
     fn text(&self, level: usize) -> &'a [u8] {
