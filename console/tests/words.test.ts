@@ -46,7 +46,10 @@ test('addresses are matched part by part', () => {
 
 test('each day has a bar, also without a request, and other days have none', () => {
   const today = Date.parse('2026-11-22T15:00:00Z');
-  const row = (at: string, group: string, requests: number) => ({ at, group, requests });
+  const row = (at: string, group: string, requests: number) => ({
+    ...{ at, group, requests },
+    ...{ sessions: 0, bytes_in: 0, bytes_out: 0, let_in_by_url: 0 },
+  });
   const bars = barsOf(
     [
       row('2026-11-22T00:00:00Z', 'query:key', 2),

@@ -3,12 +3,11 @@
 // Prints `ok NAME` or `FAIL NAME: DETAIL` for every check. From the environment: SUITE_BINARY, SUITE_CHROMIUM, SUITE_FOLDER (a fresh one),
 // SUITE_IMAGES (where the book's pictures are) and SUITE_TAKE_IMAGES=1 to take those anew.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
 import * as browser from './browser.mjs';
 import * as house from './house.mjs';
-import { screens, SHOWN } from './screens.mjs';
+import { takeImages } from './images.mjs';
+import { screens } from './screens.mjs';
 
-const { SUITE_IMAGES, SUITE_TAKE_IMAGES } = process.env;
 const PASSWORD = 'a moat and seven drawbridges';
 const EVIL = `<img src=x onerror="window.hurt=1">"'><script>window.hurt=1</script>`;
 /** Every credential that the suite gets to know. */
@@ -190,6 +189,14 @@ await check('a token is minted, and its session is seen and ended', async () => 
   await page.getByText('Nothing is connected').waitFor();
 });
 
+await check('the chart shows by what credentials came, as a picture and as a table', async () => {
+  await browser.visit(page, '/');
+  const chart = page.getByRole('figure', { name: 'Requests a day by carrier' });
+  assert.ok((await chart.locator('rect.series-query').count()) > 0 && (await chart.locator('rect.series-header').count()) > 0);
+  await chart.getByRole('button', { name: 'Show as table' }).click();
+  assert.equal(await chart.getByRole('row').count(), 31);
+});
+
 await check('the dry run tells what enforcing would refuse', async () => {
   await byUrl(made.second);
   await browser.visit(page, '/');
@@ -294,7 +301,6 @@ await check('no name, user agent or model becomes code', async () => {
 });
 
 const all = screens({ key: made.key, route: 'events', upstream: 'events' });
-if (SUITE_TAKE_IMAGES) mkdirSync(SUITE_IMAGES, { recursive: true });
 const pages = [];
 for (const [look, viewport] of [['wide', browser.WIDE], ['phone', browser.PHONE]]) {
   for (const colorScheme of ['light', 'dark']) {
@@ -305,11 +311,9 @@ for (const [look, viewport] of [['wide', browser.WIDE], ['phone', browser.PHONE]
       const found = [];
       for (const [name, path] of Object.entries(all)) {
         await browser.visit(other, path);
-        if (SUITE_TAKE_IMAGES) {
-          const isShown = SHOWN.includes(name);
-          const folder = isShown ? SUITE_IMAGES : process.env.SUITE_DEBUG;
-          if (folder) await other.screenshot({ path: `${folder}/console-${name}-${look}-${colorScheme}.png`, fullPage: !isShown });
-        }
+        const { SUITE_DEBUG } = process.env;
+        if (SUITE_DEBUG) await other.screenshot({ path: `${SUITE_DEBUG}/${name}-${look}-${colorScheme}.png`, fullPage: true });
+        for (const said of await other.getByRole('alert').allTextContents()) found.push(`${path} says ${said}`);
         found.push(...(await browser.violations(other)).map((words) => `${path} ${words}`));
         const over = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         if (over > 0) found.push(`${path} is ${over} px too wide`);
@@ -401,6 +405,7 @@ await check('no credential in the log of the gateway', () => {
   for (const secret of secrets) assert.ok(!log.includes(secret), `a credential of ${secret.length} characters`);
 });
 
-await browser.browser.close();
 house.close();
+if (process.env.SUITE_FILL) await check('pictures for the book', takeImages);
+await browser.browser.close();
 process.exit(failed === 0 ? 0 : 1);

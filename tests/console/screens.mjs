@@ -16,5 +16,11 @@ export const screens = ({ key, route, upstream }) => ({
   people: '/people',
 });
 
-/** Those that the book shows. */
-export const SHOWN = ['overview', 'keys', 'key', 'traffic', 'sessions', 'route', 'audit', 'redaction'];
+/** The pictures of the book: which screen, how wide, in which theme. */
+export const SHOWN = [
+  ['overview', 'wide', 'light'],
+  ['traffic', 'wide', 'dark'],
+  ['key', 'wide', 'light'],
+  ['keys', 'phone', 'light'],
+  ['overview', 'phone', 'dark'],
+];

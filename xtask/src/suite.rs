@@ -198,7 +198,8 @@ fn with_console(place: Place<'_>, words: &[&str]) -> Result<Findings> {
     cargo(place, words)
 }
 
-fn cargo(place: Place<'_>, words: &[&str]) -> Result<Findings> {
+/// Runs cargo at the top of the workspace.
+pub(crate) fn cargo(place: Place<'_>, words: &[&str]) -> Result<Findings> {
     let mut command = Command::new("cargo");
     command.args(words).current_dir(place.root).env("RUSTDOCFLAGS", "-D warnings");
     let shown = format!("cargo {}", words.first().copied().unwrap_or_default());

@@ -33,7 +33,12 @@ pub(crate) fn all(place: Place<'_>) -> Result<Findings> {
     let home = gateway::folder(place.folder)?;
     let mut command = Command::new("node");
     command.arg(script).env("SUITE_CHROMIUM", chromium).env("SUITE_BINARY", binary).env("SUITE_FOLDER", home.path());
-    command.env("SUITE_IMAGES", place.root.join("docs/src/images"));
+    if std::env::var_os("SUITE_TAKE_IMAGES").is_some() {
+        let words = ["build", "--package", "keymoat-store", "--example", "fill", "--quiet"];
+        anyhow::ensure!(suite::cargo(place, &words)?.passed(), "the example `fill` could not be built");
+        command.env("SUITE_FILL", suite::target(place.root).join("debug/examples/fill"));
+        command.env("SUITE_IMAGES", place.root.join("docs/src/images"));
+    }
     sdk::script(place, &mut command, "console", &mut findings)?;
     Ok(findings)
 }

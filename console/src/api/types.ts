@@ -10,6 +10,8 @@ export type Admin = Schemas['Admin'];
 /** An admin just made; `secret` for an admin key, this once. */
 export type NewAdmin = Schemas['AdminMade'];
 export type Key = Schemas['Key'];
+/** A key in a list, with when and how it last came. */
+export type ListedKey = Schemas['KeyListed'];
 /** A key just made or rotated: the only answer that ever holds its text. */
 export type NewKey = Schemas['KeyMade'];
 export type Imported = Schemas['ImportDone'];
@@ -24,15 +26,10 @@ export type UpstreamTest = Schemas['UpstreamTest'];
 export type Health = Schemas['Health'];
 export type Redaction = Schemas['Redaction'];
 
-export interface RouteOverride {
-  query?: QueryPolicy;
-  sunset?: string | null;
-  at: string;
-  by: string;
-  toml: string;
-}
-
-export type Route = Schemas['Route'] & { override?: RouteOverride | null };
+export type Route = Schemas['Route'];
+export type UsageRow = Schemas['UsageRow'];
+/** Opens the socket of events, once. */
+export type StreamToken = Schemas['StreamToken'];
 
 /** A request, a session or an act, as it is kept. What does not apply is left out. */
 export interface Event {
@@ -76,12 +73,6 @@ export interface Event {
   count?: number;
 }
 
-export interface UsageRow {
-  at: string;
-  group: string;
-  requests: number;
-}
-
 export interface SunsetRow {
   key_id: string;
   key_name: string;
@@ -100,12 +91,6 @@ export interface SunsetRoute {
   sunset?: string | null;
   requests: number;
   keys: number;
-}
-
-/** Opens the socket of events, once. */
-export interface StreamToken {
-  token: string;
-  expires_at?: string | null;
 }
 
 /** How far the way off URL keys is. */

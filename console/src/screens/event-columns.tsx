@@ -3,16 +3,21 @@
 import type { Event } from '../api/types.ts';
 import type { Column } from '../ui/table.tsx';
 import { Ago } from '../ui/time.tsx';
-import { reasonWords } from '../words.ts';
+import { actionWords, reasonWords } from '../words.ts';
 import { CarrierChip, OutcomeChip } from './parts.tsx';
 
 export const EVENT_COLUMNS: readonly Column<Event>[] = [
   { label: 'When', cell: ({ timestamp }) => <Ago at={timestamp} /> },
-  { label: 'Outcome', cell: ({ outcome, type }) => <OutcomeChip outcome={outcome ?? type} /> },
+  {
+    label: 'Outcome',
+    cell: ({ outcome, action = '' }) => (outcome ? <OutcomeChip outcome={outcome} /> : actionWords(action)),
+  },
   {
     label: 'Request',
     cell: ({ method, path, protocol }) => (
-      <span class="break mono">{path ? `${protocol === 'websocket' ? 'WS' : (method ?? '')} ${path}` : '–'}</span>
+      <span class="break mono">
+        {path !== undefined ? `${protocol === 'websocket' ? 'WS' : (method ?? '')} ${path}` : '–'}
+      </span>
     ),
   },
   { label: 'Route', cell: ({ route }) => route ?? '–' },

@@ -1,7 +1,7 @@
 // All keys: whose they are, how they last came in, and when they end.
 
 import { usePages } from '../api/query.ts';
-import type { Key } from '../api/types.ts';
+import type { ListedKey } from '../api/types.ts';
 import { address, place, refine } from '../routing.tsx';
 import { may } from '../session.ts';
 import { Page } from '../shell.tsx';
@@ -10,7 +10,7 @@ import { Field, Select } from '../ui/field.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { Ago } from '../ui/time.tsx';
-import { KeyState, Scopes } from './parts.tsx';
+import { CarrierChip, KeyState, Scopes } from './parts.tsx';
 
 const STATES = [
   ['', 'All keys'],
@@ -23,7 +23,7 @@ export function KeysScreen() {
   const { query } = place.value;
   const text = query.get('text') ?? '';
   const state = STATES.find(([state]) => state === query.get('state'))?.[0] ?? '';
-  const pages = usePages<Key>('/keys', { text, state });
+  const pages = usePages<ListedKey>('/keys', { text, state });
   return (
     <Page
       title="Keys"
@@ -90,6 +90,11 @@ export function KeysScreen() {
                 ),
               },
               { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
+              { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
+              {
+                label: 'By',
+                cell: ({ last_carrier }) => (last_carrier ? <CarrierChip carrier={last_carrier} /> : '–'),
+              },
               { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
               { label: 'State', cell: (key) => <KeyState item={key} /> },
             ]}

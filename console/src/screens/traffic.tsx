@@ -36,8 +36,7 @@ export function TrafficScreen() {
   const kept = useRef<(Event | Gap)[]>([]);
   const last = useRef<number>(undefined);
   const fresh = useRef(0);
-  const paused = useRef(isPaused);
-  paused.current = isPaused;
+  const drawn = useRef(0);
 
   const take = (message: unknown): undefined => {
     const gap = gapOf(message);
@@ -61,7 +60,7 @@ export function TrafficScreen() {
   const stream = useEventStream(EVENT_STREAM, { token: streamTokens, select: take });
   useEffect(() => {
     const timer = setInterval(() => {
-      if (fresh.current > 0 && !paused.current) draw((turn) => turn + 1);
+      if (fresh.current !== drawn.current) draw((turn) => turn + 1);
     }, DRAWN_EVERY_MS);
     return () => {
       clearInterval(timer);
@@ -73,6 +72,7 @@ export function TrafficScreen() {
     frozen.current = [...kept.current];
     fresh.current = 0;
   }
+  drawn.current = fresh.current;
   const filter = {
     text: query.get('text') ?? '',
     outcome: query.get('outcome') ?? '',

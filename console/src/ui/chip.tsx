@@ -25,7 +25,7 @@ export function Chip({
 export function CredentialChip({ kind, name }: { kind: 'key' | 'token' | 'credential'; name?: string | undefined }) {
   const word = { key: 'Key', token: 'Token', credential: 'A credential' }[kind];
   return (
-    <span class="chip credential" title={`${word}; its text is never shown`}>
+    <span class="chip credential" title={`${word} ${name ?? ''}: its text is never shown`}>
       <Icon name={kind === 'token' ? 'clock' : 'key'} />
       <span>
         <span class="hidden">{word} </span>

@@ -128,7 +128,7 @@ fn ask(store: &EventStore, keys: usize) {
         ("acts", |filter, _| filter.kind = Some(Kind::Act)),
         ("of the type key.*", |filter, _| filter.word = Some("key.*".to_owned())),
         ("of the type session.refused, which there is none of", |filter, _| {
-            filter.word = Some("session.refused".to_owned())
+            filter.word = Some("session.refused".to_owned());
         }),
         ("refused", |filter, _| filter.outcome = Some(Outcome::Refused)),
         ("by code", |filter, _| filter.code = Some("rate_limited".to_owned())),

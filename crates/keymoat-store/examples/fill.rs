@@ -13,6 +13,21 @@ use keymoat_core::{Carrier, Event, Key, Secret, UnixMillis};
 use keymoat_store::events::{Durability, Entry, EventStore};
 use keymoat_store::{Import, ImportMode, Imported, NewKey, Store};
 
+/// What the first keys are called.
+const NAMES: [&str; 12] = [
+    "voice-app",
+    "security-dashboard",
+    "doorbell-firmware",
+    "nightly-export",
+    "ios-app",
+    "android-app",
+    "partner-feed",
+    "grafana",
+    "support-desk",
+    "batch-import",
+    "kiosk",
+    "load-test",
+];
 const DAYS: i64 = 30;
 const DAY_MILLIS: i64 = 86_400_000;
 /// So many at once: a transaction each.
@@ -49,10 +64,8 @@ fn fill_keys(dir: &std::path::Path, count: usize, now: UnixMillis) -> Result<Vec
         let numbers: Vec<usize> = (start..count.min(start + BATCH)).collect();
         let secrets: Vec<Secret> =
             numbers.iter().map(|number| Secret::from(format!("measured-key-number-{number}"))).collect();
-        let imports = numbers
-            .iter()
-            .zip(&secrets)
-            .map(|(number, secret)| Import { new: NewKey::named(&format!("client-{number}")), secret });
+        let imports =
+            numbers.iter().zip(&secrets).map(|(number, secret)| Import { new: NewKey::named(&name(*number)), secret });
         for imported in store.import_keys(imports.collect(), ImportMode::Commit, now)? {
             if let Imported::Made(key) | Imported::Known(key) = imported {
                 keys.push(key);
@@ -60,6 +73,10 @@ fn fill_keys(dir: &std::path::Path, count: usize, now: UnixMillis) -> Result<Vec
         }
     }
     Ok(keys)
+}
+
+fn name(number: usize) -> String {
+    NAMES.get(number).map_or_else(|| format!("client-{number}"), ToString::to_string)
 }
 
 /// Request `number` of `count`: the later, the more clients have moved out of the URL.

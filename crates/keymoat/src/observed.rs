@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use keymoat_admin::Acts;
-use keymoat_admin::events::{Delivery, Events, Losses, Options, keep_act};
+use keymoat_admin::events::{Delivery, Events, Losses, Options, keep_acts};
 use keymoat_admin::metrics::Metrics;
 use keymoat_admin::otlp::{self, METRICS_EVERY, MetricsTeller, Signal, Target};
 use keymoat_core::act::{Act, Action, Actor};
@@ -168,9 +168,20 @@ pub(crate) fn certificate_file(tls: &Tls, store_dir: &Path) -> Option<PathBuf> {
 /// Keeps what a command on this machine has done in the events of the store. It is done, so that a failure here
 /// is a remark.
 pub(crate) fn tell_of_command(store: &Store, action: Action, target: &str, detail: Option<String>) {
-    let (at, actor, target) = (time::now(), Actor::Command, Some(target.into()));
-    let act = Act { at, actor, action, target, detail };
-    let kept = store.events(Durability::Power).and_then(|events| keep_act(&events, act, at));
+    tell_of_commands(store, action, [(target, detail)]);
+}
+
+/// The same of one action on several things, each with a detail.
+pub(crate) fn tell_of_commands<'t>(
+    store: &Store,
+    action: Action,
+    done: impl IntoIterator<Item = (&'t str, Option<String>)>,
+) {
+    let at = time::now();
+    let act =
+        |(target, detail): (&str, _)| Act { at, actor: Actor::Command, action, target: Some(target.into()), detail };
+    let acts = done.into_iter().map(act);
+    let kept = store.events(Durability::Power).and_then(|events| keep_acts(&events, acts, at));
     if let Err(error) = kept {
         remark(&format!("keymoat: warning: it is done, but does not stand in the events: {error}"));
     }

@@ -207,6 +207,9 @@ pub(super) struct AskedUsage {
     route: Option<String>,
     /// Only by this carrier; `query:*` is any query parameter.
     carrier: Option<String>,
+    /// Only what ended so.
+    #[param(inline)]
+    outcome: Option<OutcomeWord>,
 }
 
 /// Counts of one hour or day, and one value of the group.
@@ -237,7 +240,13 @@ pub(super) async fn usage(
     let now = desk.house.now();
     let to = asked.to.map_or(now, |at| at.0);
     let from = asked.from.map_or(UnixMillis(to.0.saturating_sub(DAYS * DAY_MILLIS)), |at| at.0);
-    let only = [(Dimension::Key, asked.key), (Dimension::Route, asked.route), (Dimension::Carrier, asked.carrier)];
+    let outcome = asked.outcome.map(|word| Outcome::from(word).word().to_owned());
+    let only = [
+        (Dimension::Key, asked.key),
+        (Dimension::Route, asked.route),
+        (Dimension::Carrier, asked.carrier),
+        (Dimension::Outcome, outcome),
+    ];
     let query = UsageQuery {
         from,
         to,

@@ -25,6 +25,9 @@ use crate::sunset::{self, EnforceError, Known, Plan, Status, When};
 /// The dry run looks at so much where nothing is said.
 const DAY_MILLIS: i64 = 86_400_000;
 
+/// So many clients that still come by URL are told of, the busiest first.
+const CLIENTS_MAX: usize = 100;
+
 /// The longest dry run, in hours: 35 days.
 const HOURS_MAX: u32 = 840;
 
@@ -43,7 +46,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Result<Json<Status>
     let status = desk.store(move |store| {
         let overrides = store.route_overrides()?;
         let overridden: Vec<&str> = overrides.iter().map(|over| &*over.route).collect();
-        sunset::status(&events, &Known { routes: &routes, keys: &keys, now }, &overridden)
+        sunset::busiest(&events, &Known { routes: &routes, keys: &keys, now }, &overridden, CLIENTS_MAX)
     });
     Ok(Json(status.await?))
 }

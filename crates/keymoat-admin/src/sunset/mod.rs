@@ -10,11 +10,13 @@ mod enforce;
 mod plan;
 mod status;
 
+use std::collections::HashMap;
+
 use keymoat_core::{Key, Route, UnixMillis};
 
 pub use self::enforce::{Change, EnforceError, When, enforce, undo};
 pub use self::plan::{KeyPlan, Plan, RoutePlan, plan};
-pub use self::status::{RouteStatus, Seen, Status, UrlClient, status};
+pub use self::status::{RouteStatus, Seen, Status, UrlClient, busiest, status};
 
 /// What is known about keys and routes, apart from what they were used for.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +31,30 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// The name of a key, or its id if it is not known any more.
-    fn name<'a>(&'a self, key_id: &'a str) -> &'a str {
-        self.keys.iter().find(|key| &*key.id == key_id).map_or(key_id, |key| &key.name)
-    }
-
-    fn is_live(&self, key_id: &str) -> bool {
-        self.keys.iter().any(|key| &*key.id == key_id && self.is_good(key))
+    /// All keys, to be found by their ids: there may be ten thousand of them.
+    fn by_id(&self) -> ById<'_> {
+        ById { keys: self.keys.iter().map(|key| (&*key.id, key)).collect(), known: *self }
     }
 
     fn is_good(&self, key: &Key) -> bool {
         key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > self.now)
+    }
+}
+
+/// Keys by their ids.
+struct ById<'a> {
+    keys: HashMap<&'a str, &'a Key>,
+    known: Known<'a>,
+}
+
+impl ById<'_> {
+    /// The name of a key, or its id if it is not known any more.
+    fn name<'a>(&'a self, key_id: &'a str) -> &'a str {
+        self.keys.get(key_id).map_or(key_id, |key| &key.name)
+    }
+
+    fn is_live(&self, key_id: &str) -> bool {
+        self.keys.get(key_id).is_some_and(|key| self.known.is_good(key))
     }
 }
 

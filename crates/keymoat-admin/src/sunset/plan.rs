@@ -70,6 +70,7 @@ pub struct KeyPlan {
 /// # Errors
 /// Whatever the disk refuses.
 pub fn plan(events: &EventStore, known: &Known<'_>, only: &[String], since: UnixMillis) -> Result<Plan, StoreError> {
+    let names = known.by_id();
     let used = events.url_key_use(since)?;
     let asked = known.routes.iter().filter(|route| only.is_empty() || only.iter().any(|name| **name == *route.name));
     let routes: Vec<RoutePlan> = asked
@@ -78,8 +79,8 @@ pub fn plan(events: &EventStore, known: &Known<'_>, only: &[String], since: Unix
             let keys: Vec<KeyPlan> = used
                 .map(|used| KeyPlan {
                     key_id: used.key_id.to_string(),
-                    key_name: known.name(&used.key_id).to_owned(),
-                    is_live: known.is_live(&used.key_id),
+                    key_name: names.name(&used.key_id).to_owned(),
+                    is_live: names.is_live(&used.key_id),
                     carrier: used.carrier.clone(),
                     requests: used.uses,
                     first_seen_at: moment(used.first_at),

@@ -5,7 +5,7 @@ use keymoat_store::StoreError;
 use keymoat_store::events::{EventStore, Filter};
 use serde::Serialize;
 
-use super::{Known, moment};
+use super::{ById, Known, moment};
 
 /// How far back it is looked for keys in URLs.
 const DAYS_BACK: i64 = 30;
@@ -94,13 +94,35 @@ pub struct Seen {
 /// # Errors
 /// Whatever the disk refuses.
 pub fn status(events: &EventStore, known: &Known<'_>, overridden: &[&str]) -> Result<Status, StoreError> {
+    let mut status = busiest(events, known, overridden, usize::MAX)?;
+    status.seen = seen(events, &known.by_id())?;
+    Ok(status)
+}
+
+/// The same for a screen: with at most so many of the clients, the busiest of all routes first, and without where each key
+/// was seen.
+///
+/// # Errors
+/// Whatever the disk refuses.
+pub fn busiest(
+    events: &EventStore,
+    known: &Known<'_>,
+    overridden: &[&str],
+    clients_max: usize,
+) -> Result<Status, StoreError> {
+    let names = known.by_id();
     let since = UnixMillis(known.now.0.saturating_sub(DAYS_BACK * DAY_MILLIS));
     let used = events.url_key_use(since)?;
     let mut items = Vec::new();
-    for used in &used {
+    let mut shown: Vec<_> = used.iter().collect();
+    if clients_max < shown.len() {
+        shown.sort_by_key(|used| std::cmp::Reverse(used.uses));
+        shown.truncate(clients_max);
+    }
+    for used in shown {
         items.push(UrlClient {
             key_id: used.key_id.to_string(),
-            key_name: known.name(&used.key_id).to_owned(),
+            key_name: names.name(&used.key_id).to_owned(),
             route: used.route.to_string(),
             carrier: used.carrier.clone(),
             client: last_client(events, &used.route, &used.key_id, &used.carrier)?,
@@ -123,20 +145,20 @@ pub fn status(events: &EventStore, known: &Known<'_>, overridden: &[&str]) -> Re
         }
     });
     let by_url: std::collections::BTreeSet<_> =
-        used.iter().map(|used| &used.key_id).filter(|id| known.is_live(id)).collect();
+        used.iter().map(|used| &used.key_id).filter(|id| names.is_live(id)).collect();
     Ok(Status {
         keys_live: known.keys.iter().filter(|key| known.is_good(key)).count(),
         keys_by_url: by_url.len(),
         routes: routes.collect(),
         items,
-        seen: seen(events, known)?,
+        seen: Vec::new(),
     })
 }
 
-fn seen(events: &EventStore, known: &Known<'_>) -> Result<Vec<Seen>, StoreError> {
+fn seen(events: &EventStore, names: &ById<'_>) -> Result<Vec<Seen>, StoreError> {
     let seen = events.last_seen(None)?;
     let told = seen.into_iter().map(|seen| Seen {
-        key_name: known.name(&seen.key_id).to_owned(),
+        key_name: names.name(&seen.key_id).to_owned(),
         key_id: seen.key_id.to_string(),
         route: seen.route.to_string(),
         carrier: seen.carrier,

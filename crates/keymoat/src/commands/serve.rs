@@ -185,9 +185,9 @@ fn serve(
         // The text may hold the claim link, which is printed here and nowhere else.
         print_bytes(text.expose())?;
     }
+    observed.act(Action::Started, None);
     running.serve();
     handed.tell_ready();
-    observed.act(Action::Started, None);
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,

@@ -42,7 +42,7 @@ pub(super) fn store(patient: &Patient) -> Finding {
     let dir = patient.store_dir().display();
     match &patient.store {
         None => Finding::new(STORE, Outcome::Skipped, format!("`{dir}` is not made yet")),
-        Some(Err(error)) => Finding::new(STORE, Outcome::Fail, error.to_string()),
+        Some(Err(error)) => Finding::new(STORE, Outcome::Fail, format!("{error:#}")),
         Some(Ok(store)) => match store.check() {
             Ok(()) if patient.config.database.is_some() => database(patient, &store.place()),
             Ok(()) => Finding::new(STORE, Outcome::Ok, format!("`{dir}` opens, is whole and can be written")),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::limits::LimitsBody;
-use self::shown::{KeyShown, KeyState, state};
+use self::shown::{KeyListed, KeyShown, KeyState, state};
 use super::Desk;
 use super::admins::text_of;
 use super::answer::{Json, MadeWithSecret, Tagged};
@@ -84,11 +84,11 @@ pub(super) struct Asked {
 }
 
 /// Lists all keys, the newest first.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(Asked), responses((status = 200, description = "A page.", body = Page<KeyShown>)))]
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(Asked), responses((status = 200, description = "A page.", body = Page<KeyListed>)))]
 pub(super) async fn list(
     State(desk): State<Arc<Desk>>,
     Query(asked): Query<Asked>,
-) -> Result<Json<Page<KeyShown>>, Problem> {
+) -> Result<Json<Page<KeyListed>>, Problem> {
     let now = desk.house.now();
     let mut keys = desk.store(|store| store.keys()).await?;
     keys.extend(configured(&desk));
@@ -101,7 +101,10 @@ pub(super) async fn list(
     let mut meant: Vec<&Key> = keys.iter().filter(is_meant).collect();
     meant.sort_by_cached_key(|key| std::cmp::Reverse(place(key)));
     let page = cut(meant, place, asked.cursor.as_deref(), asked.limit)?;
-    let items = page.items.into_iter().map(|key| KeyShown::of(key, now)).collect();
+    let events = Arc::clone(desk.house.events.store());
+    let ids: Vec<Arc<str>> = page.items.iter().map(|key| Arc::clone(&key.id)).collect();
+    let seen = desk.store(move |_| ids.iter().map(|id| events.last_seen(Some(id))).collect::<Result<Vec<_>, _>>());
+    let items = page.items.into_iter().zip(seen.await?).map(|(key, seen)| KeyListed::of(key, &seen, now)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 

@@ -2,6 +2,7 @@
 
 use keymoat_core::key::{KeySecret, RotateAfter};
 use keymoat_core::{Key, UnixMillis};
+use keymoat_store::events::LastSeen;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,6 +73,30 @@ pub(in crate::api) struct SecretShown {
     ends_at: Option<Moment>,
     /// Whether it works.
     is_live: bool,
+}
+
+/// A key of a list: when and how it last came is no part of its state, and so of no `ETag`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct KeyListed {
+    /// The key.
+    #[serde(flatten)]
+    key: KeyShown,
+    /// When it, or a token of it, last went upstream or was refused; null if that was not seen.
+    last_used_at: Option<Moment>,
+    /// Where the credential sat then.
+    last_carrier: Option<String>,
+}
+
+impl KeyListed {
+    /// The key at `now`, and where it was seen, the latest first.
+    pub(super) fn of(key: &Key, seen: &[LastSeen], now: UnixMillis) -> Self {
+        let last = seen.first();
+        Self {
+            key: KeyShown::of(key, now),
+            last_used_at: last.map(|seen| Moment(seen.last_at)),
+            last_carrier: last.map(|seen| seen.carrier.clone()),
+        }
+    }
 }
 
 impl KeyShown {

@@ -76,6 +76,10 @@ fn every_operation_needs_the_role_that_it_says() {
     let bearers = ["viewer", "operator"].map(|role| (role, administered.bearer(role)));
     let mut seen = 0;
     for (path, item) in description["paths"].as_object().expect("paths") {
+        // One never ends for whoever is let in, the other speaks by close codes: the tests of live events open them.
+        if path == "/api/events/stream" || path == "/ws/events" {
+            continue;
+        }
         for (method, operation) in item.as_object().expect("operations") {
             let target =
                 path.replace("{id}", "none_such").replace("{name}", "none_such").replace("{code}", "not_found");
