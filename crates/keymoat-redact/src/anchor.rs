@@ -48,6 +48,21 @@ impl<'a> Anchors<'a> {
         }
     }
 
+    /// The anchors of the few bytes from `base` on.
+    fn look_short(&self, rest: &[u8]) -> u64 {
+        let may_be = |byte: &u8| MAY_BE.get(usize::from(*byte)).copied().unwrap_or(0);
+        let places = rest.iter().rev().fold(0, |places, byte| places << 1 | may_be(byte));
+        let (mut mask, mut left) = (places, places);
+        while left != 0 {
+            let at = self.base + left.trailing_zeros() as usize;
+            if !is_anchor(byte(self.text, at), before(self.text, at)) {
+                mask &= !(left & left.wrapping_neg());
+            }
+            left &= left - 1;
+        }
+        mask
+    }
+
     /// The anchors of the block at `base`.
     #[inline]
     fn look(&self) -> u64 {
@@ -62,17 +77,7 @@ impl<'a> Anchors<'a> {
         let end = self.text.len().min(self.base + BLOCK);
         let rest = self.text.get(self.base..end).unwrap_or_default();
         if rest.len() <= GROUP {
-            let first = before(self.text, self.base);
-            if let (Some(head), Some(tail)) = (rest.first_chunk::<HALF>(), rest.last_chunk::<HALF>()) {
-                let before_head = (u64::from_le_bytes(*head) << 8 | u64::from(first)).to_le_bytes();
-                let overlap = GROUP - rest.len();
-                let last = rest.len().checked_sub(HALF + 1).and_then(|start| rest.get(start..)?.first_chunk::<HALF>());
-                let behind = group(tail, last.unwrap_or(&before_head));
-                return group(head, &before_head) | behind << (HALF - overlap);
-            }
-            let previous = [first].into_iter().chain(rest.iter().copied());
-            let places = rest.iter().zip(previous).enumerate();
-            return places.fold(0, |mask, (at, (byte, previous))| mask | u64::from(is_anchor(*byte, previous)) << at);
+            return self.look_short(rest);
         }
         let mut current = [b' '; BLOCK];
         let mut previous = [b' '; BLOCK];
@@ -88,23 +93,25 @@ impl<'a> Anchors<'a> {
     }
 }
 
+/// 1 for each byte that is an anchor behind some other.
+const MAY_BE: [u64; 256] = {
+    let mut may_be = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        may_be[byte] = matches!(byte as u8, b'=' | b'@' | b'>' | b':' | b',' | b'-') as u64;
+        byte += 1;
+    }
+    may_be
+};
+
 /// One byte alone; [`group`] says the same of many.
 #[inline]
 fn is_anchor(byte: u8, previous: u8) -> bool {
-    const ALONE: [bool; 256] = {
-        let mut alone = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            alone[byte] = matches!(byte as u8, b'=' | b'@' | b'>');
-            byte += 1;
-        }
-        alone
-    };
     match byte {
         b':' => !previous.is_ascii_digit(),
         b',' => matches!(previous, b'"' | b'\''),
         b'-' => previous == b'-',
-        _ => ALONE.get(usize::from(byte)).copied().unwrap_or(false),
+        _ => matches!(byte, b'=' | b'@' | b'>'),
     }
 }
 
@@ -128,13 +135,10 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
 /// The bytes that are compared together.
 const GROUP: usize = 16;
 
-/// A text of so many bytes is compared in two pieces that overlap.
-const HALF: usize = GROUP / 2;
-
 /// Written so that the compiler compares all of them at a time.
 #[inline]
-fn group<const N: usize>(current: &[u8; N], previous: &[u8; N]) -> u64 {
-    let mut flags = [0_u8; N];
+fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
+    let mut flags = [0_u8; GROUP];
     for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
         let byte = *byte;
         let previous = *previous;
@@ -149,7 +153,7 @@ fn group<const N: usize>(current: &[u8; N], previous: &[u8; N]) -> u64 {
 
 /// The lowest bits of the bytes as one number.
 #[inline]
-fn pack(flags: &[u8]) -> u64 {
+fn pack(flags: &[u8; GROUP]) -> u64 {
     let (chunks, _) = flags.as_chunks::<8>();
     let mut mask = 0;
     for (index, chunk) in chunks.iter().enumerate() {

@@ -230,8 +230,12 @@ impl Redactor {
                 self.carry = self.look(known, line, false, carry);
                 masked = !self.scratch.findings.is_empty();
                 if masked {
-                    out.write_all(text.get(clean_from..start).unwrap_or_default())?;
-                    self.emit_all(line, 0, out)?;
+                    // What is clean before the line goes out together with its beginning.
+                    let ahead = start - clean_from;
+                    for finding in &mut self.scratch.findings {
+                        finding.span = finding.span.start + ahead..finding.span.end + ahead;
+                    }
+                    self.emit_all(text.get(clean_from..end).unwrap_or_default(), 0, out)?;
                     clean_from = end;
                 }
             }
@@ -391,7 +395,8 @@ impl Redactor {
             any = true;
         }
         self.stats.lines_masked += u64::from(any);
-        out.write_all(line.get(at..to).unwrap_or_default())
+        let rest = line.get(at..to).unwrap_or_default();
+        if rest.is_empty() { Ok(()) } else { out.write_all(rest) }
     }
 
     fn mark(&mut self, finding: &Finding, value: &[u8], out: &mut impl Write) -> io::Result<()> {

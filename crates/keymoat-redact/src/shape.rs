@@ -2,6 +2,8 @@
 
 use crate::work;
 
+/// How short a mark may be: `[masked]`.
+const MARK_MIN: usize = 8;
 /// How long a mark may be.
 const MARK_MAX: usize = 96;
 
@@ -42,8 +44,12 @@ fn is_mark_word(word: &[u8]) -> bool {
 pub(crate) fn is_masked(value: &[u8]) -> bool {
     let Some(first) = value.first() else { return false };
     work::passed(value.len());
+    if value.len() < 3 && !matches!(first, b'*' | b'.' | b'-' | b'#') {
+        return false;
+    }
     // Most values are in one piece, and begin like none of these.
-    let may_have_mark = value.len() >= 64 || value.iter().any(|byte| matches!(byte, b'[' | b'<' | b'('));
+    let may_have_mark =
+        value.len() >= 64 || value.len() >= MARK_MIN && value.iter().any(|byte| matches!(byte, b'[' | b'<' | b'('));
     may_have_mark && has_mark(value) && !beside_marks(value).any(|part| part.iter().any(u8::is_ascii_alphanumeric))
         || is_mark_word(value)
         || matches!(first, b'*' | b'.' | b'-' | b'#')

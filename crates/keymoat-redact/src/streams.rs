@@ -134,7 +134,9 @@ impl Strings {
         let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns.clone()).build();
         let mut set = Self { searcher, heads: Box::new([0; HEADS]), groups: Vec::new() };
         for pattern in patterns {
-            let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(*head))) else { continue };
+            let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(three(*head)))) else {
+                continue;
+            };
             if *place == 0 {
                 set.groups.push(Vec::new());
                 *place = u8::try_from(set.groups.len()).unwrap_or(u8::MAX);
@@ -168,24 +170,31 @@ impl Strings {
     #[inline]
     fn begins(&self, near: &[u8]) -> Option<usize> {
         let heads = &*self.heads;
-        let is_head = |three: &[u8]| match *three {
-            [first, second, third] => heads.get(hash([first, second, third])).is_some_and(|group| *group > 0),
-            _ => false,
-        };
-        near.windows(3).position(is_head)
+        let is_head = |head: u32| heads.get(hash(head)).is_some_and(|group| *group > 0);
+        // Four bytes are read together; the last of them waits.
+        let fours = |four: &[u8]| four.first_chunk().is_some_and(|four| is_head(u32::from_le_bytes(*four) & THREE));
+        let last = || near.last_chunk().filter(|last| is_head(three(**last))).map(|last| near.len() - last.len());
+        near.windows(4).position(fours).or_else(last)
     }
 
     #[inline(never)]
     fn is_at(&self, rest: &[u8]) -> bool {
-        let group = rest.first_chunk().and_then(|head| self.heads.get(hash(*head)));
+        let group = rest.first_chunk().and_then(|head| self.heads.get(hash(three(*head))));
         let group = group.and_then(|group| self.groups.get(usize::from(*group).checked_sub(1)?));
         group.is_some_and(|group| group.iter().any(|pattern| rest.starts_with(pattern)))
     }
 }
 
+/// What of four bytes are the first three.
+const THREE: u32 = 0xff_ffff;
+
 #[inline]
-const fn hash([first, second, third]: [u8; 3]) -> usize {
-    let head = u32::from_le_bytes([first, second, third, 0]);
+const fn three([first, second, third]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([first, second, third, 0])
+}
+
+#[inline]
+const fn hash(head: u32) -> usize {
     head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }
 

@@ -10,6 +10,17 @@ use crate::names::{Letters, Meaning, Name, before, byte, is_quote};
 use crate::shape;
 use crate::table::{COOKIE_WORDS, HeaderRule, MARKERS, SCHEMES, Scope};
 
+/// A bit for each letter that a scheme word begins with.
+const SCHEME_FIRSTS: u32 = {
+    let mut firsts = 0;
+    let mut index = 0;
+    while index < SCHEMES.len() {
+        firsts |= 1 << (SCHEMES[index].as_bytes()[0] & 31);
+        index += 1;
+    }
+    firsts
+};
+
 impl LineScan<'_> {
     /// A header's value without quotes of its own. Gives where to go on.
     pub(super) fn header_value(
@@ -139,9 +150,10 @@ impl LineScan<'_> {
         let text = self.text(level);
         let value = text.get(part.clone())?;
         let start = value.iter().take_while(|byte| **byte == b' ').count();
-        // No scheme word is longer than this, and a blank follows it.
-        let near = value.get(start..value.len().min(start + 21))?;
-        memchr::memchr(b' ', near)?;
+        let first = byte(value, start);
+        if !first.is_ascii_alphabetic() || SCHEME_FIRSTS >> (first & 31) & 1 == 0 {
+            return None;
+        }
         let word = value
             .get(start..)?
             .iter()
