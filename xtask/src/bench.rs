@@ -11,6 +11,7 @@ mod log;
 mod peer;
 pub(crate) mod redact;
 pub(crate) mod scan;
+pub(crate) mod store;
 mod upstream;
 mod wire;
 mod worst;

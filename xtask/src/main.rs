@@ -81,6 +81,8 @@ enum Measure {
     },
     /// The store of events: what its pages and counts take at 10,000 keys and 1,000,000 events.
     Events,
+    /// The store: sessions admitted per second on one node and on three, SQLite and PostgreSQL, beside the raw store.
+    Store,
     /// The console: how long the data of each screen takes, with 10,000 keys and 1,000,000 events.
     Console {
         /// Measures this binary and builds none.
@@ -121,6 +123,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench { measure: Measure::Path { binary } } => bench::run(&root, binary.as_deref()),
         Command::Bench { measure: Measure::Events } => bench::events::run(&root),
         Command::Bench { measure: Measure::Scan { binary, big } } => bench::scan::run(&root, binary.as_deref(), *big),
+        Command::Bench { measure: Measure::Store } => bench::store::run(&root),
         Command::Bench { measure: Measure::Console { binary, store } } => {
             bench::console::run(&root, binary.as_deref(), store.as_deref())
         }

@@ -1,14 +1,14 @@
 //! Anchors: the few bytes of a text at which a credential can be recognised, found many bytes at a time.
 //!
-//! A separator after a name, an encoded byte, an `@`, a rare prefix. Most text has none that matter, and is never looked
-//! at more closely. Whatever a closer look would find has an anchor that [`Anchors::next`] gives.
+//! A separator after a name, an `@`, the second of two dashes. Most text has none that matter, and is never looked at more
+//! closely. Encoded and unusual bytes are none: what a closer look decodes has anchors of its own.
 
 use crate::names::{before, byte, is_quote};
 
 /// The bytes that are looked at together.
 const BLOCK: usize = 64;
 
-/// The positions of separators and unusual bytes, in order.
+/// The positions of separators, in order.
 #[derive(Debug)]
 pub(crate) struct Anchors<'a> {
     text: &'a [u8],
@@ -63,6 +63,13 @@ impl<'a> Anchors<'a> {
         let rest = self.text.get(self.base..end).unwrap_or_default();
         if rest.len() <= GROUP {
             let first = before(self.text, self.base);
+            if let (Some(head), Some(tail)) = (rest.first_chunk::<HALF>(), rest.last_chunk::<HALF>()) {
+                let before_head = (u64::from_le_bytes(*head) << 8 | u64::from(first)).to_le_bytes();
+                let overlap = GROUP - rest.len();
+                let last = rest.len().checked_sub(HALF + 1).and_then(|start| rest.get(start..)?.first_chunk::<HALF>());
+                let behind = group(tail, last.unwrap_or(&before_head));
+                return group(head, &before_head) | behind << (HALF - overlap);
+            }
             let previous = [first].into_iter().chain(rest.iter().copied());
             let places = rest.iter().zip(previous).enumerate();
             return places.fold(0, |mask, (at, (byte, previous))| mask | u64::from(is_anchor(*byte, previous)) << at);
@@ -88,7 +95,7 @@ fn is_anchor(byte: u8, previous: u8) -> bool {
         let mut alone = [false; 256];
         let mut byte = 0;
         while byte < 256 {
-            alone[byte] = matches!(byte as u8, b'=' | b'@' | b'%' | b'\\' | b'#' | b'>' | 0 | 0x1b | 0xc2..);
+            alone[byte] = matches!(byte as u8, b'=' | b'@' | b'>');
             byte += 1;
         }
         alone
@@ -112,8 +119,8 @@ fn fill(block: &mut [u8], bytes: &[u8]) {
 /// A bit for each byte of `current` that is an anchor, for the first `length`; `previous` has the byte before each.
 #[inline]
 fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
-    let (current, _) = current.as_chunks();
-    let (previous, _) = previous.as_chunks();
+    let (current, _) = current.as_chunks::<GROUP>();
+    let (previous, _) = previous.as_chunks::<GROUP>();
     let groups = current.iter().zip(previous).take(length.div_ceil(GROUP));
     groups.enumerate().fold(0, |mask, (index, (current, previous))| mask | group(current, previous) << (index * GROUP))
 }
@@ -121,25 +128,20 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
 /// The bytes that are compared together.
 const GROUP: usize = 16;
 
+/// A text of so many bytes is compared in two pieces that overlap.
+const HALF: usize = GROUP / 2;
+
 /// Written so that the compiler compares all of them at a time.
 #[inline]
-fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
-    let mut flags = [0_u8; GROUP];
+fn group<const N: usize>(current: &[u8; N], previous: &[u8; N]) -> u64 {
+    let mut flags = [0_u8; N];
     for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
         let byte = *byte;
         let previous = *previous;
         let colon = (byte == b':') & (previous.wrapping_sub(b'0') >= 10);
         let comma = (byte == b',') & ((previous == b'"') | (previous == b'\''));
         let dash = (byte == b'-') & (previous == b'-');
-        let single = (byte == b'=')
-            | (byte == b'@')
-            | (byte == b'%')
-            | (byte == b'\\')
-            | (byte == b'#')
-            | (byte == b'>')
-            | (byte == 0)
-            | (byte == 0x1b)
-            | (byte >= 0xc2);
+        let single = (byte == b'=') | (byte == b'@') | (byte == b'>');
         *flag = u8::from(colon | comma | dash | single);
     }
     pack(&flags)
@@ -147,7 +149,7 @@ fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
 
 /// The lowest bits of the bytes as one number.
 #[inline]
-fn pack(flags: &[u8; GROUP]) -> u64 {
+fn pack(flags: &[u8]) -> u64 {
     let (chunks, _) = flags.as_chunks::<8>();
     let mut mask = 0;
     for (index, chunk) in chunks.iter().enumerate() {

@@ -90,6 +90,8 @@ pub(crate) struct LineScan<'a> {
     authority: userinfo::Seen,
     /// Where no name of a member is that holds a value.
     no_value: Range<usize>,
+    /// The last bytes up to a separator that end with a name which can only announce another one; 0 if none was seen.
+    announcer: u64,
 }
 
 impl<'a> LineScan<'a> {
@@ -114,7 +116,7 @@ impl<'a> LineScan<'a> {
         } else {
             Layer { text: line, view: None }
         };
-        let mut layers = [base; LEVELS + 1];
+        let mut scan = Self::new(rules, known, base, truncated, std::mem::take(findings));
         let mut count = 1;
         let mut below = base;
         for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
@@ -129,31 +131,11 @@ impl<'a> LineScan<'a> {
                 break;
             }
             below = Layer { text: &view.text, view: Some(&*view) };
-            if let Some(layer) = layers.get_mut(count) {
+            if let Some(layer) = scan.layers.get_mut(count) {
                 *layer = below;
             }
             count += 1;
         }
-        let mut scan = Self {
-            rules,
-            known,
-            layers,
-            truncated,
-            findings: std::mem::take(findings),
-            carry: Carry::None,
-            header_until: 0,
-            colons_until: 0,
-            words_until: 0,
-            jwt_until: 0,
-            no_digit_until: 0,
-            markers: 0..0,
-            markers_tried: 0,
-            solid_until: 0,
-            no_pem_end: false,
-            one_line: 0..0,
-            authority: userinfo::Seen::default(),
-            no_value: 0..0,
-        };
         let from = scan.go_on(carry);
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
@@ -167,6 +149,37 @@ impl<'a> LineScan<'a> {
         *findings = scan.findings;
         settle(findings);
         carry
+    }
+
+    #[inline]
+    fn new(
+        rules: &'a Rules,
+        known: Option<&'a Known>,
+        base: Layer<'a>,
+        truncated: bool,
+        findings: Vec<Finding>,
+    ) -> Self {
+        Self {
+            rules,
+            known,
+            layers: [base; LEVELS + 1],
+            truncated,
+            findings,
+            carry: Carry::None,
+            header_until: 0,
+            colons_until: 0,
+            words_until: 0,
+            jwt_until: 0,
+            no_digit_until: 0,
+            markers: 0..0,
+            markers_tried: 0,
+            solid_until: 0,
+            no_pem_end: false,
+            one_line: 0..0,
+            authority: userinfo::Seen::default(),
+            no_value: 0..0,
+            announcer: 0,
+        }
     }
 
     fn text(&self, level: usize) -> &'a [u8] {
@@ -218,6 +231,7 @@ impl<'a> LineScan<'a> {
         if sign == b':' && at < self.colons_until
             || sign == b'=' && at < self.words_until
             || !self.rules.tails.may_end(text, at)
+            || self.is_announcer_seen(text, at)
         {
             return at + 1;
         }
@@ -227,6 +241,7 @@ impl<'a> LineScan<'a> {
         let Some(meaning) = name.meaning(&self.rules.names, text) else { return self.at_pair(level, at, name) };
         if meaning.scope == Scope::Query && !is_query(name) && name.letters.is_pair_name() {
             let resume = self.at_pair(level, at, name);
+            self.keep_announcer(text, at, name);
             if resume > at + 1 || !(name.before == 0 || is_quote(name.before)) {
                 return resume;
             }
@@ -329,10 +344,21 @@ impl<'a> LineScan<'a> {
 
 /// Whether a line has bytes that may be no part of what is seen, and such that may encode others.
 fn flags(line: &[u8]) -> (bool, bool) {
-    let (blocks, rest) = line.as_chunks::<16>();
-    let rest = rest.iter().fold(0, |flags, byte| flags | FLAGS.get(usize::from(*byte)).copied().unwrap_or(0));
-    let (mut unusual, mut encoded) = ([false; 16], [false; 16]);
-    for block in blocks {
+    // The last block overlaps the one before it.
+    if let Some(last) = line.last_chunk() {
+        return flags_of::<16>(line.as_chunks().0, last);
+    }
+    if let (Some(first), Some(last)) = (line.first_chunk(), line.last_chunk()) {
+        return flags_of::<8>(&[*first], last);
+    }
+    let flags = line.iter().fold(0, |flags, byte| flags | FLAGS.get(usize::from(*byte)).copied().unwrap_or(0));
+    (flags & UNUSUAL > 0, flags & ENCODED > 0)
+}
+
+#[inline]
+fn flags_of<const N: usize>(blocks: &[[u8; N]], last: &[u8; N]) -> (bool, bool) {
+    let (mut unusual, mut encoded) = ([false; N], [false; N]);
+    for block in blocks.iter().chain([last]) {
         // Without a way out of the middle the compiler compares all of them at a time.
         for ((byte, unusual), encoded) in block.iter().zip(&mut unusual).zip(&mut encoded) {
             let byte = *byte;
@@ -340,7 +366,7 @@ fn flags(line: &[u8]) -> (bool, bool) {
             *encoded |= (byte == b'%') | (byte == b'&');
         }
     }
-    (rest & UNUSUAL > 0 || unusual.contains(&true), rest & ENCODED > 0 || encoded.contains(&true))
+    (unusual.contains(&true), encoded.contains(&true))
 }
 
 const UNUSUAL: u8 = 1;

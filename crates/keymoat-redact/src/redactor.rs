@@ -345,6 +345,10 @@ impl Redactor {
     /// Looks for credentials in `line`. An error of the engine is a finding of all of it.
     fn look(&mut self, known: Option<&Known>, line: &[u8], truncated: bool, carry: Carry) -> Carry {
         let (rules, scratch) = (&self.rules, &mut self.scratch);
+        if carry == Carry::None && known.is_none() && !rules.has_users() && is_name_alone(line) {
+            scratch.findings.clear();
+            return Carry::None;
+        }
         let is_open = || truncated && open_password(line).is_some();
         if carry == Carry::None && line.len() >= LONG && is_clean(rules, known, line) && !is_open() {
             scratch.findings.clear();
@@ -412,6 +416,16 @@ impl Redactor {
         out.write_all(b"]")?;
         out.write_all(quote)
     }
+}
+
+/// Whether a line is a short name and a `=` without a value: there is nothing in it, and nothing follows from it.
+fn is_name_alone(line: &[u8]) -> bool {
+    /// The shortest credential that stands without a name is longer, which a test holds.
+    const SHORT: usize = 8;
+    line.len() <= SHORT
+        && line.split_last().is_some_and(|(last, name)| {
+            *last == b'=' && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        })
 }
 
 /// Whether nothing in `text` is suspicious. An error of the engine is no proof of that.
@@ -527,6 +541,26 @@ mod tests {
         let text = format!("api_key: >-\n  FAULT {SECRET}\nother: 1\n");
         let shown = shown(&mut faulty(), &[text.as_bytes()]);
         assert_eq!(shown, "api_key: >-\n[REDACTED:error]\nother: 1\n");
+    }
+
+    #[test]
+    fn a_name_alone_is_passed_over_without_a_loss() {
+        assert!(is_name_alone(b"key=") && is_name_alone(b"api-key="));
+        for line in [&b""[..], b"key", b"key=a", b"key:", b"key =", b"\"key\"=", b"=\n", b"long_name="] {
+            assert!(!is_name_alone(line), "{line:?}");
+        }
+        let starts = crate::table::PREFIXES.iter().map(|rule| rule.prefix);
+        for start in
+            starts.chain(["eyJhbGciOi", "api_key", "cookie", "name", "--key", "-----", "auth", "key", "i-key."])
+        {
+            let line = &start.as_bytes()[..start.len().min(7)];
+            let line = [line, b"="].concat();
+            assert!(is_name_alone(&line));
+            let rules = Rules::default();
+            let mut scratch = Scratch::default();
+            let carry = LineScan::run(&rules, None, &mut scratch, &line, false, Carry::None);
+            assert!(carry == Carry::None && scratch.findings.is_empty(), "{start}");
+        }
     }
 
     #[test]

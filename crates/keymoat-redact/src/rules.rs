@@ -170,6 +170,11 @@ impl Rules {
         self.users.as_ref()?.find(input).map(|found| found.start())
     }
 
+    /// Whether a user has patterns.
+    pub(crate) const fn has_users(&self) -> bool {
+        self.users.is_some()
+    }
+
     /// Every match of a user's pattern in a line.
     pub(crate) fn find_users(&self, line: &[u8], mut found: impl FnMut(Range<usize>, u16)) {
         let Some(regex) = &self.users else { return };

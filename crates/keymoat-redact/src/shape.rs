@@ -152,7 +152,7 @@ fn is_word_for_nothing(value: &[u8]) -> bool {
         "missing",
     ];
     // What all of them, and those below, begin with.
-    let may_begin = |first: u8| matches!(first | 0x20, b'a' | b'c'..=b'f' | b'm'..=b'o' | b'r'..=b'u' | b'y' | b'.');
+    let may_begin = |first: u8| matches!(first | 0x20, b'c' | b'e'..=b'f' | b'm'..=b'o' | b'r'..=b'u' | b'y' | b'.');
     if value.len() > 40 || !value.first().is_some_and(|first| may_begin(*first)) {
         return false;
     }

@@ -124,7 +124,7 @@ pub(crate) struct Strings {
 /// How many hashes there are; a power of two.
 const HEADS: usize = 4096;
 /// So many bytes are looked at one by one before the searcher is started: where there is one string there are more.
-const NEAR: usize = 16;
+const NEAR: usize = 32;
 /// A text of this length pays for starting the searcher.
 const LONG_ENOUGH: usize = 64;
 

@@ -201,7 +201,13 @@ impl Rules {
         /// How long a tag may be.
         const TAG: usize = 256;
         let start = close.saturating_sub(TAG);
-        let open = start + memchr::memrchr2(b'<', b'>', text.get(start..close)?)?;
+        let head = text.get(start..close)?;
+        // Most tags are short.
+        let near = head.iter().rev().take(16).position(|byte| matches!(byte, b'<' | b'>'));
+        let open = match near {
+            Some(back) => close - 1 - back,
+            None => start + memchr::memrchr2(b'<', b'>', head)?,
+        };
         let tag = text.get(open + 1..close)?;
         if byte(text, open) != b'<'
             || matches!(tag.first(), None | Some(b'/' | b'!' | b'?' | b' '))

@@ -67,70 +67,94 @@ impl View {
     /// letters that look like ASCII as ASCII. Says whether anything changed.
     pub(crate) fn clean(&mut self, line: &[u8]) -> bool {
         self.clear();
-        let mut changed = false;
+        // What is as it seems is not copied.
         let mut at = 0;
+        while shown(line, at).is_none() {
+            at += 1;
+            if at >= line.len() {
+                return false;
+            }
+        }
+        self.copy(line, 0..at, None);
         while let Some(&byte) = line.get(at) {
-            let rest = line.get(at..).unwrap_or_default();
-            let (length, shown) = match byte {
-                0 if is_padding(line, at) => (1, None),
-                0x1b | b'\\' | b'#' => match colour(rest) {
-                    Some(length) => (length, None),
-                    None => (1, Some(byte)),
-                },
-                0xc2..=0xf4 => match folded(rest) {
-                    Some((length, shown)) => (length, shown),
-                    None => (1, Some(byte)),
-                },
-                _ => (1, Some(byte)),
-            };
-            changed |= length > 1 || shown.is_none();
+            let (length, shown) = shown(line, at).unwrap_or((1, Some(byte)));
             let end = at + length;
             if let Some(shown) = shown {
                 self.push(shown, Place::new(at..end, 0));
             }
             at = end;
         }
-        changed
+        true
     }
 
     /// Fills this view with `text` decoded once; `below` is the view that `text` is of, if it is not the line itself.
     /// Says whether anything was decoded.
     pub(crate) fn decode(&mut self, text: &[u8], below: Option<&Self>) -> bool {
         self.clear();
-        let mut changed = false;
+        // A text without an escape is not copied.
         let mut at = 0;
-        while at < text.len() {
-            let plain = text.get(at..).unwrap_or_default();
-            let run = plain.iter().position(|byte| matches!(byte, b'%' | b'\\' | b'#' | b'&')).unwrap_or(plain.len());
-            self.copy(text, at..at + run, below);
-            at += run;
-            let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) else { break };
-            match decoded(rest) {
-                Some((length, shown)) => {
-                    changed = true;
-                    let (raw, level) = match below {
-                        Some(below) => (below.raw(at..at + length), below.level(at..at + length)),
-                        None => (at..at + length, 0),
-                    };
-                    self.push(shown, Place::new(raw, level + 1));
-                    at += length;
-                }
-                None => {
-                    self.copy(text, at..at + 1, below);
-                    at += 1;
-                }
+        loop {
+            at += run(text, at);
+            match text.get(at..).filter(|rest| !rest.is_empty()) {
+                None => return false,
+                Some(rest) if decoded(rest).is_some() => break,
+                Some(_) => at += 1,
             }
         }
-        changed
+        self.text.reserve(text.len());
+        self.places.reserve(text.len());
+        self.copy(text, 0..at, below);
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            if let Some((length, shown)) = decoded(rest) {
+                let (raw, level) = match below {
+                    Some(below) => (below.raw(at..at + length), below.level(at..at + length)),
+                    None => (at..at + length, 0),
+                };
+                self.push(shown, Place::new(raw, level + 1));
+                at += length;
+            } else {
+                let end = at + 1 + run(text, at + 1);
+                self.copy(text, at..end, below);
+                at = end;
+            }
+        }
+        true
     }
 
     fn copy(&mut self, text: &[u8], part: Range<usize>, below: Option<&Self>) {
+        /// So few bytes are copied one by one.
+        const FEW: usize = 8;
+        if part.len() <= FEW && below.is_none() {
+            for (at, byte) in part.clone().zip(text.get(part).unwrap_or_default()) {
+                self.push(*byte, Place { start: at as u32, length: 1, level: 0 });
+            }
+            return;
+        }
         self.text.extend_from_slice(text.get(part.clone()).unwrap_or_default());
         match below {
             Some(below) => self.places.extend_from_slice(below.places.get(part).unwrap_or_default()),
             None => self.places.extend(part.map(|at| Place { start: at as u32, length: 1, level: 0 })),
         }
     }
+}
+
+/// What is seen of the bytes at a place and how many they are, if that is not the one byte that stands there.
+#[inline]
+fn shown(line: &[u8], at: usize) -> Option<(usize, Option<u8>)> {
+    let rest = line.get(at..)?;
+    match rest.first()? {
+        0 => is_padding(line, at).then_some((1, None)),
+        0x1b | b'\\' | b'#' => colour(rest).map(|length| (length, None)),
+        0xc2..=0xf4 => folded(rest),
+        _ => None,
+    }
+}
+
+/// How many bytes from a place on begin no escape.
+#[inline]
+fn run(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().position(|byte| matches!(byte, b'%' | b'\\' | b'#' | b'&')).unwrap_or(rest.len())
 }
 
 /// A NUL that belongs to a UTF-16 letter has another NUL two bytes away.

@@ -45,7 +45,7 @@ fn main() {
     if store.last_seq().unwrap() == 0 {
         fill(&store, events, keys);
     }
-    let size = std::fs::metadata(store.path()).unwrap().len();
+    let size = std::fs::metadata(dir.join(keymoat_store::events::FILE_NAME)).unwrap().len();
     println!("{events} events of {keys} keys over 30 days: {} MiB", size >> 20);
     println!("{:<52} {:>9} {:>9}   must", "", "p50", "p95");
     ask(&store, keys);
@@ -128,7 +128,7 @@ fn ask(store: &EventStore, keys: usize) {
         ("acts", |filter, _| filter.kind = Some(Kind::Act)),
         ("of the type key.*", |filter, _| filter.word = Some("key.*".to_owned())),
         ("of the type session.refused, which there is none of", |filter, _| {
-            filter.word = Some("session.refused".to_owned())
+            filter.word = Some("session.refused".to_owned());
         }),
         ("refused", |filter, _| filter.outcome = Some(Outcome::Refused)),
         ("by code", |filter, _| filter.code = Some("rate_limited".to_owned())),

@@ -126,7 +126,7 @@ impl<'a> Hand<'a> {
     }
 
     fn tell(&self, action: Action, target: &str, detail: String) {
-        tell_of_command(&self.dir, action, target, Some(detail));
+        tell_of_command(self.store, action, target, Some(detail));
     }
 
     fn server(&self) -> Option<Socket> {

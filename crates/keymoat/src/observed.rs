@@ -7,14 +7,14 @@ use std::time::Instant;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use keymoat_admin::Acts;
-use keymoat_admin::events::{Delivery, Events, Losses, Options, keep_act};
+use keymoat_admin::events::{Delivery, Events, Losses, Options, keep_acts};
 use keymoat_admin::metrics::Metrics;
 use keymoat_admin::otlp::{self, METRICS_EVERY, MetricsTeller, Signal, Target};
 use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::{Record, Snapshot};
 use keymoat_gateway::{Records, Running, tls};
 use keymoat_store::events::{Durability, Retention};
-use keymoat_store::{EventStore, Freshness};
+use keymoat_store::{Freshness, Store};
 
 use crate::commands::remark;
 use crate::config::{self, Tls};
@@ -35,13 +35,13 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Opens the events of the store in `dir` and starts to keep and tell them. What the configuration says of a
+    /// Opens the events of the store and starts to keep and tell them. What the configuration says of a
     /// collector is used up.
     ///
     /// # Errors
     /// A database or a file that cannot be opened, or that others can read.
     pub(crate) fn start(
-        dir: &Path,
+        store: &Store,
         events: &config::Events,
         telemetry: Option<config::Telemetry>,
         output: &Output,
@@ -50,7 +50,7 @@ impl Observed {
             Delivery::BestEffort => Durability::Process,
             Delivery::Required => Durability::Power,
         };
-        let store = Arc::new(EventStore::open(dir, durability).context("opening the events of the store")?);
+        let store = Arc::new(store.events(durability).context("opening the events of the store")?);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), time::now()));
         let lost = Arc::<Losses>::default();
         let (mut others, mut teller, mut traces) = (Vec::new(), None, false);
@@ -165,12 +165,23 @@ pub(crate) fn certificate_file(tls: &Tls, store_dir: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Keeps what a command on this machine has done in the events of the store at `dir`. It is done, so that a failure here
+/// Keeps what a command on this machine has done in the events of the store. It is done, so that a failure here
 /// is a remark.
-pub(crate) fn tell_of_command(dir: &Path, action: Action, target: &str, detail: Option<String>) {
-    let (at, actor, target) = (time::now(), Actor::Command, Some(target.into()));
-    let act = Act { at, actor, action, target, detail };
-    let kept = EventStore::open(dir, Durability::Power).and_then(|store| keep_act(&store, act, at));
+pub(crate) fn tell_of_command(store: &Store, action: Action, target: &str, detail: Option<String>) {
+    tell_of_commands(store, action, [(target, detail)]);
+}
+
+/// The same of one action on several things, each with a detail.
+pub(crate) fn tell_of_commands<'t>(
+    store: &Store,
+    action: Action,
+    done: impl IntoIterator<Item = (&'t str, Option<String>)>,
+) {
+    let at = time::now();
+    let act =
+        |(target, detail): (&str, _)| Act { at, actor: Actor::Command, action, target: Some(target.into()), detail };
+    let acts = done.into_iter().map(act);
+    let kept = store.events(Durability::Power).and_then(|events| keep_acts(&events, acts, at));
     if let Err(error) = kept {
         remark(&format!("keymoat: warning: it is done, but does not stand in the events: {error}"));
     }

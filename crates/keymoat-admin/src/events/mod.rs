@@ -302,14 +302,17 @@ impl Probe {
     }
 }
 
-/// Keeps one act of a command, masked, and gives its number. A gateway that runs tells of it to its own readers.
+/// Keeps what a command did, masked. A gateway that runs tells of it to its own readers.
 ///
 /// # Errors
-/// Whatever the disk refuses.
-pub fn keep_act(store: &EventStore, act: Act, now: UnixMillis) -> Result<u64, StoreError> {
-    let event = Event::Act(Box::new(act));
-    let body = Masker::new(KnownSecrets::default(), Arc::default()).mask(&event);
-    store.append(&[Entry { at: now, event: &event, body: &body }])
+/// Whatever the disk refuses; then nothing of it is kept.
+pub fn keep_acts(store: &EventStore, acts: impl IntoIterator<Item = Act>, now: UnixMillis) -> Result<(), StoreError> {
+    let mut masker = Masker::new(KnownSecrets::default(), Arc::default());
+    let events: Vec<Event> = acts.into_iter().map(|act| Event::Act(Box::new(act))).collect();
+    let bodies: Vec<String> = events.iter().map(|event| masker.mask(event)).collect();
+    let entries: Vec<Entry<'_>> =
+        events.iter().zip(&bodies).map(|(event, body)| Entry { at: now, event, body }).collect();
+    store.append(&entries).map(drop)
 }
 
 /// The writing thread; whoever drops it last waits for its end.

@@ -119,14 +119,7 @@ impl LineScan<'_> {
         let text = self.text(level);
         // `k_live_` is the rare part of `sk_live_` and `rk_live_`.
         let starts = [at, at.saturating_sub(1)];
-        let found = starts.into_iter().find_map(|start| {
-            let rest = text.get(start..)?;
-            let first = byte(rest, 0);
-            let fitting = PREFIXES.iter().filter(|rule| {
-                rule.prefix.as_bytes().first() == Some(&first) && rest.starts_with(rule.prefix.as_bytes())
-            });
-            fitting.max_by_key(|rule| rule.prefix.len()).map(|rule| (start, rule))
-        });
+        let found = starts.into_iter().find_map(|start| longest_prefix(text.get(start..)?).map(|rule| (start, rule)));
         let Some((start, rule)) = found else { return at + 1 };
         if !stands_free(text, start, rule) {
             return at + 1;
@@ -247,6 +240,39 @@ impl LineScan<'_> {
         self.report(level, start + colon + 1..end, &site, End::Delimiter);
         end
     }
+}
+
+/// The prefixes that begin with two bytes of this hash, as bits.
+const BY_HEAD: [u64; 256] = {
+    let mut by_head = [0; 256];
+    let mut index = 0;
+    while index < PREFIXES.len() {
+        let prefix = PREFIXES[index].prefix.as_bytes();
+        by_head[head(prefix[0], prefix[1]) as usize] |= 1 << index;
+        index += 1;
+    }
+    by_head
+};
+
+const fn head(first: u8, second: u8) -> u8 {
+    first.wrapping_mul(31) ^ second
+}
+
+/// The longest prefix of the table that a text begins with.
+fn longest_prefix(text: &[u8]) -> Option<&'static PrefixRule> {
+    let head = usize::from(head(byte(text, 0), byte(text, 1)));
+    let mut left = BY_HEAD.get(head).copied().unwrap_or(0);
+    let mut longest: Option<&PrefixRule> = None;
+    while left != 0 {
+        let rule = PREFIXES.get(left.trailing_zeros() as usize)?;
+        left &= left - 1;
+        if text.starts_with(rule.prefix.as_bytes())
+            && longest.is_none_or(|longest| longest.prefix.len() <= rule.prefix.len())
+        {
+            longest = Some(rule);
+        }
+    }
+    longest
 }
 
 /// Whether a command line goes on with an option or an operator, or ends.

@@ -27,6 +27,27 @@ static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"alue"))
 static VALUE_BACKWARDS: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"alue"));
 
 impl LineScan<'_> {
+    /// Whether the name before a separator was seen behind the same bytes, can only announce another name, and no value
+    /// is near that it could belong to.
+    #[inline]
+    pub(super) fn is_announcer_seen(&self, text: &[u8], at: usize) -> bool {
+        let near = at.saturating_sub(REACH)..at + ANNOUNCED + 2 * REACH;
+        self.announcer != 0
+            && near.end < self.solid_until
+            && self.no_value.contains(&near.start)
+            && self.no_value.end >= near.end
+            && last_bytes(text, at) == Some(self.announcer)
+    }
+
+    /// Keeps a name that can only announce another one, if the last bytes up to its separator tell all of that.
+    pub(super) fn keep_announcer(&mut self, text: &[u8], at: usize, name: &Name) {
+        let is_telling = matches!(name.before, b'=' | b'>' | b'<' | b'(' | b'[' | b'{' | b'/' | b',' | b'%' | b'|');
+        let is_in_last = name.end == at && name.start + 8 > at;
+        if name.quote.is_none() && is_telling && is_in_last && !name.letters.are("name") {
+            self.announcer = last_bytes(text, at).unwrap_or(0);
+        }
+    }
+
     /// A separator whose name means nothing itself, but may announce one.
     pub(super) fn at_pair(&mut self, level: usize, at: usize, name: &Name) -> usize {
         let text = self.text(level);
@@ -232,6 +253,12 @@ impl LineScan<'_> {
             None => {}
         }
     }
+}
+
+/// The last eight bytes before a place.
+#[inline]
+fn last_bytes(text: &[u8], at: usize) -> Option<u64> {
+    text.get(..at)?.last_chunk().map(|last| u64::from_le_bytes(*last))
 }
 
 /// Whether a byte may follow the last member of a line.

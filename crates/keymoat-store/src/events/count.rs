@@ -6,7 +6,8 @@ use std::sync::Arc;
 use keymoat_core::record::{Outcome, Protocol, Record};
 use keymoat_core::refusal::Code;
 use keymoat_core::{Carrier, UnixMillis};
-use rusqlite::{Transaction, params, params_from_iter};
+use rusqlite::types::Value;
+use rusqlite::{Transaction, params_from_iter};
 
 use super::usage::Span;
 use crate::error::StoreError;
@@ -16,7 +17,7 @@ const USER_AGENT_CHARS_MAX: usize = 128;
 
 /// What a group of decisions comes to.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     totals: HashMap<Bucket, Sum>,
     keyed: HashMap<(Holder, Bucket), Sum>,
     seen: HashMap<(Holder, Sighting), Seen>,
@@ -72,7 +73,7 @@ struct Seen {
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, record: &Record) {
+    pub(crate) fn count(&mut self, record: &Record) {
         let nothing = || Arc::from("");
         let route = record.route.clone().unwrap_or_else(nothing);
         let bucket = Bucket {
@@ -99,25 +100,33 @@ impl Tally {
 
     /// Adds it to what is kept.
     pub(super) fn write(self, change: &Transaction<'_>) -> Result<(), StoreError> {
+        for (sql, values) in self.statements() {
+            change.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+        }
+        Ok(())
+    }
+
+    /// What adds it to what is kept, always in the same order, so that nodes that do it at once wait in one line.
+    pub(crate) fn statements(self) -> Vec<(String, Vec<Value>)> {
+        let mut all = Vec::new();
         for (bucket, sum) in &self.totals {
             for span in [Span::Hour, Span::Day] {
                 let key = [span.start_of(UnixMillis(bucket.hour)).0.into()].into_iter().chain(bucket.words());
-                let values = key.chain(sum.numbers().map(Into::into));
-                change.prepare_cached(&add_to_total(span))?.execute(params_from_iter(values))?;
+                all.push((add_to_total(span), key.chain(sum.numbers().map(Into::into)).collect()));
             }
         }
         for ((holder, bucket), sum) in &self.keyed {
             for span in [Span::Hour, Span::Day] {
                 let key = [
-                    rusqlite::types::Value::from(holder.key_id.to_string()),
+                    Value::from(holder.key_id.to_string()),
                     span.start_of(UnixMillis(bucket.hour)).0.into(),
                     holder.secret_id.to_string().into(),
                 ];
                 let values = key.into_iter().chain(bucket.words()).chain(sum.numbers().map(Into::into));
-                change.prepare_cached(&add_to_key(span))?.execute(params_from_iter(values))?;
+                all.push((add_to_key(span), values.collect()));
             }
         }
-        for ((holder, Sighting { carrier, route, credential }), seen) in &self.seen {
+        for ((holder, Sighting { carrier, route, credential }), seen) in self.seen {
             let sql = "INSERT INTO last_seen (key_id, secret_id, carrier, route, credential, first_at, last_at, allowed, \
                        refused, user_agent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                        ON CONFLICT (key_id, secret_id, carrier, route, credential) DO UPDATE SET \
@@ -127,25 +136,26 @@ impl Tally {
                        refused = last_seen.refused + excluded.refused, \
                        user_agent = CASE excluded.user_agent WHEN '' THEN last_seen.user_agent \
                                     ELSE excluded.user_agent END";
-            change.prepare_cached(sql)?.execute(params![
-                holder.key_id,
-                holder.secret_id,
-                carrier_word(carrier.as_ref()),
-                route,
-                credential,
-                seen.first_at,
-                seen.last_at,
-                seen.allowed,
-                seen.refused,
-                seen.user_agent
-            ])?;
+            let values = vec![
+                holder.key_id.to_string().into(),
+                holder.secret_id.to_string().into(),
+                carrier_word(carrier.as_ref()).into(),
+                route.to_string().into(),
+                credential.to_owned().into(),
+                seen.first_at.into(),
+                seen.last_at.into(),
+                seen.allowed.into(),
+                seen.refused.into(),
+                seen.user_agent.into(),
+            ];
+            all.push((sql.to_owned(), values));
         }
-        Ok(())
+        all
     }
 }
 
 impl Bucket {
-    fn words(&self) -> [rusqlite::types::Value; 6] {
+    fn words(&self) -> [Value; 6] {
         [
             self.route.to_string().into(),
             carrier_word(self.carrier.as_ref()).into(),

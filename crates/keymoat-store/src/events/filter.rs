@@ -42,9 +42,9 @@ pub struct Filter {
 
 /// A condition with its parameters, which are written `?`.
 #[derive(Debug, Default)]
-pub(super) struct Condition {
-    pub(super) sql: String,
-    pub(super) values: Vec<Value>,
+pub(crate) struct Condition {
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Condition {
@@ -57,7 +57,7 @@ impl Condition {
 
 impl Filter {
     /// The condition that an index finds, which leaves the fewest.
-    pub(super) fn driving(&self) -> Condition {
+    pub(crate) fn driving(&self) -> Condition {
         let mut driving = Condition::default();
         if let Some(token_id) = &self.token_id {
             driving.and("token_id = ?", [token_id.clone().into()]);
@@ -87,7 +87,7 @@ impl Filter {
     }
 
     /// All conditions.
-    pub(super) fn whole(&self) -> Condition {
+    pub(crate) fn whole(&self) -> Condition {
         let mut whole = Condition::default();
         let mut equal = |column: &str, value: Option<String>| {
             if let Some(value) = value {

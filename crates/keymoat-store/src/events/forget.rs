@@ -8,10 +8,10 @@ use super::usage::{KEY_HOURS_KEPT_MILLIS, Span};
 use crate::error::StoreError;
 
 /// So many rows are deleted at once.
-const SLICE: i64 = 1_000;
+pub(crate) const SLICE: i64 = 1_000;
 
 /// Counts are kept for so long.
-const COUNTS_KEPT_MILLIS: i64 = 400 * Span::Day.millis();
+pub(crate) const COUNTS_KEPT_MILLIS: i64 = 400 * Span::Day.millis();
 
 /// How long events are kept, and how many of them. Counts stay for 400 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,14 @@
 //! Every process that has the folder may append: numbers are given inside the transaction, so that there are no gaps
 //! and none is given twice.
 
-mod count;
+pub(crate) mod count;
 mod filter;
-mod forget;
+pub(crate) mod forget;
 mod read;
 mod schema;
-mod usage;
-mod write;
+mod store;
+pub(crate) mod usage;
+pub(crate) mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -29,6 +30,7 @@ use crate::{BUSY_WAIT, file_system, private_file};
 pub use self::filter::{Filter, SCAN_MAX};
 pub use self::forget::Retention;
 pub use self::read::Page;
+pub use self::store::EventStore;
 pub use self::usage::{Counts, Dimension, LastSeen, Span, UrlKeyUse, Usage, UsageQuery};
 
 /// The name of the database in the store's folder.
@@ -83,9 +85,9 @@ impl Kept {
     }
 }
 
-/// The events of one store. Several processes may have it open at once.
+/// The events in one folder. Several processes may have it open at once.
 #[derive(Debug)]
-pub struct EventStore {
+pub(crate) struct EventsFile {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
@@ -93,13 +95,13 @@ pub struct EventStore {
     seen: Mutex<Option<i64>>,
 }
 
-impl EventStore {
+impl EventsFile {
     /// Opens the events of the store in the folder `dir`, and makes what is missing: the folder 0700, `events.db` 0600.
     ///
     /// # Errors
     /// A database that others can read, a schema that is newer than this program, a network file system, and whatever
     /// the disk or SQLite refuses.
-    pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
         private_file::create_folder(dir)?;
         file_system::refuse_network(dir)?;
         let _lock = file_system::lock(dir)?;
@@ -113,18 +115,12 @@ impl EventStore {
         Ok(Self { path, writer: Mutex::new(writer), reader: Mutex::new(reader), seen: Mutex::default() })
     }
 
-    /// Where the database is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Writes events down, in their order and all or none, and gives the number of the first. The others follow it
     /// without a gap. Counts are kept of the decisions among them.
     ///
     /// # Errors
     /// Whatever the disk refuses: nothing is written and no number is taken then.
-    pub fn append(&self, entries: &[Entry<'_>]) -> Result<u64, StoreError> {
+    pub(crate) fn append(&self, entries: &[Entry<'_>]) -> Result<u64, StoreError> {
         let _turn = self.path.parent().and_then(file_system::turn);
         write::append(&mut held(&self.writer), entries)
     }
@@ -136,7 +132,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn events(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+    pub(crate) fn events(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         read::page(&mut held(&self.reader), filter, before, limit)
     }
 
@@ -144,7 +140,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn event(&self, seq: u64) -> Result<Option<Kept>, StoreError> {
+    pub(crate) fn event(&self, seq: u64) -> Result<Option<Kept>, StoreError> {
         read::one(&held(&self.reader), seq)
     }
 
@@ -152,7 +148,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn since(&self, after: u64, limit: usize) -> Result<Vec<Kept>, StoreError> {
+    pub(crate) fn since(&self, after: u64, limit: usize) -> Result<Vec<Kept>, StoreError> {
         read::since(&held(&self.reader), after, limit)
     }
 
@@ -160,7 +156,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn last_seq(&self) -> Result<u64, StoreError> {
+    pub(crate) fn last_seq(&self) -> Result<u64, StoreError> {
         read::last_seq(&held(&self.reader))
     }
 
@@ -168,7 +164,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn has_grown(&self) -> Result<bool, StoreError> {
+    pub(crate) fn has_grown(&self) -> Result<bool, StoreError> {
         let reader = held(&self.reader);
         let version: i64 = reader.pragma_query_value(None, "data_version", |row| row.get(0))?;
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -179,7 +175,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn usage(&self, query: &UsageQuery) -> Result<Vec<Usage>, StoreError> {
+    pub(crate) fn usage(&self, query: &UsageQuery) -> Result<Vec<Usage>, StoreError> {
         usage::usage(&held(&self.reader), query)
     }
 
@@ -187,7 +183,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn last_seen(&self, key_id: Option<&str>) -> Result<Vec<LastSeen>, StoreError> {
+    pub(crate) fn last_seen(&self, key_id: Option<&str>) -> Result<Vec<LastSeen>, StoreError> {
         usage::last_seen(&held(&self.reader), key_id)
     }
 
@@ -196,7 +192,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn url_key_use(&self, since: UnixMillis) -> Result<Vec<UrlKeyUse>, StoreError> {
+    pub(crate) fn url_key_use(&self, since: UnixMillis) -> Result<Vec<UrlKeyUse>, StoreError> {
         usage::url_key_use(&held(&self.reader), since)
     }
 
@@ -205,7 +201,7 @@ impl EventStore {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn forget(&self, retention: Retention, now: UnixMillis) -> Result<bool, StoreError> {
+    pub(crate) fn forget(&self, retention: Retention, now: UnixMillis) -> Result<bool, StoreError> {
         let _turn = self.path.parent().and_then(file_system::turn);
         forget::forget(&mut held(&self.writer), retention, now)
     }

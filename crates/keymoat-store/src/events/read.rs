@@ -36,10 +36,26 @@ pub(super) fn page(
         Some(from) => first_at_or_after(&moment, from)?,
         None => 0,
     };
+    // Mostly a few are enough; more are looked at only where they are not.
+    let few = (4 * limit).min(SCAN_MAX);
+    let page = looked_through(&moment, filter, (below, least), (few, limit))?;
+    if page.items.len() == limit || page.next.is_none() || few == SCAN_MAX {
+        return Ok(page);
+    }
+    looked_through(&moment, filter, (below, least), (SCAN_MAX, limit))
+}
+
+/// What matches of the newest `scan` events between two numbers, and where to go on if there were as many.
+fn looked_through(
+    moment: &Connection,
+    filter: &Filter,
+    (below, least): (i64, i64),
+    (scan, limit): (usize, usize),
+) -> Result<Page, StoreError> {
     let (driving, whole) = (filter.driving(), filter.whole());
     // The inner part reads an index only, and a bounded part of it.
     let looked_at =
-        format!("SELECT seq FROM event WHERE seq < ? AND seq >= ?{} ORDER BY seq DESC LIMIT {SCAN_MAX}", driving.sql);
+        format!("SELECT seq FROM event WHERE seq < ? AND seq >= ?{} ORDER BY seq DESC LIMIT {scan}", driving.sql);
     let bounds = || [Value::from(below), Value::from(least)].into_iter().chain(driving.values.iter().cloned());
     let sql = format!(
         "SELECT {COLUMNS} FROM event WHERE seq IN ({looked_at}){} ORDER BY seq DESC LIMIT {}",
@@ -57,7 +73,7 @@ pub(super) fn page(
     let sql = format!("SELECT count(*), min(seq) FROM ({looked_at})");
     let counted = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
     let (looked_at, lowest) = moment.prepare_cached(&sql)?.query_row(params_from_iter(bounds()), counted)?;
-    Ok(Page { items, next: lowest.filter(|_| looked_at == SCAN_MAX as i64).map(i64::unsigned_abs) })
+    Ok(Page { items, next: lowest.filter(|_| looked_at == scan as i64).map(i64::unsigned_abs) })
 }
 
 pub(super) fn one(connection: &Connection, seq: u64) -> Result<Option<Kept>, StoreError> {

@@ -13,10 +13,10 @@ const HOUR_MILLIS: i64 = 3_600_000;
 const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
 /// For so long counts of single keys are kept by the hour; afterwards by the day.
-pub(super) const KEY_HOURS_KEPT_MILLIS: i64 = 35 * DAY_MILLIS;
+pub(crate) const KEY_HOURS_KEPT_MILLIS: i64 = 35 * DAY_MILLIS;
 
 /// How many rows one question may have.
-const ROWS_MAX: usize = 20_000;
+pub(crate) const ROWS_MAX: usize = 20_000;
 
 /// The length of what is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,14 +44,14 @@ impl Span {
         }
     }
 
-    pub(super) const fn totals(self) -> &'static str {
+    pub(crate) const fn totals(self) -> &'static str {
         match self {
             Self::Hour => "usage_hour",
             Self::Day => "usage_day",
         }
     }
 
-    pub(super) const fn of_keys(self) -> &'static str {
+    pub(crate) const fn of_keys(self) -> &'static str {
         match self {
             Self::Hour => "usage_key_hour",
             Self::Day => "usage_key_day",
@@ -107,7 +107,7 @@ impl Dimension {
     }
 
     /// Whether only the counts of single keys tell it.
-    const fn is_of_keys(self) -> bool {
+    pub(crate) const fn is_of_keys(self) -> bool {
         matches!(self, Self::Key | Self::Secret)
     }
 }

@@ -53,7 +53,7 @@ fn insert(change: &Transaction<'_>, seq: i64, entry: &Entry<'_>) -> Result<(), S
 }
 
 /// The key that an event is about. What an act names may be anything, so only what has the form of a key's id counts.
-fn key_id(event: &Event) -> Option<&str> {
+pub(crate) fn key_id(event: &Event) -> Option<&str> {
     match event {
         Event::Begun(record) | Event::Decision(record) => record.key_id.as_deref(),
         Event::Act(act) => act.target.as_deref().filter(|target| is_key_id(target)),

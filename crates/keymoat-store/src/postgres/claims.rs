@@ -24,8 +24,9 @@ macro_rules! stands {
     };
 }
 
-/// Consumes a use for each session that may be opened, and gives those.
-pub(super) const CONSUME: &str = concat!(
+/// The statement that consumes uses on PostgreSQL: a group of claims in one commit. `$1` are the sessions, `$2` the tokens'
+/// digests, `$3` the handles' or NULL. It is public for whoever measures the database beside Keymoat.
+pub const CONSUME: &str = concat!(
     "WITH asked AS (
          SELECT sid, digest, handle, row_number() OVER (PARTITION BY digest, handle IS NULL ORDER BY place) AS turn
          FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS asked (sid, digest, handle, place)

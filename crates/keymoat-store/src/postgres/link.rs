@@ -40,7 +40,7 @@ const SESSION: &str = "
 
 /// A database that is known by its URL. Whoever shows it sees no password.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(crate) struct Link {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     shown: Arc<str>,
@@ -48,7 +48,7 @@ pub(super) struct Link {
 
 /// What carries a connection's messages.
 pub(super) enum Wire {
-    Plain(Connection<Socket, NoTlsStream>),
+    Plain(Box<Connection<Socket, NoTlsStream>>),
     Tls(Box<Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>>),
 }
 
@@ -126,7 +126,7 @@ impl Link {
         Ok(match &self.tls {
             None => {
                 let (client, connection) = self.config.connect(NoTls).await.map_err(|error| refused(&error))?;
-                (client, Wire::Plain(connection))
+                (client, Wire::Plain(Box::new(connection)))
             }
             Some(tls) => {
                 let (client, connection) = self.config.connect(tls.clone()).await.map_err(|error| refused(&error))?;

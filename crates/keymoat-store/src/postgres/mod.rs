@@ -14,6 +14,7 @@ mod claims;
 mod copy;
 pub(crate) mod desk;
 mod error;
+mod events;
 mod key_store;
 mod keys;
 mod link;
@@ -24,6 +25,8 @@ mod schema;
 mod secrets;
 mod tokens;
 
+pub use self::claims::CONSUME;
+pub(crate) use self::events::EventsDatabase;
 pub(crate) use self::keys::ChangeMark;
 
 use std::fmt;
@@ -177,6 +180,11 @@ impl Postgres {
 
     pub(crate) fn pepper(&self) -> &Arc<Pepper> {
         &self.shared.pepper
+    }
+
+    /// How the database is reached.
+    pub(crate) fn link(&self) -> &Link {
+        &self.shared.link
     }
 
     /// The database for people: host, port and name.

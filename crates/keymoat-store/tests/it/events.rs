@@ -80,7 +80,6 @@ fn numbers_have_no_gaps_across_writers_and_are_never_given_twice() {
 fn the_database_is_private_and_an_exposed_one_is_refused() {
     let (dir, store) = store();
     let path = dir.path().join(FILE_NAME);
-    assert_eq!(store.path(), path);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     drop(store);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -324,4 +323,88 @@ fn events_that_cannot_be_written_take_no_number() {
     assert!(matches!(store.append(&[entry]).unwrap_err(), StoreError::Busy { .. }));
     raw.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.append(&[entry]).unwrap(), 2);
+}
+
+#[test]
+fn events_of_all_nodes_in_postgresql_are_answered_like_those_of_one_in_sqlite() {
+    let server = keymoat_postgres_stand::Postgres::start();
+    let url = keymoat_core::Secret::from(server.url());
+    let open = || EventStore::open_database(&url).unwrap();
+    let (one, other, (_dir, file)) = (open(), open(), store());
+    assert!(one.has_grown().unwrap() && !one.has_grown().unwrap());
+    let mut events = Vec::new();
+    for number in 0..60_i64 {
+        let at = DAY * (number % 3) + HOUR * (number % 5) + number;
+        events.push(match number % 6 {
+            0 => act(at, Action::KeyCreated, "key_1"),
+            1 => decision(at, by_url),
+            2 => decision(at, |record| {
+                (record.outcome, record.code) = (Outcome::Refused, Some(Code::CredentialInQuery));
+                record.token_id = Some("tok_1".into());
+            }),
+            3 => decision(at, |record| record.route = Some("50%_x".into())),
+            4 => decision(at, |record| record.key_id = Some("key_2".into())),
+            _ => decision(at, |record| record.protocol = Protocol::WebSocket),
+        });
+    }
+    for (number, group) in events.chunks(7).enumerate() {
+        let node = if number % 2 == 0 { &one } else { &other };
+        // Written down in order, as clocks have it.
+        let at = |_: &Event| UnixMillis(number as i64 * HOUR);
+        assert_eq!(append_at(node, group, at), append_at(&file, group, at));
+    }
+    assert!(one.has_grown().unwrap());
+    assert_eq!(one.last_seq().unwrap(), 60);
+    let text = |text: &str| Some(text.to_owned());
+    let filters = [
+        Filter::default(),
+        Filter { kind: Some(Kind::Act), ..Filter::default() },
+        Filter { word: text("request.*"), ..Filter::default() },
+        Filter { word: text("key.*"), key_id: text("key_1"), ..Filter::default() },
+        Filter { severity_min: Some(Severity::Medium), ..Filter::default() },
+        Filter { outcome: Some(Outcome::Refused), code: text("credential_in_query"), ..Filter::default() },
+        Filter { route: text("50%_x"), ..Filter::default() },
+        Filter { carrier: text("query:*"), ..Filter::default() },
+        Filter { token_id: text("tok_1"), ..Filter::default() },
+        Filter { text: text("CURL/8"), ..Filter::default() },
+        Filter { text: text("%_x"), ..Filter::default() },
+        Filter { from: Some(UnixMillis(2 * HOUR)), to: Some(UnixMillis(5 * HOUR)), ..Filter::default() },
+    ];
+    for filter in &filters {
+        for (before, limit) in [(None, 100), (None, 3), (Some(20), 5)] {
+            let (of_all, of_one) = (one.events(filter, before, limit), file.events(filter, before, limit));
+            assert_eq!(of_all.unwrap(), of_one.unwrap(), "{filter:?}");
+        }
+    }
+    assert_eq!(one.since(10, 7).unwrap(), file.since(10, 7).unwrap());
+    assert_eq!((one.event(5).unwrap(), one.event(999).unwrap()), (file.event(5).unwrap(), None));
+    for span in [Span::Hour, Span::Day] {
+        let whole = UsageQuery::between(UnixMillis(0), UnixMillis(9 * DAY), span);
+        let mut queries = vec![whole.clone(), UsageQuery { by_span: true, ..whole.clone() }];
+        for dimension in Dimension::ALL {
+            queries.push(UsageQuery { group: vec![dimension], by_span: true, ..whole.clone() });
+        }
+        let only = vec![(Dimension::Carrier, "query:*".to_owned()), (Dimension::Route, "events".to_owned())];
+        queries.push(UsageQuery { group: vec![Dimension::Key, Dimension::Outcome], only, ..whole });
+        for query in queries {
+            assert_eq!(one.usage(&query).unwrap(), file.usage(&query).unwrap(), "{query:?}");
+        }
+    }
+    assert_eq!(one.last_seen(Some("key_1")).unwrap().len(), file.last_seen(Some("key_1")).unwrap().len());
+    assert_eq!(one.url_key_use(UnixMillis(0)).unwrap(), file.url_key_use(UnixMillis(0)).unwrap());
+    let some = Retention { keep_millis: i64::MAX, keep_max: 9 };
+    assert_eq!(other.forget(some, UnixMillis(DAY)).unwrap(), file.forget(some, UnixMillis(DAY)).unwrap());
+    assert_eq!(numbers(&one, &Filter::default()), numbers(&file, &Filter::default()));
+    assert_eq!(append(&one, &events[..1]), 61);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let node = open();
+                for _ in 0..10 {
+                    append(&node, &events[..7]);
+                }
+            });
+        }
+    });
+    assert_eq!(one.last_seq().unwrap(), 61 + 4 * 10 * 7, "no number is lost between nodes");
 }

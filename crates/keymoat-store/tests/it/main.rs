@@ -1,6 +1,7 @@
 //! The store as its callers see it: a folder, one or more processes, and what is found in the files.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::duplicate_mod, reason = "the conformance suite is compiled once for each backend")]
 
 mod desk_faults;
 mod desk_on_sqlite;

@@ -183,9 +183,13 @@ fn a_change_is_announced_and_one_whose_announcement_is_lost_is_found() {
     let start = |every| {
         let (into, changes) = mpsc::channel();
         let store = Arc::new(scenario.again());
-        (Feed::start(store, every, move |change| {
-            let _ = into.send(change.snapshot.keys.len());
-        }).unwrap(), changes)
+        (
+            Feed::start(store, every, move |change| {
+                let _ = into.send(change.snapshot.keys.len());
+            })
+            .unwrap(),
+            changes,
+        )
     };
     let (_announced, hinted) = start(Duration::from_secs(3600));
     let (_looking, looked) = start(Duration::from_millis(200));

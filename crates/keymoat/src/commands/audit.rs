@@ -11,6 +11,7 @@ use keymoat_store::events::{Durability, FILE_NAME, Filter, Kept, SCAN_MAX};
 use serde_json::Value;
 
 use super::store_choice::StoreChoice;
+use crate::config::StoreConfig;
 use crate::config::duration_text;
 use crate::output::record::printable;
 use crate::output::time::{now, parse_rfc3339};
@@ -81,11 +82,11 @@ enum Which {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Action::Tail(tail) = &arguments.action;
     let filter = tail.filter(now())?;
-    let dir = tail.store.configured()?.dir;
-    if !dir.join(FILE_NAME).exists() {
+    let StoreConfig { dir, database, .. } = tail.store.configured()?;
+    if database.is_none() && !dir.join(FILE_NAME).exists() {
         anyhow::bail!("there are no events in `{}` yet: `keymoat serve` keeps them there", dir.display());
     }
-    let store = EventStore::open(&dir, Durability::Process)?;
+    let store = EventStore::open_beside(&dir, database.as_ref(), Durability::Process)?;
     let mut last = store.last_seq()?;
     let before = Some(last + 1);
     let count = if tail.since.is_some() { usize::MAX } else { tail.lines as usize };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::store_choice::open;
+use super::store_choice::{is_there, open};
 use super::{print, to_json};
 use crate::config::{self, Flags};
 
@@ -61,7 +61,7 @@ fn show(Show { file, preset, secret_file, flags, json }: &Show) -> anyhow::Resul
     };
     if preset.is_none() {
         let store = config::store_of_configuration(file.as_deref(), &environment)?;
-        if store.dir.join("keymoat.db").exists() {
+        if is_there(&store.dir, store.database.as_ref()) {
             config::show_overrides(&mut shown, &open(&store)?.route_overrides()?);
         }
     }

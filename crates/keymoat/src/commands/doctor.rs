@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use keymoat_store::Store;
 use serde::Serialize;
 
+use super::store_choice::{is_there, open_at};
 use super::{Found, print, to_json};
 use crate::config::{self, Chosen};
 use crate::doctor::{self, Address, Finding, Outcome, Patient, table};
@@ -52,8 +52,9 @@ struct Report<'a> {
 /// A configuration that cannot be read, and everything that is not well.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config = Chosen::new(arguments.config.as_deref(), None, None).read(&config::environment())?;
-    let there = config.store_dir.join("keymoat.db").exists();
-    let store = there.then(|| Store::open_with(&config.store_dir, &config.master_key));
+    let database = config.database.as_ref();
+    let there = is_there(&config.store_dir, database);
+    let store = there.then(|| open_at(&config.store_dir, database, &config.master_key));
     if let Some(Ok(store)) = &store {
         sealed::take(&mut config, store)?;
     }

@@ -131,7 +131,7 @@ fn serve(
     let face = Arc::new(ArcSwap::from_pointee(admin::configured(&config, shown)));
     output.keep_out(wiring::secrets(&config));
     output.mask_by(wiring::rules(&config)?);
-    let observed = Observed::start(&store_dir, &config.events, config.telemetry.take(), output)?;
+    let observed = Observed::start(&store, &config.events, config.telemetry.take(), output)?;
     observed.watch_certificate(observed::certificate_file(&config.tls, &store_dir));
     let watched = std::mem::take(&mut config.watched);
     let configured = wiring::keys(std::mem::take(&mut config.keys), store.pepper(), now);
@@ -185,9 +185,9 @@ fn serve(
         // The text may hold the claim link, which is printed here and nowhere else.
         print_bytes(text.expose())?;
     }
+    observed.act(Action::Started, None);
     running.serve();
     handed.tell_ready();
-    observed.act(Action::Started, None);
     tracing::info!(gateway = ready.gateway, gateway_tls = ready.gateway_tls, admin = ready.admin, "serving");
     let reloader = Reloader {
         program,

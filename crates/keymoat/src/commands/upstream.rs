@@ -64,21 +64,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (secret, done) = match &arguments.action {
         Action::Add(Entry { name, secret_file }) => {
             let secret = read_secret(name, secret_file)?;
-            let sealed = open(&config)?.seal_secret(name, &secret, now())?;
+            let store = open(&config)?;
+            let sealed = store.seal_secret(name, &secret, now())?;
             warn_of_configuration(&config, name);
-            tell_of_command(&config.dir, Act::UpstreamSecretSealed, name, version(&sealed));
+            tell_of_command(&store, Act::UpstreamSecretSealed, name, version(&sealed));
             (sealed, "sealed: gateways use it from their next start on")
         }
         Action::Rotate(Entry { name, secret_file }) => {
             let store = open_existing(&config, first)?;
             let secret = read_secret(name, secret_file)?;
             let sealed = store.rotate_secret(name, &secret, now())?;
-            tell_of_command(&config.dir, Act::UpstreamSecretSealed, name, version(&sealed));
+            tell_of_command(&store, Act::UpstreamSecretSealed, name, version(&sealed));
             (sealed, "sealed: gateways use it from their next start on. Revoke the one before at its provider")
         }
         Action::Remove { name } => {
-            let removed = open_existing(&config, first)?.remove_secret(name, now())?;
-            tell_of_command(&config.dir, Act::UpstreamSecretRemoved, name, version(&removed));
+            let store = open_existing(&config, first)?;
+            let removed = store.remove_secret(name, now())?;
+            tell_of_command(&store, Act::UpstreamSecretRemoved, name, version(&removed));
             (removed, "removed. Revoke it at its provider, if nobody needs it any more")
         }
         Action::Test(test) => return upstream_test::run(test, &arguments.store, &config, arguments.store.json),

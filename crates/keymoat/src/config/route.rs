@@ -116,7 +116,7 @@ fn sunset(
 ) -> Option<UnixMillis> {
     if query.is_some_and(|query| query != QueryPolicy::Warn) {
         read.warn(format!(
-            "route `{}`: `sunset` is told to clients where query = \"warn\", and nowhere else",
+            "route `{}`: `sunset` is told to clients where query = \"warn\", and nowhere else; it ends \"allow\" too",
             name.get_ref()
         ));
     }

@@ -50,7 +50,7 @@ pub(super) fn canary(patient: &Patient) -> Finding {
         (path.to_owned(), socket),
         (format!("{path}?api_key={}", url.text), "Connection: close\r\n".to_owned()),
     ] {
-        let is_enough = |bytes: &[u8]| bytes.starts_with(b"HTTP/1.1 101");
+        let is_enough = |bytes: &[u8]| memchr::memmem::find(bytes, b"\r\n\r\n").is_some();
         if let Err(error) = address.ask(&target, &lines, patient.ca.as_deref(), is_enough) {
             return Finding::new(CANARY, Outcome::Fail, format!("{error:#}"));
         }

@@ -13,6 +13,9 @@ use crate::output::time::rfc3339;
 
 const DAY_SECS: i64 = 24 * 60 * 60;
 
+/// Tokens are decided by the database's clock, and their sessions end by this machine's.
+const DATABASE_CLOCK_MILLIS_MAX: i64 = 2_000;
+
 pub(super) fn certificate(patient: &Patient) -> Finding {
     let file = match &patient.config.tls {
         Tls::Provided { cert, .. } => cert.clone(),
@@ -39,12 +42,37 @@ pub(super) fn store(patient: &Patient) -> Finding {
     let dir = patient.store_dir().display();
     match &patient.store {
         None => Finding::new(STORE, Outcome::Skipped, format!("`{dir}` is not made yet")),
-        Some(Err(error)) => Finding::new(STORE, Outcome::Fail, error.to_string()),
+        Some(Err(error)) => Finding::new(STORE, Outcome::Fail, format!("{error:#}")),
         Some(Ok(store)) => match store.check() {
+            Ok(()) if patient.config.database.is_some() => database(patient, &store.place()),
             Ok(()) => Finding::new(STORE, Outcome::Ok, format!("`{dir}` opens, is whole and can be written")),
             Err(error) => Finding::new(STORE, Outcome::Fail, error.to_string()),
         },
     }
+}
+
+/// What a commit in the database is worth, and whether its clock is this machine's.
+fn database(patient: &Patient, place: &str) -> Finding {
+    let Some(url) = &patient.config.database else {
+        return Finding::new(STORE, Outcome::Ok, format!("{place} answers"));
+    };
+    let state = match keymoat_store::Store::database_state(url, crate::output::time::now) {
+        Ok(state) => state,
+        Err(error) => return Finding::new(STORE, Outcome::Fail, error.to_string()),
+    };
+    if !state.is_durable {
+        let told = format!("{place} may lose acknowledged commits: set fsync and full_page_writes to on");
+        return Finding::new(STORE, Outcome::Fail, told);
+    }
+    if state.ahead_millis.abs() > DATABASE_CLOCK_MILLIS_MAX {
+        let told = format!("the clock of {place} is {} ms ahead of this machine's", state.ahead_millis);
+        return Finding::new(STORE, Outcome::Warn, told);
+    }
+    let standbys = match state.standbys.is_empty() {
+        true => "no synchronous standby, so that a failover may give uses back".to_owned(),
+        false => format!("each commit waits for {}", state.standbys),
+    };
+    Finding::new(STORE, Outcome::Ok, format!("{place} answers, schema {}; {standbys}", state.found))
 }
 
 pub(super) fn files(patient: &Patient) -> Finding {

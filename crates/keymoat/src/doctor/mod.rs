@@ -9,7 +9,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 use keymoat_core::UnixMillis;
-use keymoat_store::{Store, StoreError};
+use keymoat_store::Store;
 use serde::Serialize;
 
 use self::table::Check;
@@ -59,7 +59,7 @@ pub(crate) struct Patient {
     /// What is configured, secrets of upstreams taken from the store.
     pub(crate) config: Config,
     /// The store, or why it does not open; `None` where there is none yet.
-    pub(crate) store: Option<Result<Store, StoreError>>,
+    pub(crate) store: Option<anyhow::Result<Store>>,
     /// Where the gateway is reached from the machine.
     pub(crate) gateway: Option<Address>,
     /// Where it is reached from outside.

@@ -1,8 +1,6 @@
 //! The checks: what each is called, what it looks at, and what to do when it is not well. The page of the book is made
 //! from this.
 
-use std::fmt::Write;
-
 /// One check, by its place in [`CHECKS`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Check {
@@ -78,7 +76,7 @@ pub(crate) const EVENTS: &Check = &check(
     "D110",
     "event streams",
     "With `--through URL`: reads an event stream that is sent in five pieces, 200 ms apart. Fails where they come at once, because a proxy in front holds them back.",
-    "Turn buffering off for event streams: `proxy_buffering off` in nginx, `flush_interval -1` in Caddy.",
+    "Turn buffering and compression off for event streams: `proxy_buffering off` and no `text/event-stream` in `gzip_types` in nginx, `flush_interval -1` in Caddy.",
 );
 pub(crate) const UPSTREAM: &Check = &check(
     "D111",
@@ -103,34 +101,36 @@ pub(crate) const ADMIN: &Check = &check(
 pub(crate) const CHECKS: [&Check; 13] =
     [CERTIFICATE, CLOCK, STORE, FILES, DISK, READY, QUERY, ROTATION, SUBPROTOCOLS, EVENTS, UPSTREAM, CANARY, ADMIN];
 
-/// The page of the book.
-pub(crate) fn page() -> String {
-    let mut page = String::from(
-        "# Doctor\n\n\
-         `keymoat doctor` looks at an installation from inside and, with `--through URL`, from outside. Each check ends as `ok`,\n\
-         `warn`, `fail` or `skipped`, and says what it saw and what to do. Exit codes: 0 all well, 1 something warns or fails, 2 it\n\
-         could not look. `--json` prints one object for programs, `--only D103` runs one check; ids are stable.\n\n\
-         Nothing is changed, and no secret is shown. Through a proxy two addresses of the gateway are asked for,\n\
-         `/keymoat/v1/probe/websocket` and `/keymoat/v1/probe/events`. They need no key: an answer takes a second at most, costs no\n\
-         upstream, and repeats nothing of what was sent.\n",
-    );
-    for check in CHECKS {
-        // Writing to a string does not fail.
-        let _ = write!(
-            page,
-            "\n## {id} {title}\n\n{looks}\n\n**What to do.** {remedy}\n",
-            id = check.id,
-            title = check.title,
-            looks = check.looks,
-            remedy = check.remedy
-        );
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
+
+    /// The page of the book.
+    fn page() -> String {
+        let mut page = String::from(
+            "# Doctor\n\n\
+             `keymoat doctor` looks at an installation from inside and, with `--through URL`, from outside. Each check ends as `ok`,\n\
+             `warn`, `fail` or `skipped`, and says what it saw and what to do. Exit codes: 0 all well, 1 something warns or fails, 2 it\n\
+             could not look. `--json` prints one object for programs, `--only D103` runs one check; ids are stable.\n\n\
+             Nothing is changed, and no secret is shown. Through a proxy two addresses of the gateway are asked for,\n\
+             `/keymoat/v1/probe/websocket` and `/keymoat/v1/probe/events`. They need no key: an answer takes a second at most, costs no\n\
+             upstream, and repeats nothing of what was sent.\n",
+        );
+        for check in CHECKS {
+            // Writing to a string does not fail.
+            let _ = write!(
+                page,
+                "\n## {id} {title}\n\n{looks}\n\n**What to do.** {remedy}\n",
+                id = check.id,
+                title = check.title,
+                looks = check.looks,
+                remedy = check.remedy
+            );
+        }
+        page
+    }
 
     #[test]
     fn the_page_of_the_book_lists_the_checks() {

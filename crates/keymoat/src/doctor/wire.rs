@@ -70,7 +70,8 @@ impl Address {
             format!("{}:{}", self.host, self.port)
         };
         let request = format!("GET {}{target} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n", self.path);
-        let answered = runtime.block_on(tokio::time::timeout(PATIENCE, self.asked(&request, ca, is_enough)));
+        let asked = async { tokio::time::timeout(PATIENCE, self.asked(&request, ca, is_enough)).await };
+        let answered = runtime.block_on(asked);
         answered.with_context(|| format!("{self} did not answer within {} seconds", PATIENCE.as_secs()))?
     }
 
@@ -118,6 +119,21 @@ impl Answered {
     pub(super) fn status(&self) -> Option<u16> {
         let text = String::from_utf8_lossy(self.bytes.get(..self.bytes.len().min(64)).unwrap_or_default());
         text.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// How long the body took to come, from its first piece to its last.
+    pub(super) fn body_took(&self) -> Option<Duration> {
+        let head = memchr::memmem::find(&self.bytes, b"\r\n\r\n")? + 4;
+        let mut of_body = self.arrivals.iter().filter(|(there, _)| *there > head).map(|(_, when)| *when);
+        let first = of_body.next()?;
+        Some(of_body.next_back().unwrap_or(first).saturating_sub(first))
+    }
+
+    /// Whether the body comes in a coding (RFC 9110 section 8.4).
+    pub(super) fn is_coded(&self) -> bool {
+        let head = memchr::memmem::find(&self.bytes, b"\r\n\r\n").and_then(|end| self.bytes.get(..end));
+        let head = head.unwrap_or_default().to_ascii_lowercase();
+        memchr::memmem::find(&head, b"\r\ncontent-encoding:").is_some()
     }
 
     /// When `text` had come, if it has.

@@ -234,6 +234,19 @@ async fn a_revocation_on_one_node_closes_the_sockets_on_the_others_and_admits_no
         assert_eq!(status(&request(&address, "GET", "/demo/echo", &[("X-API-Key", &key)])), 401);
     }
     assert!(revoked_at.elapsed() < Duration::from_secs(3));
+    // What happened on one node is seen from every other.
+    let events = loop {
+        let (code, events, errors) = told(&cluster.nodes[2].folder.run(&["audit", "tail", "--json", "--lines", "500"]));
+        assert_eq!(code, Some(0), "{errors}");
+        // The ends of the sessions are written down a moment after them.
+        if events.matches("credential_revoked").count() >= 3 {
+            break events;
+        }
+        assert!(Instant::now() < give_up, "the sessions of three nodes: {events}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(events.contains("key.revoked"), "{events}");
+    assert!(!events.contains(&key[3..40]));
     // Nothing of it is in the database in the clear.
     let dump = cluster.server.dump();
     for canary in [&key[3..], &key[3..40], REAL_KEY, KEY, MASTER_KEY] {

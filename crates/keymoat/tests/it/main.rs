@@ -9,6 +9,7 @@ mod config_show;
 mod configurations;
 mod crashes;
 mod demo;
+mod doctor;
 mod drop_in;
 mod emulate;
 mod events;

@@ -1,7 +1,7 @@
 //! The seven risks of a key in a URL, each with what Keymoat does about it. What remains is asserted too: the page of the
 //! documentation says it, and a test that could not see it would prove nothing.
 
-mod nginx;
+pub(crate) mod nginx;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -6,15 +6,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context;
-use keymoat_core::Secret;
-use keymoat_core::act::Action;
+use keymoat_core::{Action, Secret};
 use keymoat_store::{Import, ImportMode, Imported, NewKey, Store};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::commands::{Found, print, to_json};
 use crate::config;
-use crate::observed::tell_of_command;
+use crate::observed::tell_of_commands;
 use crate::output::time::now;
 
 /// A file with keys may be this large.
@@ -86,7 +85,7 @@ struct Report {
 /// The file cannot be read or holds no keys, and what the store refuses as a whole. Keys that were refused are an error at
 /// the end, when the others were taken over.
 pub(super) fn import(
-    (store, dir): (&Store, &Path),
+    store: &Store,
     file: &Path,
     (format, name_prefix, dry_run): (Format, &str, bool),
     template: &NewKey,
@@ -110,11 +109,12 @@ pub(super) fn import(
     }
     let mode = if dry_run { ImportMode::DryRun } else { ImportMode::Commit };
     let mut done = store.import_keys(imports, mode, now())?.into_iter();
-    let keys: Vec<Outcome> = entries.iter().map(|entry| outcome(entry, &mut done)).collect();
-    let imported = keys.iter().filter(|key| key.result == "imported").filter_map(|key| key.id.as_deref());
-    if let (false, [first, rest @ ..]) = (dry_run, imported.collect::<Vec<_>>().as_slice()) {
-        let further = (!rest.is_empty()).then(|| format!("and {} more", rest.len()));
-        tell_of_command(dir, Action::KeyImported, first, further);
+    let keys: Vec<_> = entries.iter().map(|entry| outcome(entry, &mut done)).collect();
+    let imported = keys.iter().filter(|key| !dry_run && key.result == "imported");
+    let mut told =
+        imported.filter_map(|key| Some((key.id.as_deref()?, key.name.as_ref().map(|name| format!("`{name}`")))));
+    if let Some(first) = told.next() {
+        tell_of_commands(store, Action::KeyImported, std::iter::once(first).chain(told));
     }
     report(keys, dry_run, json)
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use keymoat_core::act::Action as Act;
 use keymoat_core::{Dialect, KeyLimits, RotateAfter, Scopes, UnixMillis};
-use keymoat_store::events::{Durability, EventStore};
+use keymoat_store::events::Durability;
 use keymoat_store::{KeyChange, NewKey, Store};
 use serde::Serialize;
 
@@ -174,22 +174,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Show { key } => {
             let (key, now) = (store.key(key)?, now());
-            let uses = uses_of(&config.dir, &key.id);
+            let uses = uses_of(&store, &key.id);
             print(&if json { to_json(&Shown::of(&key, now).with(&uses))? } else { details(&key, &uses, now) })
         }
         Action::Change { key, name, scopes, expires, rotate_after, limits } => {
             let change = change(name.as_deref(), scopes, expires.as_deref(), rotate_after.as_deref())?;
-            change_key((&store, &config.dir), key, change, limits, file, json)
+            change_key(&store, key, change, limits, file, json)
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
             let asked = rotate::asked(overlap, if_older_than.as_deref(), *end_oldest)?;
             rotate::rotate(&hand, key, asked, json)
         }
-        Action::Retire { key } => rotate::retire(&store, &config.dir, key, json),
+        Action::Retire { key } => rotate::retire(&store, key, json),
         Action::Import { file: keys, format, name_prefix, dry_run, terms } => {
             let template = terms.named("", now())?;
             refuse_unheld(file, &template.limits, &template.scopes)?;
-            import::import((&store, &config.dir), keys, (*format, name_prefix, *dry_run), &template, json)
+            import::import(&store, keys, (*format, name_prefix, *dry_run), &template, json)
         }
         Action::Revoke { key } => {
             let now = now();
@@ -242,7 +242,7 @@ fn change(
 }
 
 fn change_key(
-    (store, dir): (&Store, &Path),
+    store: &Store,
     key: &str,
     mut change: KeyChange,
     limits: &[NewLimit],
@@ -261,16 +261,13 @@ fn change_key(
     refuse_unheld(file, limits, change.scopes.as_ref().unwrap_or(&before.scopes))?;
     let now = now();
     let key = store.change_key(&before.id, &change, now)?;
-    tell_of_command(dir, Act::KeyChanged, &key.id, None);
+    tell_of_command(store, Act::KeyChanged, &key.id, None);
     print(&if json { to_json(&Shown::of(&key, now))? } else { details(&key, &[], now) })
 }
 
 /// How often, and when last, each secret of a key was used, as the events tell; nothing where there are none.
-fn uses_of(dir: &Path, key_id: &str) -> Vec<Use> {
-    if !dir.join("events.db").exists() {
-        return Vec::new();
-    }
-    match EventStore::open(dir, Durability::Process).and_then(|events| events.last_seen(Some(key_id))) {
+fn uses_of(store: &Store, key_id: &str) -> Vec<Use> {
+    match store.events(Durability::Process).and_then(|events| events.last_seen(Some(key_id))) {
         Ok(seen) => Use::gathered(&seen),
         Err(error) => {
             remark(&format!("keymoat: warning: cannot tell how much each secret is used: {error}"));

@@ -1,7 +1,5 @@
 //! `keymoat key rotate` and `keymoat key retire`.
 
-use std::path::Path;
-
 use anyhow::Context;
 use keymoat_core::act::Action;
 use keymoat_store::{OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, WhileRotating};
@@ -55,10 +53,10 @@ pub(super) fn rotate(hand: &Hand<'_>, key: &str, rotation: Rotation, json: bool)
     }
 }
 
-pub(super) fn retire(store: &Store, dir: &Path, key: &str, json: bool) -> anyhow::Result<()> {
+pub(super) fn retire(store: &Store, key: &str, json: bool) -> anyhow::Result<()> {
     let now = now();
     let key = store.end_old_secret(key, now)?;
-    tell_of_command(dir, Action::KeyChanged, &key.id, Some("the old secret was ended".to_owned()));
+    tell_of_command(store, Action::KeyChanged, &key.id, Some("the old secret was ended".to_owned()));
     let text = format!("the old secret of {} ({}) works no longer; its sessions go on\n", key.id, key.name);
     print(&if json { to_json(&Shown::of(&key, now))? } else { text })
 }

@@ -6,13 +6,14 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use keymoat_admin::events::keep_act;
+use keymoat_admin::events::keep_acts;
 use keymoat_admin::sunset::{self, Change, EnforceError, Known, Plan, When};
 use keymoat_core::{Actor, Key, Route, RouteOverride, UnixMillis, route_override};
 use keymoat_store::Store;
 use keymoat_store::events::{Durability, EventStore};
 use serde::Serialize;
 
+use super::store_choice::{is_there, open_at};
 use super::{Found, print, to_json};
 use crate::config::{self, Chosen};
 use crate::demo;
@@ -89,12 +90,13 @@ struct Place {
 impl Place {
     fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         let config = Chosen::new(arguments.config.as_deref(), None, None).read(&config::environment())?;
-        if !config.store_dir.join("keymoat.db").exists() {
+        let database = config.database.as_ref();
+        if !is_there(&config.store_dir, database) {
             let dir = config.store_dir.display();
             anyhow::bail!("there is no store in `{dir}`: `keymoat serve` makes one, and counts what comes by URLs");
         }
-        let store = Store::open_with(&config.store_dir, &config.master_key)?;
-        let events = EventStore::open(&config.store_dir, Durability::Process)?;
+        let store = open_at(&config.store_dir, database, &config.master_key)?;
+        let events = store.events(Durability::Process)?;
         let first_run = config.upstreams.is_empty() && config.routes.is_empty();
         let configured = if first_run { demo::routes() } else { config.routes };
         let mut keys = store.keys()?;
@@ -222,10 +224,7 @@ fn agreed() -> anyhow::Result<bool> {
 
 /// Writes down what was done, where the gateway's own events are.
 fn tell(events: &EventStore, changes: &[Change]) -> anyhow::Result<()> {
-    for change in changes {
-        keep_act(events, change.act.clone(), now())?;
-    }
-    Ok(())
+    Ok(keep_acts(events, changes.iter().map(|change| change.act.clone()), now())?)
 }
 
 /// Reads how far back, in milliseconds: `24h`, `7d`.

@@ -85,7 +85,7 @@ enum Written {
 ///
 /// # Errors
 /// What does not make sense, what cannot be read, and what the store refuses.
-pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMillis, dir: &Path) -> anyhow::Result<()> {
+pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMillis) -> anyhow::Result<()> {
     let token = arguments.token(store, now)?;
     let key_id = Arc::clone(&token.key_id);
     refuse_existing(arguments.out.as_deref())?;
@@ -95,7 +95,7 @@ pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMil
         Minting::Made(minted) => minted,
         Minting::Denied(denial) => return Err(Found(told(denial, &key_id)).into()),
     };
-    tell_of_command(dir, Act::TokenMinted, &token.id, Some(format!("from {key_id}")));
+    tell_of_command(store, Act::TokenMinted, &token.id, Some(format!("from {key_id}")));
     let spelled = token::spelled(&secret, arguments.spelling.spelling());
     let state = TokenState { uses_left: words::uses_max(token.uses), denial: None, token };
     show(&spelled, &state, arguments.out.as_deref(), json, now)

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let json = arguments.store.json;
     let now = now();
     match &arguments.action {
-        Action::Create(create) => create::run(&store, create, json, now, &config.dir),
+        Action::Create(create) => create::run(&store, create, json, now),
         Action::List { key } => {
             let key_id = key.as_deref().map(|key| create::parent_id(&store, key)).transpose()?;
             let tokens = store.tokens(key_id.as_deref(), now)?;

@@ -38,8 +38,8 @@ pub(crate) struct Route {
     pub(crate) origins: Option<At<Vec<At<String>>>>,
     /// Bounds the [tokens](tokens.md) that are minted for it.
     pub(crate) tokens: Option<At<Tokens>>,
-    /// Names the day on which keys in URLs end, such as `2027-03-01`; told to their clients where `query = "warn"`
-    /// (RFC 8594).
+    /// Names the day from which on long-lived keys in URLs are refused, such as `2027-03-01`; told to their clients where
+    /// `query = "warn"` (RFC 8594), see [the way off URL keys](sunset.md).
     #[schemars(with = "Option<Day>")]
     pub(crate) sunset: Option<At<Datetime>>,
 }

@@ -1,7 +1,5 @@
 //! The sections of the process itself: where it listens, with which certificate, where its keys are, what it writes.
 
-use std::time::Duration;
-
 use keymoat_gateway::tls::server::MinVersion;
 use keymoat_store::MasterKey;
 use toml::Value;
@@ -78,7 +76,7 @@ impl Sheet<'_> {
     pub(super) fn store(&mut self, written: &file::Store, config: &Config) {
         self.begin("store");
         let file::Store { dir, master_key, url, refuse_after, close_after } = written;
-        let seconds = |duration: Duration| text(format!("{}ms", duration.as_millis()));
+        let seconds = |duration| text(super::limits::text_of_duration(duration));
         self.row("refuse_after", seconds(config.staleness.refuse_after), refuse_after.as_ref(), "default");
         self.row("close_after", seconds(config.staleness.close_after), close_after.as_ref(), "default");
         let of_url = url.as_ref().filter(|_| config.database.is_none());

@@ -1,0 +1,187 @@
+//! What `cargo xtask bench store` runs: `claims prepare|desk|raw TARGET SECONDS`, where TARGET is a folder or a database.
+//!
+//! `desk` is one node: as many clients as wait at a busy gateway claim sessions at its desk. `raw` is the store without
+//! Keymoat: the same statements in groups of the same size, one after the other on each of as many connections.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails says so by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keymoat_core::format::{Kind, generate};
+use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::{Digest, Scopes, Secret, UnixMillis};
+use keymoat_store::{CONSUME, Claim, MasterKey, MintOrder, Minting, SessionId, Store, TokenDesk, Verdict};
+use tokio::task::JoinSet;
+
+/// Sessions are spread over so many tokens.
+const TOKENS: usize = 512;
+const CLIENTS: usize = 512;
+/// As the desks group them.
+const GROUP: usize = 64;
+const CONNECTIONS: usize = 4;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, word, target, secs] = &arguments[..] else { panic!("claims prepare|desk|raw TARGET SECONDS") };
+    let time = Duration::from_secs(secs.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let count = match &**word {
+        "prepare" => prepare(target),
+        "desk" => runtime.block_on(desk(target, time)),
+        "raw" if is_database(target) => runtime.block_on(raw_database(target, time)),
+        "raw" => raw_file(target, time),
+        other => panic!("{other}"),
+    };
+    println!("{}", count / time.as_secs().max(1));
+}
+
+fn is_database(target: &str) -> bool {
+    target.starts_with("postgres")
+}
+
+fn open(target: &str) -> Store {
+    let master_key = MasterKey::Given { text: Secret::from("5f".repeat(32)), place: "the measurement".to_owned() };
+    match is_database(target) {
+        true => Store::open_database(&Secret::from(target), Path::new("/nowhere"), &master_key).unwrap(),
+        false => Store::open_with(Path::new(target), &master_key).unwrap(),
+    }
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    UnixMillis(i64::try_from(since).unwrap())
+}
+
+/// The same tokens in every process: their secrets are counted, not drawn.
+fn secrets() -> impl Iterator<Item = Secret> {
+    (0..TOKENS).map(|number| {
+        let mut state = number as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+        generate(Kind::Token, &mut |bytes| {
+            for byte in bytes {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *byte = (state >> 56) as u8;
+            }
+        })
+    })
+}
+
+fn digests(store: &Store) -> Vec<Digest> {
+    // The digest is what is asked by.
+    secrets().map(|secret| store.pepper().digest(secret.expose())).collect()
+}
+
+fn prepare(target: &str) -> u64 {
+    let store = open(target);
+    for secret in secrets() {
+        let token = NewToken {
+            key_id: "file_bench".into(),
+            scopes: Scopes::All,
+            calls: Calls::Any,
+            uses: Uses::AtMost(u32::MAX),
+            start_by: now().plus_millis(3_600_000),
+            live_until: now().plus_millis(7_200_000),
+            origins: Vec::new(),
+            limits: SessionLimits::default(),
+            constraint: Constraint::None,
+            idempotency_key: None,
+        };
+        let order = MintOrder { token, secret, live_tokens_max: u32::MAX, now: now() };
+        assert!(matches!(store.mint_token(order).unwrap(), Minting::Made(_)));
+    }
+    0
+}
+
+fn session() -> [u8; 16] {
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).unwrap();
+    id
+}
+
+async fn desk(target: &str, time: Duration) -> u64 {
+    let store = Arc::new(open(target));
+    let digests = Arc::new(digests(&store));
+    let desk = TokenDesk::start_with(Arc::clone(&store), Duration::from_secs(10)).unwrap();
+    let (granted, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (desk, digests, granted) = (desk.clone(), Arc::clone(&digests), Arc::clone(&granted));
+        clients.spawn(async move {
+            for turn in client.. {
+                if Instant::now() >= end {
+                    return;
+                }
+                let token = digests[turn * 7 % TOKENS];
+                let claim = Claim { session: SessionId(session()), token, resumes: None, now: now() };
+                if desk.claim(claim).await == Ok(Verdict::Granted { resumed: false }) {
+                    granted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    clients.join_all().await;
+    granted.load(Ordering::Relaxed)
+}
+
+async fn raw_database(target: &str, time: Duration) -> u64 {
+    let digests = Arc::new(digests(&open(target)));
+    let end = Instant::now() + time;
+    let mut connections = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        let (target, digests) = (target.to_owned(), Arc::clone(&digests));
+        connections.spawn(async move {
+            let (client, connection) = tokio_postgres::connect(&target, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client
+                .batch_execute(
+                    "SET search_path = keymoat; SET enable_seqscan = off; SET enable_hashjoin = off;
+                                  SET enable_mergejoin = off; SET jit = off",
+                )
+                .await
+                .unwrap();
+            let consume = client.prepare(CONSUME).await.unwrap();
+            let (mut granted, mut turn) = (0, number * 131);
+            while Instant::now() < end {
+                let sids: Vec<[u8; 16]> = (0..GROUP).map(|_| session()).collect();
+                let sids: Vec<&[u8]> = sids.iter().map(|sid| &sid[..]).collect();
+                let tokens: Vec<&[u8]> = (0..GROUP).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
+                let handles: Vec<Option<&[u8]>> = vec![None; GROUP];
+                granted += client.query(&consume, &[&sids, &tokens, &handles]).await.unwrap().len() as u64;
+                turn += GROUP;
+            }
+            granted
+        });
+    }
+    connections.join_all().await.into_iter().sum()
+}
+
+fn raw_file(target: &str, time: Duration) -> u64 {
+    let digests = digests(&open(target));
+    let mut database = rusqlite::Connection::open(Path::new(target).join("keymoat.db")).unwrap();
+    database.pragma_update(None, "synchronous", "full").unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    let (end, mut granted, mut turn) = (Instant::now() + time, 0, 0);
+    while Instant::now() < end {
+        let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+        for _ in 0..GROUP {
+            let now = now().0;
+            let consume = "UPDATE token SET uses_left = uses_left - 1 WHERE digest = ?1 AND start_by > ?2
+                           AND uses_left > 0 AND revoked_at IS NULL AND live_until > ?2 RETURNING number";
+            let number: i64 = change
+                .prepare_cached(consume)
+                .unwrap()
+                .query_row(rusqlite::params![digests[turn % TOKENS].0, now], |row| row.get(0))
+                .unwrap();
+            change
+                .prepare_cached("INSERT INTO token_session (sid, token, resumed, opened_at) VALUES (?1, ?2, 0, ?3)")
+                .unwrap()
+                .execute(rusqlite::params![session(), number, now])
+                .unwrap();
+            turn += 7;
+        }
+        change.commit().unwrap();
+        granted += GROUP as u64;
+    }
+    granted
+}
