@@ -88,7 +88,8 @@ fn record(number: usize, count: usize, keys: &[Key], now: i64) -> Record {
         now - DAYS * DAY_MILLIS + share * DAYS * DAY_MILLIS / 1000 + i64::try_from(number % 1000).unwrap_or_default(),
     );
     let client = [10, 0, (draw >> 8 & 255) as u8, (draw & 255) as u8].into();
-    let mut record = Record::begin(at, client, if draw.is_multiple_of(5) { Protocol::WebSocket } else { Protocol::Http1 });
+    let mut record =
+        Record::begin(at, client, if draw.is_multiple_of(5) { Protocol::WebSocket } else { Protocol::Http1 });
     let key = keys.get(draw % keys.len().max(1));
     record.id = RecordId::new(at, number as u128);
     record.method = "GET";
