@@ -79,13 +79,13 @@ export function KeysScreen() {
               {
                 label: 'Name',
                 isHead: true,
-                cell: ({ id, name }) => (
+                cell: ({ id, name, source }) => (
                   <>
                     <a class="break" href={address('keys', id)}>
                       {name}
                     </a>
                     <br />
-                    <CredentialChip kind="key" name={id} />
+                    <CredentialChip kind="key" name={id} /> {source === 'file' && <Chip>file</Chip>}
                   </>
                 ),
               },

@@ -88,12 +88,13 @@ fn record(number: usize, count: usize, keys: &[Key], now: i64) -> Record {
         now - DAYS * DAY_MILLIS + share * DAYS * DAY_MILLIS / 1000 + i64::try_from(number % 1000).unwrap_or_default(),
     );
     let client = [10, 0, (draw >> 8 & 255) as u8, (draw & 255) as u8].into();
-    let mut record = Record::begin(at, client, if draw % 5 == 0 { Protocol::WebSocket } else { Protocol::Http1 });
+    let mut record =
+        Record::begin(at, client, if draw.is_multiple_of(5) { Protocol::WebSocket } else { Protocol::Http1 });
     let key = keys.get(draw % keys.len().max(1));
     record.id = RecordId::new(at, number as u128);
     record.method = "GET";
-    record.path = if draw % 5 == 0 { "/ws/events".to_owned() } else { "/api/events".to_owned() };
-    record.route = Some(Arc::from(if draw % 3 == 0 { "gemini" } else { "events" }));
+    record.path = if draw.is_multiple_of(5) { "/ws/events".to_owned() } else { "/api/events".to_owned() };
+    record.route = Some(Arc::from(if draw.is_multiple_of(3) { "gemini" } else { "events" }));
     record.upstream = record.route.clone();
     record.key_id = key.map(|key| Arc::clone(&key.id));
     record.secret_id = key.and_then(|key| Some(Arc::clone(&key.newest_secret()?.id)));
@@ -107,7 +108,7 @@ fn record(number: usize, count: usize, keys: &[Key], now: i64) -> Record {
         record.let_in_by_url = true;
         record.user_agent = Some("python-requests/2.32".to_owned());
     }
-    if draw % 17 == 0 {
+    if draw.is_multiple_of(17) {
         (record.outcome, record.code, record.status) = (Outcome::Refused, Some(Code::Forbidden), Some(403));
         record.let_in_by_url = false;
     }

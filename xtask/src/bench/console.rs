@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -27,7 +28,7 @@ const SCREENS: [(&str, &[&str]); 9] = [
     (
         "Overview",
         &[
-            "usage?by=day&group=carrier&from=DAYS",
+            "usage?by=day&group=carrier&outcome=allowed&from=DAYS",
             "usage?by=day&group=code&from=HOURS",
             "sunset",
             "sunset/plan",
@@ -36,7 +37,7 @@ const SCREENS: [(&str, &[&str]); 9] = [
     ),
     ("Keys", &["keys?limit=50"]),
     ("Keys, searched", &["keys?limit=50&text=client-77"]),
-    ("Key", &["keys/KEY", "events?key=KEY&limit=15", "usage?by=day&group=secret_id&key=KEY&from=DAYS"]),
+    ("Key", &["keys/KEY", "events?key=KEY&limit=15", "usage?by=day&group=secret&key=KEY&from=DAYS"]),
     ("Tokens", &["tokens?limit=50"]),
     ("Sessions", &["sessions?limit=50"]),
     ("Routes and upstreams", &["routes?limit=50", "upstreams?limit=50"]),
@@ -46,16 +47,19 @@ const SCREENS: [(&str, &[&str]); 9] = [
 
 /// A gateway over a store that has been filled.
 const CONFIGURATION: &str = r#"
+[store]
+dir = "STORE"
+
 [admin]
 listen = "127.0.0.1:0"
 
 [upstream.events]
 url = "http://127.0.0.1:9"
-secret = "no-secret-of-anybody"
+secret = "${file:SECRET}"
 
 [upstream.gemini]
 preset = "gemini"
-secret = "no-secret-of-anybody"
+secret = "${file:SECRET}"
 
 [route.events]
 upstream = "events"
@@ -76,7 +80,11 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>, filled: Option<&Path>) -> 
         Some(filled) => std::path::absolute(filled)?,
         None => fill(root, folder.path())?,
     };
-    fs::write(folder.path().join("keymoat.toml"), CONFIGURATION).context("cannot write the configuration")?;
+    let secret = folder.path().join("upstream.key");
+    fs::write(&secret, "a-secret-that-opens-nothing").context("cannot write the secret")?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).context("cannot hide the secret")?;
+    let written = CONFIGURATION.replace("STORE", &store.to_string_lossy()).replace("SECRET", &secret.to_string_lossy());
+    fs::write(folder.path().join("keymoat.toml"), written).context("cannot write the configuration")?;
     let mut create = Command::new(&binary);
     let name = format!("bench-{}", std::process::id());
     create.args(["admin", "create", &name, "--role", "admin", "--store"]).arg(&store);
@@ -84,7 +92,7 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>, filled: Option<&Path>) -> 
     let key =
         key.split_whitespace().find(|word| word.starts_with("kma_")).context("no admin key was printed")?.to_owned();
     let mut serve = Command::new(&binary);
-    serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--config", "keymoat.toml", "--store"]).arg(&store);
+    serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--config", "keymoat.toml"]);
     let (_gateway, ready) = ready::start(&mut serve, folder.path(), "gateway")?;
     let admin = Admin {
         address: ready::text(&ready, "admin")?.trim_start_matches("http://").trim_end_matches('/').to_owned(),
