@@ -84,7 +84,7 @@ impl Phase {
         match self {
             Self::Fresh => tracing::info!("the store is read again: new sessions are let in"),
             Self::Refusing => {
-                tracing::error!(age_secs, "the store was not read for too long: new sessions are refused")
+                tracing::error!(age_secs, "the store was not read for too long: new sessions are refused");
             }
             Self::Closing => {
                 tracing::error!(

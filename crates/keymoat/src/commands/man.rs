@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 }
 
 /// What exit code 1 means, for each command; 0 and 2 mean the same everywhere.
-const FOUND: [(&str, &str); 15] = [
+const FOUND: [(&str, &str); 20] = [
     ("serve", "does not occur: what keeps it from serving is 2"),
     ("demo", "a scene did not come out as it should"),
     ("check", "does not occur: a configuration that `serve` would not take is 2"),
@@ -36,7 +36,12 @@ const FOUND: [(&str, &str); 15] = [
     ("key", "there is no such key, or its name, scopes or expiry are not taken"),
     ("token", "there is no such token, or what it asks for is not allowed"),
     ("upstream", "there is no such secret, or the upstream answered, but not well"),
+    ("session", "there is no such session, or no server runs on the store"),
+    ("admin", "there is no such admin, or its name or expiry is not taken"),
     ("store", "the target exists"),
+    ("audit", "does not occur"),
+    ("sunset", "there is no such route, or keys in use would be refused"),
+    ("doctor", "a check warns or fails"),
     ("emulate", "does not occur"),
     ("redact", "with `--check`: a credential was found"),
     ("scan", "a credential was found"),

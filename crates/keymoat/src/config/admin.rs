@@ -70,7 +70,7 @@ pub(super) fn admin(read: &mut Reader<'_>, file: &File, data: SocketAddr, tls: &
         }
     };
     let hosts = hosts.into_iter().flatten().collect();
-    Some(Admin { listen: listen_at, is_chosen: written.listen.is_some(), certificate, hosts })
+    Some(Admin { listen: listen_at, is_chosen: listen_at != beside(data), certificate, hosts })
 }
 
 /// The address where nothing is said of it.

@@ -130,10 +130,14 @@ impl Sheet<'_> {
                 self.row("key", self.path(key_file), key.as_ref(), "default");
             }
             Certificate::OfTls => {
-                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: those of [tls]"))
+                for name in ["cert", "key"] {
+                    self.unset(name, "default: those of [tls]");
+                }
             }
             Certificate::None => {
-                ["cert", "key"].into_iter().for_each(|name| self.unset(name, "default: plain text on loopback"))
+                for name in ["cert", "key"] {
+                    self.unset(name, "default: plain text on loopback");
+                }
             }
         }
         let names = texts(&admin.hosts);
