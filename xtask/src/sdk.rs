@@ -78,7 +78,7 @@ pub(crate) fn node(place: Place<'_>) -> Result<Findings> {
                 let (code, name) = (scan::genai_on_node(&folder), format!("{package} on {name}"));
                 findings.checks.push(scan::check(place, &binary, &name, &code, Expected::MusicNamed)?);
             }
-            let script = all_beside(&folder, &scripts, "sdk.mjs")?;
+            let script = sdk_beside(&folder, &scripts, "sdk.mjs")?;
             let node = node.map_or("node".into(), |path| folder.join(path));
             let gateway = Gateway::configured(&binary, place.folder)?;
             let mut command = Command::new(node);
@@ -118,7 +118,7 @@ pub(crate) fn browser(place: Place<'_>) -> Result<Findings> {
     let scripts = place.root.join("tests/sdk/browser");
     let chromium = machine::chromium().context("there is no Chromium")?;
     let folder = packages(place).npm("browser", &scripts.join("package.json"))?;
-    let script = all_beside(&folder, &scripts, "page.mjs")?;
+    let script = sdk_beside(&folder, &scripts, "page.mjs")?;
     let binary = suite::build(place)?;
     let mut findings = Findings::clean();
     for (gateway, name) in [
@@ -218,10 +218,15 @@ fn trust(home: &Path, ca_file: &Path, place: Place<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copies every script of `scripts`, and what all suites share, into `folder`, and gives the place of `main`, which uses the others.
+/// Copies every script of `scripts`, and what the suites of SDKs share, into `folder`, and gives the place of `main`, which
+/// uses the others.
+fn sdk_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
+    beside(folder, &scripts.parent().context("the scripts are in no folder")?.join("checks.mjs"))?;
+    all_beside(folder, scripts, main)
+}
+
+/// Copies every script of `scripts` into `folder`, and gives the place of `main`, which uses the others.
 pub(crate) fn all_beside(folder: &Path, scripts: &Path, main: &str) -> Result<PathBuf> {
-    let shared = scripts.parent().context("the scripts are in no folder")?.join("checks.mjs");
-    beside(folder, &shared)?;
     for entry in fs::read_dir(scripts).with_context(|| format!("cannot list `{}`", scripts.display()))? {
         let path = entry.with_context(|| format!("cannot list `{}`", scripts.display()))?.path();
         if path.extension().is_some_and(|extension| extension == "mjs") {
