@@ -5,7 +5,7 @@ import re
 
 PLAIN = [
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
-    (re.compile(r"\b(key|tok|evt)_[0-9a-z…]+"), r"\1_ID"),
+    (re.compile(r"\b(key|sec|ses|tok|evt)_[0-9a-z…]+"), r"\1_ID"),
     (re.compile(r"(auth_tokens/|ek_)?\b(kmt|km)_[0-9A-Za-z…]+"), r"\1\2_CREDENTIAL"),
     (re.compile(r"\bfingerprint (key )?[0-9a-f]{8,12}\b"), r"fingerprint \1HEX"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),

@@ -164,8 +164,28 @@ printf '[upstream.gemini]\\npreset = "gemini"\\nsecret = "AIza-made-up"\\n[route
             "keymoat key list": """
 keymoat key revoke viewer > /dev/null 2>&1
 rm -r .keymoat
-(keymoat key create voice-app --scope voice --scope voice-old; keymoat key create viewer --scope home --expires 90d
+(keymoat key create voice-app --scope voice --scope voice-old --rotate-after 90d; keymoat key create viewer --scope home --expires 90d
 keymoat key create doomed) > /dev/null 2>&1
+""",
+            "key import old.env": "(umask 077; printf '# the old backend\\nAPI_KEYS=%s\\n' \"$(openssl rand -hex 16)\" > old.env)",
+        },
+    ),
+    "docs/src/metrics.md": Page(
+        setup=GEMINI_KEY + "\nmkdir secrets\n" + MADE_UP.format("secrets/otlp"),
+        complete={"[telemetry]": ROUTE_OF_GEMINI},
+        instead={"/run/secrets/": "secrets/"},
+    ),
+    "docs/src/sunset.md": Page(
+        complete={"[route.events]": 'upstream = "events"\npaths = ["/api/*"]\n[upstream.events]\nurl = "http://127.0.0.1:8790"\n'},
+        before={
+            "keymoat sunset status": """
+keymoat key create one > one.key
+keymoat key create two > two.key
+keymoat serve > /dev/null
+for key in one two; do
+    curl -s -o /dev/null "http://127.0.0.1:8787/api/events?api_key=$(cat $key.key)"
+done
+sleep 2
 """,
         },
     ),
