@@ -36,7 +36,8 @@ async fn page() -> Response {
 /// A screen of the console. What is in the API's part of the tree and got here is no operation.
 async fn place(method: Method, Path(place): Path<String>) -> Response {
     let first = place.split('/').next().unwrap_or_default();
-    let is_other = matches!(first, "api" | "ws" | "assets" | "metrics" | "healthz") || place.contains('.');
+    // `//host/path` and its kin are no screen either.
+    let is_other = matches!(first, "" | "api" | "ws" | "assets" | "metrics" | "healthz") || place.contains(['.', '\\']);
     if is_other || !matches!(method, Method::GET | Method::HEAD) {
         return Problem::of(Code::NotFound).into_response();
     }
@@ -108,9 +109,14 @@ mod tests {
 
     #[tokio::test]
     async fn screens_are_the_page_and_what_looks_like_the_api_is_not() {
-        for (path, status) in
-            [("keys/key_1", 200), ("traffic", 200), ("api/v2/keys", 404), ("ws/x", 404), ("x.php", 404)]
-        {
+        for (path, status) in [
+            ("keys/key_1", 200),
+            ("traffic", 200),
+            ("api/v2/keys", 404),
+            ("ws/x", 404),
+            ("x.php", 404),
+            ("/etc/passwd", 404),
+        ] {
             assert_eq!(place(Method::GET, Path(path.to_owned())).await.status().as_u16(), status, "{path}");
         }
         assert_eq!(place(Method::POST, Path("keys".to_owned())).await.status().as_u16(), 404);
