@@ -15,6 +15,8 @@ use crate::ready;
 use crate::report::Findings;
 use crate::suite::{self, Place};
 
+/// The same cases on every run, so that a failure can be repeated.
+const SEED: &str = "20261122";
 /// How long schemathesis may take.
 const LIMIT: Duration = Duration::from_secs(150);
 
@@ -41,7 +43,7 @@ pub(crate) fn all(place: Place<'_>) -> Result<Findings> {
     written.write_all(&kept).context("cannot write the description")?;
     let mut schemathesis = Command::new(python.with_file_name("schemathesis"));
     schemathesis.arg("--config-file").arg(scripts.join("schemathesis.toml")).arg("run").arg(&description);
-    schemathesis.args(["--url", &url, "--max-examples", "10", "--workers", "2", "--no-color"]);
+    schemathesis.args(["--url", &url, "--max-examples", "10", "--seed", SEED, "--workers", "2", "--no-color"]);
     for path in LEFT_OUT {
         schemathesis.args(["--exclude-path", path]);
     }

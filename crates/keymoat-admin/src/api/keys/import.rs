@@ -21,6 +21,9 @@ use crate::api::problem::{Code, Problem};
 /// So many are taken over at once.
 const KEYS_MAX: usize = 1000;
 
+/// How long the beginning of names may be, in characters.
+const PREFIX_CHARS_MAX: usize = 80;
+
 /// A credential in use has at least so many bytes: a shorter one could be guessed.
 const SECRET_BYTES_MIN: usize = 8;
 
@@ -87,6 +90,9 @@ pub(in crate::api) async fn import(
     debug_assert!(words.len() <= SCOPES_MAX || scopes_of(&words).is_err(), "a list that is too long is refused");
     let scopes = scopes_of(&words)?;
     let prefix = name_prefix.unwrap_or_else(|| "imported".to_owned());
+    if !(1..=PREFIX_CHARS_MAX).contains(&prefix.chars().count()) {
+        return Err(Problem::with(Code::FieldInvalid, "this has 1 to 80 characters").field("name_prefix"));
+    }
     let text = zeroize::Zeroizing::new(text);
     let lines = lines_of(&text)?;
     let now = desk.house.now();
