@@ -129,8 +129,9 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Accepts until the drain begins; then takes what is already queued and closes the socket. What is queued in a socket
 /// that was handed over is left to the other process.
 ///
-/// `number` is the listener's place in the settings: its TLS settings are looked up anew for each connection.
-pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize) {
+/// `number` is the listener's place in the settings: its TLS settings are looked up anew for each connection. `_accepting`
+/// is held as long as it accepts.
+pub(crate) async fn run(worker: Rc<Worker>, listener: TcpListener, number: usize, _accepting: Option<Permit>) {
     worker.serving().await;
     while !worker.is_handed_over() {
         let accepted = tokio::select! {

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
 use crate::meter::{Keeper, Meters};
-use crate::permits::Permits;
+use crate::permits::{Permit, Permits};
 use crate::plan::{Plan, PlanError};
 use crate::session::{SessionInfo, Sessions, expiry};
 use crate::settings::Settings;
@@ -127,6 +127,8 @@ impl Gateway {
             traces: AtomicBool::new(false),
             beginnings: OnceLock::new(),
             desk: OnceLock::new(),
+            handed_over: AtomicBool::new(false),
+            accepting: Permits::new(usize::MAX),
         });
         let mut bound = Vec::new();
         let mut handed = handed.into_iter();
@@ -175,6 +177,7 @@ fn spawn(
     sockets: Vec<(usize, std::net::TcpListener)>,
 ) -> io::Result<JoinHandle<()>> {
     let (tell, made) = mpsc::sync_channel(1);
+    let sockets = sockets.into_iter().map(|(number, socket)| (number, socket, shared.accepting.take())).collect();
     let thread = std::thread::Builder::new().name(format!("keymoat-serve-{number}")).spawn(move || {
         // Not a `LocalSet` on a runtime: every turn of its reactor would cost a system call to wake itself.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
@@ -194,17 +197,17 @@ async fn serve(
     number: usize,
     shared: Arc<Shared>,
     phase: watch::Sender<Phase>,
-    sockets: Vec<(usize, std::net::TcpListener)>,
+    sockets: Vec<(usize, std::net::TcpListener, Option<Permit>)>,
 ) {
     if number == 0 {
         tokio::task::spawn_local(memory::watch(shared.clone()));
         tokio::task::spawn_local(expiry::watch(shared.clone()));
     }
     let worker = Rc::new(Worker::new(shared, phase.subscribe()));
-    for (number, socket) in sockets {
+    for (number, socket, accepting) in sockets {
         match TcpListener::from_std(socket) {
             Ok(listener) => {
-                tokio::task::spawn_local(accept::run(worker.clone(), listener, number));
+                tokio::task::spawn_local(accept::run(worker.clone(), listener, number, accepting));
             }
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
@@ -212,7 +215,9 @@ async fn serve(
     worker.leaving().await;
     let shared = &worker.shared;
     let deadline = Instant::now() + shared.plan.load().limits.drain;
-    while shared.permits.open() > 0 && Instant::now() < deadline {
+    // No thread ends the others' accepting: whoever was accepted last is served as ever, too.
+    // What is accepted from is looked at first, as a connection is counted before its socket is given up.
+    while (shared.accepting.open() > 0 || shared.permits.open() > 0) && Instant::now() < deadline {
         tokio::select! {
             () = worker.stopping() => break,
             () = tokio::time::sleep(DRAIN_LOOK) => {}
@@ -350,6 +355,10 @@ impl Running {
     /// are served as ever, but each answer over HTTP/1 is its connection's last, and an HTTP/2 client is told to open
     /// another. After [`crate::settings::Limits::drain`], WebSockets are closed with 1012.
     pub fn hand_over(&self) {
+        // Before the phase, which is past it as soon as one of the threads has nothing left to do.
+        if *self.phase.borrow() < Phase::HandedOver {
+            self.shared.handed_over.store(true, Ordering::Release);
+        }
         self.advance(Phase::HandedOver);
     }
 

@@ -42,7 +42,7 @@ impl Permits {
 
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::Acquire)
     }
 }
 
@@ -59,7 +59,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.permits.open.fetch_sub(1, Ordering::Relaxed);
+        self.permits.open.fetch_sub(1, Ordering::Release);
         if let Some((connections, client)) = self.of_address.take() {
             connections.close(client);
         }

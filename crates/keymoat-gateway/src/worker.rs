@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -67,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) desk: OnceLock<TokenDesk>,
     /// The TLS settings of the listeners, in their order; `None` for plain text.
     pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
+    /// Whether the listening sockets were left to another process. It stays so when the shutdown begins.
+    pub(crate) handed_over: AtomicBool,
+    /// One permit for each socket that is still accepted from, by any thread.
+    pub(crate) accepting: Arc<Permits>,
 }
 
 /// Whether new work can be taken.
@@ -146,7 +150,7 @@ impl Worker {
 
     /// Whether another process accepts from the same sockets: no connection is kept for its next request then.
     pub(crate) fn is_handed_over(&self) -> bool {
-        *self.phase.borrow() == Phase::HandedOver
+        self.shared.handed_over.load(Ordering::Acquire)
     }
 
     /// Whether the shutdown has begun.
