@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Prints JSON, as `--format json` does.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Reports examples with a placeholder in code and documents, too.
     #[arg(long)]
     docs: bool,
@@ -156,7 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         known: left_out as u64,
         unread: report.unread.len() as u64,
     };
-    print(arguments.format, &report, &summary)?;
+    print(if arguments.json { Format::Json } else { arguments.format }, &report, &summary)?;
     ending(arguments, &summary)
 }
 

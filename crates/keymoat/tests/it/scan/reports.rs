@@ -67,6 +67,15 @@ fn short_values_have_no_fingerprint_and_are_told_by_place() {
 }
 
 #[test]
+fn json_is_asked_for_as_of_every_command() {
+    let scene = scene();
+    assert_eq!(scene.scan(&["in", "--json"]).stdout, scene.scan(&["in", "--format", "json"]).stdout);
+    let both = scene.scan(&["in", "--json", "--format", "text"]);
+    assert_eq!(both.code, Some(2));
+    assert!(both.stderr.contains("cannot be used with"), "{}", both.stderr);
+}
+
+#[test]
 fn lines_of_json_say_what_they_are_and_end_with_the_sum() {
     let scanned = scene().scan(&["in", "--format", "jsonl"]);
     let lines: Vec<Value> = scanned.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
