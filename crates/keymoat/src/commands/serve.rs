@@ -173,7 +173,7 @@ fn serve(
         }
         None => None,
     };
-    let offer = Offer::for_person(first_run, arguments.json);
+    let offer = Offer::for_person(arguments.json);
     let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
     let ready =
         Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
