@@ -10,7 +10,6 @@
 //! be gone. A commit that was acknowledged without its standby counts as none.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as blocking};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use keymoat_core::Digest;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{AsyncMessage, Client, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::error::failed;
 use super::link::{self, CONNECT_WAIT, Link};
@@ -244,7 +243,10 @@ impl Desk {
             // It was cancelled before its commit: nothing happened.
             StoreError::DatabaseBusy => DeskError::Slow,
             _ => {
-                *line = None;
+                if let Some(line) = line.take().filter(|line| !line.client.is_closed()) {
+                    let (link, token) = (self.shared.link.clone(), line.client.cancel_token());
+                    tokio::spawn(async move { link.cancel(token).await });
+                }
                 DeskError::Broken
             }
         })
@@ -287,18 +289,11 @@ impl Desk {
 
 impl Line {
     async fn open(link: &Link, wait: Duration) -> Result<Self, StoreError> {
-        let (client, mut wire) =
-            timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
+        let (client, wire) = timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
         let is_unsure = Arc::new(AtomicBool::new(false));
         let of_task = Arc::clone(&is_unsure);
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
-                // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
-                if matches!(&message, AsyncMessage::Notice(notice) if notice.severity() == "WARNING") {
-                    of_task.store(true, Ordering::Release);
-                }
-            }
-        });
+        // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
+        tokio::spawn(wire.carry(move || of_task.store(true, Ordering::Release)));
         link::introduce(&client).await?;
         client.batch_execute(SESSION).await.map_err(|error| failed(&error))?;
         // It is given up before those who wait give up, so that what they are refused for has cost nothing.
