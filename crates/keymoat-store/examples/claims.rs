@@ -126,6 +126,7 @@ async fn desk(target: &str, time: Duration) -> u64 {
 
 async fn raw_database(target: &str, time: Duration) -> u64 {
     let digests = Arc::new(digests(&open(target)));
+    let group: usize = std::env::var("GROUP").map_or(GROUP, |g| g.parse().unwrap());
     let end = Instant::now() + time;
     let mut connections = JoinSet::new();
     for number in 0..CONNECTIONS {
@@ -143,12 +144,12 @@ async fn raw_database(target: &str, time: Duration) -> u64 {
             let consume = client.prepare(CONSUME).await.unwrap();
             let (mut granted, mut turn) = (0, number * 131);
             while Instant::now() < end {
-                let sids: Vec<[u8; 16]> = (0..GROUP).map(|_| session()).collect();
+                let sids: Vec<[u8; 16]> = (0..group).map(|_| session()).collect();
                 let sids: Vec<&[u8]> = sids.iter().map(|sid| &sid[..]).collect();
-                let tokens: Vec<&[u8]> = (0..GROUP).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
-                let handles: Vec<Option<&[u8]>> = vec![None; GROUP];
+                let tokens: Vec<&[u8]> = (0..group).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
+                let handles: Vec<Option<&[u8]>> = vec![None; group];
                 granted += client.query(&consume, &[&sids, &tokens, &handles]).await.unwrap().len() as u64;
-                turn += GROUP;
+                turn += group;
             }
             granted
         });

@@ -66,8 +66,8 @@ async fn f75_on_a_full_disk_of_the_log_nothing_is_granted_that_is_not_kept() {
     }
     assert!(server.log().contains("No space left on device"), "{}", server.log());
     server.make_room();
-    // PostgreSQL gives itself up when it cannot write its log; whoever looks after it starts it again.
-    server.stop();
+    // PostgreSQL gives itself up when it cannot write its log. Whether it has started itself again or not: once more.
+    server.kill();
     server.restart();
     until("the store answers", || store.keys().is_ok());
     let give_up = Instant::now() + PATIENCE;
