@@ -20,6 +20,7 @@ mod keys;
 mod link;
 mod listen;
 mod mint;
+mod mint_group;
 mod overrides;
 mod schema;
 mod secrets;

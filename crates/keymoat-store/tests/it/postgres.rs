@@ -2,6 +2,7 @@
 
 mod announcements;
 mod disk;
+mod mints;
 mod standby;
 
 use std::path::Path;
