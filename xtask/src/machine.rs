@@ -38,6 +38,8 @@ pub(crate) enum Need {
     Openssl,
     /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
+    /// HAProxy, which stands in front of many nodes.
+    Haproxy,
     /// `strace`, which counts system calls and makes some fail.
     Strace,
     /// Valgrind, which counts instructions.
@@ -65,6 +67,7 @@ impl Need {
             Self::Curl => find("curl").is_some(),
             Self::Openssl => find("openssl").is_some(),
             Self::Nginx => find("nginx").is_some(),
+            Self::Haproxy => find("haproxy").is_some() || Path::new("/usr/sbin/haproxy").exists(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
             Self::Ripgrep => find("rg").is_some(),
@@ -91,6 +94,7 @@ impl Need {
             Self::Curl => Some("curl"),
             Self::Openssl => Some("openssl"),
             Self::Nginx => Some("nginx-light"),
+            Self::Haproxy => Some("haproxy"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
             Self::Ripgrep => Some("ripgrep"),
@@ -111,6 +115,7 @@ impl Need {
             Self::Curl => "curl",
             Self::Openssl => "openssl",
             Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",
             Self::Ripgrep => "ripgrep",

@@ -177,10 +177,10 @@ impl Inner {
         work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let client = self.pool.get().await.map_err(|error| pooled(self.link.shown(), &error))?;
-        let mut client = Lent { client: Some(client), is_done: false };
+        let mut client = Lent { client: Some(client), link: &self.link, is_done: false };
         let mut transaction = client.begin().await?;
         let done = work(&mut transaction).await?;
-        commit(transaction).await?;
+        commit(transaction, &self.link).await?;
         client.done();
         Ok(done)
     }

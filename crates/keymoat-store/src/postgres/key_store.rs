@@ -57,7 +57,7 @@ impl Postgres {
             }
             if mode == ImportMode::Commit && done.iter().any(|imported| matches!(imported, Imported::Made(_))) {
                 keys::count_change(&change).await?;
-                commit(change).await?;
+                commit(change, &shared.link).await?;
             } else {
                 change.rollback().await.map_err(|error| failed(&error))?;
             }

@@ -99,7 +99,7 @@ impl Shared {
             kept.token.revoked_at = Some(UnixMillis(at));
             keys::count_change(&change).await?;
         }
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(kept.map(|kept| Arc::new(kept.token)))
     }
@@ -108,7 +108,7 @@ impl Shared {
         let mut client = self.client().await?;
         let change = client.begin().await?;
         let minting = mint::mint(&change, &self.pepper, order).await?;
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(minting)
     }

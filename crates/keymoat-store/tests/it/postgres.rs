@@ -1,5 +1,10 @@
 //! What only PostgreSQL has: other nodes' locks, lost connections and announcements, roles, TLS, and failovers.
 
+mod announcements;
+mod disk;
+mod mints;
+mod standby;
+
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
