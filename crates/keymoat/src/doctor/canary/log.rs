@@ -21,7 +21,6 @@ enum Place {
     File(PathBuf),
     /// Standard input or a named pipe, read by a thread of its own.
     Pipe(Arc<Mutex<Vec<u8>>>),
-    Unreadable(String),
 }
 
 impl Log {
@@ -33,10 +32,10 @@ impl Log {
         let path = path.to_owned();
         let name = format!("`{}`", path.display());
         let place = match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Place::File(path),
             // A named pipe opens when somebody writes into it.
-            Ok(_) => Place::Pipe(gather(|| File::open(path))),
-            Err(error) => Place::Unreadable(error.to_string()),
+            Ok(metadata) if !metadata.is_file() => Place::Pipe(gather(|| File::open(path))),
+            // Some logs begin to be with the first request.
+            Ok(_) | Err(_) => Place::File(path),
         };
         Self { name, place }
     }
@@ -54,7 +53,6 @@ impl Log {
         match &self.place {
             Place::File(path) => tail(path).map_err(|error| error.to_string()),
             Place::Pipe(gathered) => Ok(gathered.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-            Place::Unreadable(why) => Err(why.clone()),
         }
     }
 }
