@@ -38,7 +38,9 @@ pub(crate) enum Need {
     Openssl,
     /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
-    /// HAProxy, which stands in front of many nodes.
+    /// Caddy, to stand in front.
+    Caddy,
+    /// HAProxy, to stand in front, also of many nodes.
     Haproxy,
     /// `strace`, which counts system calls and makes some fail.
     Strace,
@@ -67,6 +69,7 @@ impl Need {
             Self::Curl => find("curl").is_some(),
             Self::Openssl => find("openssl").is_some(),
             Self::Nginx => find("nginx").is_some(),
+            Self::Caddy => find("caddy").is_some(),
             Self::Haproxy => find("haproxy").is_some() || Path::new("/usr/sbin/haproxy").exists(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
@@ -94,6 +97,7 @@ impl Need {
             Self::Curl => Some("curl"),
             Self::Openssl => Some("openssl"),
             Self::Nginx => Some("nginx-light"),
+            Self::Caddy => Some("caddy"),
             Self::Haproxy => Some("haproxy"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
@@ -115,6 +119,7 @@ impl Need {
             Self::Curl => "curl",
             Self::Openssl => "openssl",
             Self::Nginx => "nginx",
+            Self::Caddy => "Caddy",
             Self::Haproxy => "HAProxy",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",

@@ -47,18 +47,22 @@ impl Socket {
         self.ask(Method::GET, path, None)
     }
 
+    /// Asks for something that is no JSON.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub(crate) fn text(self, path: &str) -> anyhow::Result<String> {
+        let (status, bytes) = self.send(Method::GET, path, None)?;
+        anyhow::ensure!(status.is_success(), "the server on this store answers {status}");
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Asks, and gives the JSON of the answer; null for an empty one.
     ///
     /// # Errors
     /// What the server says, or that it does not answer.
     pub(crate) fn ask(self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let Self { runtime, stream } = self;
-        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
-        let (status, bytes) = runtime
-            .block_on(async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? })
-            .context("the server on this store does not answer")?;
+        let (status, bytes) = self.send(method, path, body)?;
         let value: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
         if status.is_success() {
             return Ok(value);
@@ -69,6 +73,15 @@ impl Socket {
             None => detail.to_owned(),
         };
         if status.is_client_error() { Err(Found(detail).into()) } else { bail!("{detail}") }
+    }
+
+    fn send(self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(http::StatusCode, Bytes)> {
+        let Self { runtime, stream } = self;
+        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
+        let asked = async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? };
+        runtime.block_on(asked).context("the server on this store does not answer")
     }
 }
 
