@@ -51,19 +51,23 @@ impl Gateway {
     }
 }
 
-/// The answer of a desk at which others write, too.
-async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, DeskError>) -> T {
+/// Takes a place at a desk at which others write, too.
+async fn take(desk: &TokenDesk, asked: PlaceAsked) -> Option<SessionId> {
     loop {
-        match ask().await {
+        match desk.take_place(asked.clone()).await {
             Err(DeskError::Slow) => {}
-            answer => return answer.unwrap(),
+            placed => return (placed.unwrap() == Placed::Taken).then_some(asked.session),
         }
     }
 }
 
-async fn take(desk: &TokenDesk, asked: PlaceAsked) -> Option<SessionId> {
-    let placed = patiently(async || desk.take_place(asked.clone()).await).await;
-    (placed == Placed::Taken).then_some(asked.session)
+async fn take_part(desk: &TokenDesk, asked: PartAsked) -> u64 {
+    loop {
+        match desk.take_part(asked.clone()).await {
+            Err(DeskError::Slow) => {}
+            part => return part.unwrap(),
+        }
+    }
 }
 
 #[tokio::test]
@@ -139,7 +143,7 @@ async fn of_300_requests_over_three_nodes_as_many_are_granted_as_the_day_has() {
     let mut all = JoinSet::new();
     for turn in 0..300 {
         let desk = gateways[turn % 3].desk.clone();
-        all.spawn(async move { patiently(async || desk.take_part(part(100, 1, 1)).await).await });
+        all.spawn(async move { take_part(&desk, part(100, 1, 1)).await });
     }
     assert_eq!(all.join_all().await.into_iter().sum::<u64>(), 100);
 }
@@ -153,7 +157,7 @@ async fn parts_that_are_taken_in_advance_never_come_to_more_than_the_day_has_and
         let desk = gateways[turn % 3].desk.clone();
         let asked =
             PartAsked { of: if turn % 2 == 0 { Budget::Requests } else { Budget::Bytes }, ..part(5000, 3, 1000) };
-        all.spawn(async move { (asked.of, patiently(async || desk.take_part(asked.clone()).await).await) });
+        all.spawn(async move { (asked.of, take_part(&desk, asked).await) });
     }
     let (mut requests, mut bytes, mut largest) = (0, 0, 0);
     for (of, part) in all.join_all().await {
