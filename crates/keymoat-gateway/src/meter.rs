@@ -7,6 +7,8 @@
 
 mod budget;
 mod commons;
+#[cfg(test)]
+mod over_processes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

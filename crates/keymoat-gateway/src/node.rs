@@ -34,6 +34,7 @@ const COMPARE_BEATS: u64 = 10;
 /// A node that takes part. It leaves when this is dropped, after [`Running::join`].
 #[derive(Debug)]
 pub struct Membership {
+    node_id: Arc<str>,
     running: Option<Threads>,
 }
 
@@ -83,6 +84,7 @@ impl Running {
         };
         // Without its first beat no place would be granted to it.
         member.say()?;
+        let node_id = Arc::clone(member.node.id());
         let mut threads = Threads { stop: Vec::new(), threads: Vec::new() };
         if member.node.beats() {
             let (commons, closes_after) = (Arc::clone(&commons), member.node.about().closes_after);
@@ -90,7 +92,7 @@ impl Running {
         }
         self.shared.meters.share(commons);
         threads.start("node-beat", BEAT_EVERY, move || member.beat())?;
-        Ok(Membership { running: Some(threads) })
+        Ok(Membership { node_id, running: Some(threads) })
     }
 }
 
@@ -108,6 +110,20 @@ impl Threads {
         self.stop.push(stop);
         Ok(())
     }
+}
+
+impl Membership {
+    /// What the store knows it by.
+    #[must_use]
+    pub const fn node_id(&self) -> &Arc<str> {
+        &self.node_id
+    }
+}
+
+/// What people call this machine.
+#[must_use]
+pub fn host_name() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
 }
 
 impl Drop for Membership {
@@ -135,7 +151,7 @@ impl Heard {
 }
 
 /// Ends what has a place when the store has not heard of the node for too long: soon others may take it.
-fn end_unheard(commons: &Commons, age: Duration, closes_after: Duration) {
+pub(crate) fn end_unheard(commons: &Commons, age: Duration, closes_after: Duration) {
     if age <= closes_after {
         return;
     }

@@ -3,6 +3,7 @@
 mod canary;
 mod front;
 mod local;
+mod nodes;
 pub(crate) mod table;
 mod wire;
 
@@ -102,6 +103,7 @@ pub(crate) fn examine(patient: &mut Patient, only: &[String]) -> Vec<Finding> {
             "D110" => front::events(patient),
             "D111" => front::upstreams(patient),
             "D112" => canary::canary(patient),
+            "D114" => nodes::nodes(patient),
             _ => local::admin(patient),
         });
     }
