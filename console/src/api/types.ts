@@ -24,6 +24,8 @@ export type Upstream = Schemas['Upstream'];
 export type Certificate = Schemas['CertificateShown'];
 export type UpstreamTest = Schemas['UpstreamTest'];
 export type Health = Schemas['Health'];
+/** One process that serves over the store. */
+export type Node = Schemas['Node'];
 export type Redaction = Schemas['Redaction'];
 
 export type Route = Schemas['Route'];

@@ -94,7 +94,7 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
     }
     let (identity, digest) = identify(passage, presented?).await?;
     let grant = policy::decide(identity, route, &head.ask, &named, &mut passage.ledger.record)?;
-    meter(passage, &grant.identity.key)?;
+    meter(passage, &grant.identity.key).await?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
@@ -164,8 +164,8 @@ async fn await_news(shared: &Shared) {
 }
 
 /// Counts the request towards the limits of its key, and has what follows counted there, too.
-pub(crate) fn meter(passage: &mut Passage<'_>, key: &Arc<Key>) -> Result<(), Refusal> {
-    passage.metered = passage.worker.shared.meters.admit(key)?;
+pub(crate) async fn meter(passage: &mut Passage<'_>, key: &Arc<Key>) -> Result<(), Refusal> {
+    passage.metered = passage.worker.shared.meters.admit(key).await?;
     Ok(())
 }
 

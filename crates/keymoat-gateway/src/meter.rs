@@ -1,38 +1,58 @@
-//! Counts what keys use, where they have limits: requests, bytes and sessions, over all threads.
+//! Counts what keys use, where they have limits: requests, bytes and sessions, over all threads, and with a store over all
+//! processes on it.
 //!
-//! A key without limits has no meter, and costs a branch. A meter is a handful of atomics; nothing waits for another thread
-//! but the look-up of the meter itself, which holds its lock for one hash. What is counted of a day survives a restart:
-//! see [`Keeper`].
+//! A key without limits has no meter, and costs a branch. Its pace is an atomic of this process. Its days and its sessions
+//! are asked for at the store's desk, once [`Meters::share`] says where that is: a day in parts, so that mostly there is
+//! nothing to ask ([`budget`]), a session one by one ([`commons`]).
 
-mod keeper;
+mod budget;
+mod commons;
+#[cfg(test)]
+mod over_processes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use keymoat_core::limits::{self, PER_DAY_MAX};
+use keymoat_core::limits;
+use keymoat_core::refusal::Code;
 use keymoat_core::{Key, KeyLimits, Pace, Refusal, UnixMillis};
+use keymoat_store::{Budget as Of, DayUse};
 use tokio::time::Instant;
 
+use self::budget::{Budget, Short, Terms};
 use crate::clock;
+use crate::session::SessionControl;
 
-pub use keeper::Keeper;
+pub use budget::Taking;
+pub(crate) use commons::{Commons, SharedPlace};
+
+/// Somebody who ends a session and begins another may come before the end was written down: for so long it is waited.
+const FREED_WAIT: Duration = Duration::from_millis(150);
+
+/// For so long an answer stands that all places are taken, on other nodes too.
+const FULL_MILLIS: u64 = 100;
 
 /// The meters of all keys that have limits. Clones are the same ones.
 #[derive(Clone, Debug)]
 pub struct Meters {
     origin: Instant,
+    commons: Arc<OnceLock<Arc<Commons>>>,
     by_key: Arc<Mutex<HashMap<Arc<str>, Arc<Meter>>>>,
 }
 
 /// What one key has used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meter {
     /// When the next request would be on time, in nanoseconds since the origin.
     due: AtomicU64,
-    requests: DayCount,
-    bytes: DayCount,
+    requests: Arc<Budget>,
+    bytes: Arc<Budget>,
     sessions: AtomicU32,
+    /// When a session here gave its place back, and until when all are known to be taken, in milliseconds since the origin.
+    freed_millis: AtomicU64,
+    full_until_millis: AtomicU64,
 }
 
 /// A key with its meter, for as long as a request or session of it lasts.
@@ -40,15 +60,35 @@ pub struct Meter {
 pub struct Metered {
     key: Arc<Key>,
     meter: Arc<Meter>,
+    origin: Instant,
+    commons: Option<Arc<Commons>>,
 }
 
 /// The place of one live session among those that its key may have.
 #[derive(Debug)]
-pub struct Place(Arc<Meter>);
+pub struct Place {
+    meter: Arc<Meter>,
+    origin: Instant,
+    /// The same among those of all processes.
+    shared: Option<SharedPlace>,
+}
 
 impl Default for Meters {
     fn default() -> Self {
-        Self { origin: Instant::now(), by_key: Arc::default() }
+        Self { origin: Instant::now(), commons: Arc::default(), by_key: Arc::default() }
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            due: AtomicU64::new(0),
+            requests: Arc::new(Budget::new(Of::Requests)),
+            bytes: Arc::new(Budget::new(Of::Bytes)),
+            sessions: AtomicU32::new(0),
+            freed_millis: AtomicU64::new(0),
+            full_until_millis: AtomicU64::new(0),
+        }
     }
 }
 
@@ -65,22 +105,44 @@ impl Meters {
             None => Arc::clone(by_key.entry(Arc::clone(&key.id)).or_default()),
         };
         drop(by_key);
-        Some(Metered { key: Arc::clone(key), meter })
+        let commons = self.commons.get().cloned();
+        Some(Metered { key: Arc::clone(key), meter, origin: self.origin, commons })
     }
 
     /// Counts one request of the key, and gives its meter for what follows.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes.
-    pub fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
+    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes;
+    /// `unavailable` when the store does not say.
+    pub async fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
         let Some(metered) = self.of(key) else { return Ok(None) };
-        let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        metered.meter.take_request(&key.limits, nanos, clock::now())?;
+        metered.take_request(clock::now()).await?;
         Ok(Some(metered))
     }
 
+    /// Has days and sessions counted over all processes from now on. The first one that is given stays.
+    pub(crate) fn share(&self, commons: Arc<Commons>) {
+        let first = self.commons.set(commons).is_ok();
+        debug_assert!(first, "there is one store");
+    }
+
+    /// Where the counts of all processes are, once it is known.
+    pub(crate) fn commons(&self) -> Option<&Arc<Commons>> {
+        self.commons.get()
+    }
+
+    /// Takes out what keys have left of the parts of their day that nobody has touched since the last call; `all` takes
+    /// out everything. It is to be given back.
+    pub(crate) fn unused(&self, day: i64, all: bool) -> Vec<DayUse> {
+        let of = |(key_id, meter): (Arc<str>, Arc<Meter>)| {
+            let (requests, bytes) = (meter.requests.give_up(day, all), meter.bytes.give_up(day, all));
+            (requests > 0 || bytes > 0).then_some(DayUse { key_id, day, requests, bytes })
+        };
+        self.all().into_iter().filter_map(of).collect()
+    }
+
     /// Forgets the meters of which `keeps` does not say otherwise, unless they are in use.
-    fn retain(&self, keeps: impl Fn(&str) -> bool) {
+    pub(crate) fn retain(&self, keeps: impl Fn(&str) -> bool) {
         self.lock().retain(|id, meter| keeps(id) || Arc::strong_count(meter) > 1);
     }
 
@@ -100,63 +162,104 @@ impl Metered {
         &self.key.limits
     }
 
-    /// Takes a place among the key's sessions. It is free again when it is dropped.
+    /// Takes a place among the key's sessions for the one that `control` ends. It is free again when it is dropped.
     ///
     /// # Errors
-    /// `rate_limited` when all are taken.
-    pub fn take_place(&self) -> Result<Place, Refusal> {
+    /// `rate_limited` when all are taken, `unavailable` when the store does not say.
+    pub async fn take_place(&self, control: &SessionControl) -> Result<Place, Refusal> {
         let most = self.key.limits.sessions.unwrap_or(u32::MAX);
         let take = |taken: u32| (taken < most).then(|| taken + 1);
-        match self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(Place(Arc::clone(&self.meter))),
-            Err(_) => Err(limits::too_many_sessions(most)),
+        if self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            return Err(limits::too_many_sessions(most));
+        }
+        let mut place = Place { meter: Arc::clone(&self.meter), origin: self.origin, shared: None };
+        let Some(commons) = &self.commons else { return Ok(place) };
+        if self.millis() < self.meter.full_until_millis.load(Ordering::Relaxed) {
+            return Err(limits::too_many_sessions(most));
+        }
+        let mut shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
+        let freed_ago = self.millis().saturating_sub(self.meter.freed_millis.load(Ordering::Relaxed));
+        if shared.is_none() && freed_ago < 1000 {
+            tokio::time::sleep(FREED_WAIT).await;
+            shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
+        }
+        if shared.is_none() {
+            self.meter.full_until_millis.store(self.millis() + FULL_MILLIS, Ordering::Relaxed);
+            return Err(limits::too_many_sessions(most));
+        }
+        place.shared = shared;
+        Ok(place)
+    }
+
+    /// Takes payload bytes off what the key has of the day, before they pass.
+    ///
+    /// # Errors
+    /// In what is returned: `rate_limited` when they are more than the day has left, `unavailable` when the store does not
+    /// say. Nothing is taken then.
+    pub fn take_bytes(&self, bytes: u64) -> Taking<Refusal> {
+        let Some(most) = self.key.limits.bytes_per_day.filter(|_| bytes > 0) else { return Taking::Now(Ok(())) };
+        let now = clock::now();
+        let told = move |short| told(short, || limits::too_much_today(most, now));
+        match self.meter.bytes.take(bytes, self.terms(most, now)) {
+            Taking::Now(done) => Taking::Now(done.map_err(told)),
+            Taking::Later(later) => Taking::Later(Box::pin(async move { later.await.map_err(told) })),
         }
     }
 
-    /// Counts payload bytes that are passing.
-    ///
-    /// # Errors
-    /// `rate_limited` when they are more than the day has left. They are counted all the same: they have come.
-    pub fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
-        let Some(most) = self.key.limits.bytes_per_day else { return Ok(()) };
-        let now = clock::now();
-        if self.meter.bytes.add(bytes, limits::day_of(now)) > most {
-            return Err(limits::too_much_today(most, now));
+    async fn take_request(&self, now: UnixMillis) -> Result<(), Refusal> {
+        let limits = &self.key.limits;
+        if let Some(most) = limits.bytes_per_day {
+            let looked = self.meter.bytes.look(self.terms(most, now)).done().await;
+            looked.map_err(|short| told(short, || limits::too_much_today(most, now)))?;
+        }
+        if let Some(pace) = limits.requests_per_second {
+            let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.meter.keep_pace(pace, nanos).map_err(|wait| limits::too_fast(pace, wait))?;
+        }
+        if let Some(most) = limits.requests_per_day {
+            let taken = self.meter.requests.take(1, self.terms(most, now)).done().await;
+            taken.map_err(|short| told(short, || limits::too_many_today(most, now)))?;
         }
         Ok(())
     }
+
+    fn terms(&self, most: u64, now: UnixMillis) -> Terms<'_> {
+        Terms { key_id: &self.key.id, most, day: limits::day_of(now), commons: self.commons.as_ref() }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn told(short: Short, used_up: impl FnOnce() -> Refusal) -> Refusal {
+    match short {
+        Short::UsedUp => used_up(),
+        Short::NoAnswer => unavailable(),
+    }
+}
+
+fn no_answer(error: keymoat_store::DeskError) -> Refusal {
+    tracing::debug!(%error, "cannot ask for a place for a session");
+    unavailable()
+}
+
+/// The store does not say how much is left: nothing is let in by a limit that it counts.
+fn unavailable() -> Refusal {
+    let text = "the store of limits does not answer, try again";
+    Refusal::new(Code::Unavailable, text).retry_after_secs(1)
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.meter.sessions.fetch_sub(1, Ordering::Relaxed);
+        let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.meter.freed_millis.store(millis.max(1), Ordering::Relaxed);
+        drop(self.shared.take());
     }
 }
 
 impl Meter {
-    fn take_request(&self, limits: &KeyLimits, nanos: u64, now: UnixMillis) -> Result<(), Refusal> {
-        let day = limits::day_of(now);
-        if let Some(most) = limits.bytes_per_day
-            && self.bytes.of(day) >= most
-        {
-            return Err(limits::too_much_today(most, now));
-        }
-        if let Some(most) = limits.requests_per_day
-            && self.requests.of(day) >= most
-        {
-            return Err(limits::too_many_today(most, now));
-        }
-        if let Some(pace) = limits.requests_per_second {
-            self.keep_pace(pace, nanos).map_err(|wait| limits::too_fast(pace, wait))?;
-        }
-        if let Some(most) = limits.requests_per_day
-            && !self.requests.add_within(most, day)
-        {
-            return Err(limits::too_many_today(most, now));
-        }
-        Ok(())
-    }
-
     /// The generic cell rate algorithm: a request is on time if no more than `burst` of them are ahead of the pace.
     ///
     /// # Errors
@@ -179,49 +282,9 @@ impl Meter {
     }
 }
 
-/// A count of one day: the day in the upper 16 bits, what was counted in the lower 48. Another day begins at nothing.
-#[derive(Debug, Default)]
-struct DayCount(AtomicU64);
-
-const COUNT_BITS: u32 = 48;
-
-impl DayCount {
-    /// What was counted of `day`.
-    fn of(&self, day: i64) -> u64 {
-        count_of(self.0.load(Ordering::Relaxed), day)
-    }
-
-    /// Adds to the count of `day`, and gives it.
-    fn add(&self, more: u64, day: i64) -> u64 {
-        let added = |held| count_of(held, day).saturating_add(more).min(PER_DAY_MAX);
-        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(tagged(day) | added(held)));
-        added(before.unwrap_or_default())
-    }
-
-    /// Adds one, unless that would be more than `most`; says whether it was added.
-    fn add_within(&self, most: u64, day: i64) -> bool {
-        let more = |held| {
-            let count = count_of(held, day);
-            (count < most.min(PER_DAY_MAX)).then(|| tagged(day) | (count + 1))
-        };
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-}
-
-/// The day, where a count has it. 16 bits tell days of 179 years apart.
-fn tagged(day: i64) -> u64 {
-    (day.rem_euclid(1 << 16) as u64) << COUNT_BITS
-}
-
-fn count_of(held: u64, day: i64) -> u64 {
-    if held & !PER_DAY_MAX == tagged(day) { held & PER_DAY_MAX } else { 0 }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use keymoat_core::Code;
+    use keymoat_core::limits::DAY_MILLIS;
 
     use super::*;
 
@@ -229,23 +292,30 @@ mod tests {
         Arc::new(Key { limits, ..Key::new("key_1", "one", UnixMillis(0)) })
     }
 
+    async fn admitted(meters: &Meters, key: &Arc<Key>, times: usize) -> usize {
+        let mut admitted = 0;
+        for _ in 0..times {
+            admitted += usize::from(meters.admit(key).await.is_ok());
+        }
+        admitted
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_keeps_its_pace_after_its_burst() {
         let meters = Meters::default();
         let pace = Pace { per_second: 4, burst: 3 };
         let key = key(KeyLimits { requests_per_second: Some(pace), ..KeyLimits::default() });
-        let taken = |times: usize| (0..times).filter(|_| meters.admit(&key).is_ok()).count();
-        assert_eq!(taken(10), 3);
-        let refusal = meters.admit(&key).expect_err("too fast");
+        assert_eq!(admitted(&meters, &key, 10).await, 3);
+        let refusal = meters.admit(&key).await.expect_err("too fast");
         assert_eq!((refusal.code, refusal.retry_after_secs), (Code::RateLimited, Some(1)));
         tokio::time::advance(Duration::from_millis(250)).await;
-        assert_eq!(taken(10), 1);
+        assert_eq!(admitted(&meters, &key, 10).await, 1);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(10), 3, "no more than a burst, however long the pause");
+        assert_eq!(admitted(&meters, &key, 10).await, 3, "no more than a burst, however long the pause");
         let mut all = 0;
         for _ in 0..1000 {
             tokio::time::advance(Duration::from_millis(10)).await;
-            all += taken(2);
+            all += admitted(&meters, &key, 2).await;
         }
         assert_eq!(all, 40, "four a second for ten seconds");
     }
@@ -262,48 +332,50 @@ mod tests {
         assert_eq!(meter.keep_pace(pace, second), Ok(()));
     }
 
-    #[test]
-    fn a_day_s_requests_are_used_up_and_begin_anew_at_midnight() {
-        let meter = Meter::default();
-        let limits = KeyLimits { requests_per_day: Some(2), ..KeyLimits::default() };
-        let noon = UnixMillis(limits::DAY_MILLIS / 2);
-        assert!(meter.take_request(&limits, 0, noon).is_ok() && meter.take_request(&limits, 0, noon).is_ok());
-        let refusal = meter.take_request(&limits, 0, noon).expect_err("used up");
+    #[tokio::test]
+    async fn a_day_s_requests_are_used_up_and_begin_anew_at_midnight() {
+        let meters = Meters::default();
+        let metered =
+            meters.of(&key(KeyLimits { requests_per_day: Some(2), ..KeyLimits::default() })).expect("metered");
+        let noon = UnixMillis(DAY_MILLIS / 2);
+        assert!(metered.take_request(noon).await.is_ok() && metered.take_request(noon).await.is_ok());
+        let refusal = metered.take_request(noon).await.expect_err("used up");
         assert_eq!((refusal.code, refusal.retry_after_secs), (Code::RateLimited, Some(43_200)));
-        assert!(meter.take_request(&limits, 0, UnixMillis(limits::DAY_MILLIS)).is_ok());
-        assert_eq!(meter.requests.of(1), 1);
+        assert!(metered.take_request(UnixMillis(DAY_MILLIS)).await.is_ok());
     }
 
-    #[test]
-    fn a_request_beyond_the_pace_does_not_count_for_the_day() {
-        let meter = Meter::default();
+    #[tokio::test(start_paused = true)]
+    async fn a_request_beyond_the_pace_does_not_count_for_the_day() {
+        let meters = Meters::default();
         let requests_per_second = Some(Pace::new(1));
-        let limits = KeyLimits { requests_per_second, requests_per_day: Some(9), ..KeyLimits::default() };
-        for _ in 0..5 {
-            let _ = meter.take_request(&limits, 0, UnixMillis(0));
-        }
-        assert_eq!(meter.requests.of(0), 1);
+        let key = key(KeyLimits { requests_per_second, requests_per_day: Some(2), ..KeyLimits::default() });
+        assert_eq!(admitted(&meters, &key, 5).await, 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(&meters, &key, 5).await, 1);
     }
 
     #[tokio::test]
-    async fn bytes_beyond_the_day_s_end_what_carries_them_and_let_nothing_new_begin() {
+    async fn bytes_beyond_the_day_s_do_not_pass_and_when_there_are_none_nothing_new_begins() {
         let meters = Meters::default();
         let key = key(KeyLimits { bytes_per_day: Some(100), ..KeyLimits::default() });
-        let metered = meters.admit(&key).expect("allowed").expect("metered");
-        assert!(metered.take_bytes(60).is_ok() && metered.take_bytes(40).is_ok());
-        assert_eq!(meters.admit(&key).expect_err("used up").code, Code::RateLimited);
-        assert_eq!(metered.take_bytes(1).expect_err("used up").code, Code::RateLimited);
+        let metered = meters.admit(&key).await.expect("allowed").expect("metered");
+        assert_eq!(metered.take_bytes(60).done().await, Ok(()));
+        assert_eq!(metered.take_bytes(41).done().await.expect_err("one too many").code, Code::RateLimited);
+        assert!(meters.admit(&key).await.is_ok(), "there is something left");
+        assert_eq!(metered.take_bytes(40).done().await, Ok(()));
+        assert_eq!(meters.admit(&key).await.expect_err("used up").code, Code::RateLimited);
+        assert_eq!(metered.take_bytes(1).done().await.expect_err("used up").code, Code::RateLimited);
     }
 
     #[tokio::test]
     async fn a_session_s_place_is_free_again_when_it_ends() {
         let meters = Meters::default();
         let key = key(KeyLimits { sessions: Some(1), ..KeyLimits::default() });
-        let metered = meters.of(&key).expect("metered");
-        let place = metered.take_place().expect("free");
-        assert_eq!(metered.take_place().expect_err("taken").code, Code::RateLimited);
+        let (metered, control) = (meters.of(&key).expect("metered"), SessionControl::default());
+        let place = metered.take_place(&control).await.expect("free");
+        assert_eq!(metered.take_place(&control).await.expect_err("taken").code, Code::RateLimited);
         drop(place);
-        assert!(metered.take_place().is_ok());
+        assert!(metered.take_place(&control).await.is_ok());
     }
 
     #[tokio::test]
@@ -321,17 +393,5 @@ mod tests {
         assert_eq!(meters.lock().len(), 1);
         meters.retain(|_| false);
         assert!(meters.lock().is_empty());
-    }
-
-    #[test]
-    fn many_threads_take_no_more_than_there_is() {
-        let meter = Meter::default();
-        let limits = KeyLimits { requests_per_day: Some(1000), ..KeyLimits::default() };
-        let take = || (0..1000).filter(|_| meter.take_request(&limits, 0, UnixMillis(0)).is_ok()).count();
-        let taken: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
-        });
-        assert_eq!(taken, 1000);
     }
 }

@@ -201,7 +201,7 @@ async fn minter(
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
-    admission::meter(passage, &key)?;
+    admission::meter(passage, &key).await?;
     Ok(key)
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, adm
             if passage.route.dialect == Dialect::Gemini && (unclaimed.is_some() || !models(&access).is_empty()) =>
         {
             let call = if path.ends_with("BidiGenerateMusic") { Call::LiveMusic } else { Call::Live };
-            first_message::open(passage, head, &opening, (&path, call), &access, unclaimed)
+            first_message::open(passage, head, &opening, (&path, call), &access, unclaimed).await
         }
         unclaimed => dial_first(passage, head, opening, &path, access, unclaimed).await,
     }
@@ -120,7 +120,7 @@ async fn claimed(
     }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
     held.bounds = claim::bounds(access, passage.metered.as_ref());
-    claim::place(&mut session, passage.metered.as_ref())?;
+    claim::place(&mut session, passage.metered.as_ref()).await?;
     if let Some(Unclaimed { token, digest }) = unclaimed {
         claim::token_use(&passage.worker.shared, digest, None).await?;
         claim::session_granted(&session, &token);

@@ -285,7 +285,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
             let mask = link.target.mask().clone();
-            return relay::http(passage, response, lent, uploaded, &access, session, mask);
+            return relay::http(passage, response, lent, uploaded, &access, session, mask).await;
         }
         Err(failure) => failure,
     };

@@ -14,7 +14,7 @@ use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::meter::Place;
+use crate::meter::{Place, SharedPlace};
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -141,7 +141,7 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None })
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None, known_as: None })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -237,6 +237,8 @@ pub struct SessionGuard {
     timer: Option<AbortHandle>,
     /// Its place among those of its key.
     place: Option<Place>,
+    /// By what other nodes know it as one of its token's.
+    known_as: Option<SharedPlace>,
 }
 
 impl SessionGuard {
@@ -280,6 +282,11 @@ impl SessionGuard {
         self.place = Some(place);
     }
 
+    /// Has other nodes know it by `place` for as long as it lives.
+    pub(crate) fn be_known_as(&mut self, place: SharedPlace) {
+        self.known_as = Some(place);
+    }
+
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
     pub fn end_at(&mut self, moment: Instant, refusal: Refusal) {
         let control = self.control.clone();
@@ -298,6 +305,7 @@ impl Drop for SessionGuard {
         if let Some(timer) = &self.timer {
             timer.abort();
         }
+        drop((self.place.take(), self.known_as.take()));
         let mut places = self.registry.lock();
         if let Some(Live { info: SessionInfo { token_id: Some(token_id), .. }, is_granted: false, .. }) =
             places.live.remove(&self.id)

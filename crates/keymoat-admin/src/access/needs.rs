@@ -68,6 +68,7 @@ pub(crate) const NEEDS: &[(Method, &str, Need)] = &[
     (Method::POST, "/api/v1/upstreams/{name}/test", OPERATOR),
     (Method::PUT, "/api/v1/upstreams/{name}/secret", ADMIN),
     (Method::DELETE, "/api/v1/upstreams/{name}/secret", ADMIN),
+    (Method::GET, "/api/v1/nodes", VIEWER),
     (Method::GET, "/api/v1/admins", ADMIN),
     (Method::POST, "/api/v1/admins", ADMIN),
     (Method::GET, "/api/v1/admins/{id}", ADMIN),

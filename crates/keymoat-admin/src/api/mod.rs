@@ -15,6 +15,7 @@ mod keys;
 mod live;
 mod me;
 mod moment;
+mod nodes;
 mod orders;
 mod page;
 pub(crate) mod problem;
@@ -182,6 +183,7 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(upstreams::show))
         .routes(routes!(upstreams::test))
         .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(nodes::list))
         .routes(routes!(events::list))
         .routes(routes!(events::usage))
         .routes(routes!(live::list))

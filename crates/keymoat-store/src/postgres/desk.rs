@@ -23,11 +23,12 @@ use tokio_postgres::{Client, Statement};
 
 use super::error::failed;
 use super::link::{self, CONNECT_WAIT, Link};
-use super::{ANSWER_WAIT, Shared, claims, tokens};
+use super::{ANSWER_WAIT, Shared, claims, parts, places, tokens};
 use crate::Store;
 use crate::desk::{DeskError, Job, Lookup, QUEUE_MAX, Reply};
 use crate::error::StoreError;
-use crate::token::{Claim, MintOrder, Minting, Verdict};
+use crate::share::{PartAsked, PlaceAsked, Placed};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// So many groups may be on their way at once.
 const WRITERS: usize = 4;
@@ -92,7 +93,17 @@ struct Line {
     /// A commit was acknowledged that is not what it should be.
     is_unsure: Arc<AtomicBool>,
     consume: Statement,
+    take_place: Statement,
+    grant: Statement,
     find: Statement,
+}
+
+/// What of a group is asked for beside the uses of tokens.
+#[derive(Default)]
+struct Shares {
+    places: Vec<(PlaceAsked, Reply<Placed>)>,
+    freed: Vec<(SessionId, Reply<()>)>,
+    parts: Vec<(PartAsked, Reply<u64>)>,
 }
 
 impl Tasks {
@@ -177,18 +188,22 @@ impl Desk {
         let (mut line, mut group) = (self.first_line().await, Vec::with_capacity(GROUP_MAX));
         while take(&self.jobs, &mut group, &self.stopped).await {
             let (mut claims, mut handles) = (Vec::new(), Vec::new());
+            let mut shares = Shares::default();
             // Whoever gave up while it waited must not make others wait as well.
             for job in group.drain(..).filter(|job| !job.is_given_up()) {
                 match job {
                     Job::Claim(claim, reply) => claims.push((claim, reply)),
                     Job::NoteHandle { token_id, handle, reply, .. } => handles.push((token_id, handle, reply)),
+                    Job::TakePlace(asked, reply) => shares.places.push((asked, reply)),
+                    Job::FreePlace(session, reply) => shares.freed.push((session, reply)),
+                    Job::TakePart(asked, reply) => shares.parts.push((asked, reply)),
                     other => self.do_apart(other),
                 }
             }
             if !claims.is_empty() {
                 let asked: Vec<Claim> = claims.iter().map(|(claim, _)| *claim).collect();
                 let told = self.on(&mut line, async |line| line.claim(&asked).await).await;
-                answer_claims(claims, told);
+                answer_each(claims, told);
             }
             if !handles.is_empty() {
                 let ids: Vec<&str> = handles.iter().map(|(id, ..)| &**id).collect();
@@ -199,6 +214,31 @@ impl Desk {
                     let _ = reply.send(told);
                 }
             }
+            self.share(&mut line, shares).await;
+        }
+    }
+
+    /// What is not the use of a token: a statement for each kind.
+    async fn share(&self, line: &mut Option<Line>, shares: Shares) {
+        let Shares { places, freed, parts } = shares;
+        // What is freed may be taken by the same group.
+        if !freed.is_empty() {
+            let sessions: Vec<SessionId> = freed.iter().map(|(session, _)| *session).collect();
+            let told = self.on(line, async |line| places::free(&line.client, &sessions).await).await;
+            for (_, reply) in freed {
+                // Mostly nobody waits.
+                let _ = reply.send(told);
+            }
+        }
+        if !places.is_empty() {
+            let asked: Vec<PlaceAsked> = places.iter().map(|(asked, _)| asked.clone()).collect();
+            let told = self.on(line, async |line| places::take(&line.client, &line.take_place, &asked).await).await;
+            answer_each(places, told);
+        }
+        if !parts.is_empty() {
+            let asked: Vec<PartAsked> = parts.iter().map(|(asked, _)| asked.clone()).collect();
+            let told = self.on(line, async |line| parts::grant(&line.client, &line.grant, &asked).await).await;
+            answer_each(parts, told);
         }
     }
 
@@ -299,7 +339,8 @@ impl Desk {
             match job {
                 Job::Mint(_, reply) => drop(reply.send(Err(DeskError::Full))),
                 Job::Revoke { reply, .. } => drop(reply.send(Err(DeskError::Full))),
-                Job::Claim(..) | Job::NoteHandle { .. } | Job::End => {}
+                // Done in groups.
+                _ => {}
             }
             return;
         };
@@ -310,7 +351,8 @@ impl Desk {
                 Job::Revoke { id, by_key, reply, .. } => {
                     apart(reply, shared.revoke_token(&id, by_key.as_deref())).await;
                 }
-                Job::Claim(..) | Job::NoteHandle { .. } | Job::End => {}
+                // Done in groups.
+                _ => {}
             }
             drop(permit);
         });
@@ -341,9 +383,11 @@ impl Line {
         let limit = format!("SET statement_timeout = {0}; SET lock_timeout = {0}", (wait * 4 / 5).as_millis());
         client.batch_execute(&limit).await.map_err(|error| failed(&error))?;
         let consume = client.prepare(claims::CONSUME).await.map_err(|error| failed(&error))?;
+        let take_place = client.prepare(places::TAKE).await.map_err(|error| failed(&error))?;
+        let grant = client.prepare(parts::GRANT).await.map_err(|error| failed(&error))?;
         let find = client.prepare(tokens::BY_DIGESTS).await.map_err(|error| failed(&error))?;
         is_unsure.store(false, Ordering::Release);
-        Ok(Self { client, is_unsure, consume, find })
+        Ok(Self { client, is_unsure, consume, take_place, grant, find })
     }
 
     async fn claim(&self, asked: &[Claim]) -> Result<Vec<Option<Verdict>>, StoreError> {
@@ -370,16 +414,17 @@ async fn take<Q>(queue: &Mutex<mpsc::Receiver<Q>>, group: &mut Vec<Q>, stopped: 
     }
 }
 
-fn answer_claims(claims: Vec<(Claim, Reply<Verdict>)>, told: Result<Vec<Option<Verdict>>, DeskError>) {
+/// Answers a group in its order. Whoever has no answer of its own lost a race.
+fn answer_each<A, T>(asked: Vec<(A, Reply<T>)>, told: Result<Vec<Option<T>>, DeskError>) {
     match told {
         Ok(verdicts) => {
-            for ((_, reply), verdict) in claims.into_iter().zip(verdicts) {
+            for ((_, reply), verdict) in asked.into_iter().zip(verdicts) {
                 // Whoever asked may have given up meanwhile; what was consumed stays consumed.
                 let _ = reply.send(verdict.ok_or(DeskError::Slow));
             }
         }
         Err(error) => {
-            for (_, reply) in claims {
+            for (_, reply) in asked {
                 let _ = reply.send(Err(error));
             }
         }

@@ -184,9 +184,7 @@ impl Postgres {
                     let done = change.execute(&statement, &[&&*counted.key_id, &counted.day, &requests, &bytes]).await;
                     done.map_err(|error| failed(&error))?;
                 }
-                let old = today.saturating_sub(DAYS_REMEMBERED);
-                let done = change.execute("DELETE FROM limit_use WHERE day < $1", &[&old]).await;
-                done.map_err(|error| failed(&error))?;
+                forget_days(change, today).await?;
                 day_use(change, today).await
             };
             shared.in_one(add).await
@@ -195,6 +193,26 @@ impl Postgres {
 
     pub(crate) fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
         self.ask(move |shared| async move { shared.at_one_moment(async |moment| day_use(moment, day).await).await })
+    }
+
+    pub(crate) fn give_back(&self, unused: &[DayUse], today: i64) -> Result<(), StoreError> {
+        let mut unused = unused.to_vec();
+        // All nodes lock the rows in one order.
+        unused.sort_by(|one, other| (&one.key_id, one.day).cmp(&(&other.key_id, other.day)));
+        self.ask(move |shared| async move {
+            let give = async |change: &mut Transaction<'_>| {
+                let sql = "UPDATE limit_use SET requests = greatest(requests - $3, 0), bytes = greatest(bytes - $4, 0)
+                           WHERE key_id = $1 AND day = $2";
+                let statement = change.prepare_cached(sql).await.map_err(|error| failed(&error))?;
+                for DayUse { key_id, day, requests, bytes } in &unused {
+                    let done =
+                        change.execute(&statement, &[&&**key_id, day, &signed(*requests), &signed(*bytes)]).await;
+                    done.map_err(|error| failed(&error))?;
+                }
+                forget_days(change, today).await
+            };
+            shared.in_one(give).await
+        })
     }
 
     fn digest(&self, secret: &Secret) -> Digest {
@@ -212,6 +230,12 @@ async fn import(own: &Transaction<'_>, new: NewKey, digest: &Digest, now: UnixMi
     Ok(Imported::Made(key))
 }
 
+async fn forget_days(change: &Transaction<'_>, today: i64) -> Result<(), StoreError> {
+    let old = today.saturating_sub(DAYS_REMEMBERED);
+    let done = change.execute("DELETE FROM limit_use WHERE day < $1", &[&old]).await;
+    done.map(drop).map_err(|error| failed(&error))
+}
+
 async fn day_use(moment: &Transaction<'_>, day: i64) -> Result<Vec<DayUse>, StoreError> {
     let sql = "SELECT key_id, requests, bytes FROM limit_use WHERE day = $1 ORDER BY key_id COLLATE \"C\"";
     let rows = moment.query(sql, &[&day]).await.map_err(|error| failed(&error))?;
@@ -223,6 +247,6 @@ async fn day_use(moment: &Transaction<'_>, day: i64) -> Result<Vec<DayUse>, Stor
     rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| failed(&error))
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

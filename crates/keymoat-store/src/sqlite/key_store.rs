@@ -175,6 +175,23 @@ impl Sqlite {
         Ok(uses)
     }
 
+    pub(crate) fn give_back(&self, unused: &[DayUse], today: i64) -> Result<(), StoreError> {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.in_one(|change| {
+            for DayUse { key_id, day, requests, bytes } in unused {
+                change
+                    .prepare_cached(
+                        "UPDATE limit_use SET requests = max(requests - ?3, 0), bytes = max(bytes - ?4, 0)
+                         WHERE key_id = ?1 AND day = ?2",
+                    )?
+                    .execute(params![key_id, day, signed(*requests), signed(*bytes)])?;
+            }
+            let old = today.saturating_sub(DAYS_REMEMBERED);
+            change.prepare_cached("DELETE FROM limit_use WHERE day < ?1")?.execute([old])?;
+            Ok(())
+        })
+    }
+
     pub(crate) fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
         day_use(&held(&self.reader), day)
     }

@@ -12,7 +12,10 @@ pub(crate) mod desk;
 mod key_store;
 mod keys;
 pub(crate) mod mint;
+mod nodes;
 mod overrides;
+mod parts;
+mod places;
 pub(crate) mod schema;
 mod secrets;
 mod token_store;
@@ -56,6 +59,14 @@ pub struct Watch {
     pub(crate) secrets: secrets::Versions,
     /// The same for PostgreSQL.
     pub(crate) mark: Option<ChangeMark>,
+}
+
+impl Watch {
+    /// The count of changes that the view shows.
+    pub(crate) fn changes(&self) -> i64 {
+        let of_postgres = self.mark.as_ref().map(|(seq, _)| *seq);
+        of_postgres.or(self.seen.map(|seen| seen.seq)).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ mod desk_on_sqlite;
 mod events;
 mod faults;
 mod files;
+mod nodes;
 mod on_postgres;
 mod on_sqlite;
 mod postgres;
@@ -77,7 +78,7 @@ fn secret(tag: &str) -> Secret {
 
 /// Takes back what the fourth migration did, and those after it.
 fn forget_the_life_of_keys(database: &rusqlite::Connection) {
-    let later = ["admin", "admin_claim", "admin_order", "route_override", "sunset_reached"];
+    let later = ["admin", "admin_claim", "admin_order", "route_override", "sunset_reached", "node", "place"];
     for table in later {
         database.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).unwrap();
     }

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use keymoat_admin::listener::Listening;
 use keymoat_admin::{House, metrics};
 use keymoat_core::Action;
-use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Change, Feed, Store, TokenDesk};
+use keymoat_gateway::{Gateway, Running, StartError, node};
+use keymoat_store::{Change, Feed, NodeAbout, Store, TokenDesk};
 use tracing::Level;
 
 use super::ready::Ready;
@@ -143,14 +143,22 @@ fn serve(
     let records = observed.records(output);
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
-    running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
-    // Writes what is left when it is dropped, after everything has ended.
-    let counts = running.keep_counts_in(Arc::clone(&store))?;
+    let desk = TokenDesk::start(Arc::clone(&store))?;
+    running.take_tokens_from(desk.clone());
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
     observed.watch(&running, Arc::clone(keys.snapshots()), feed.freshness());
+    let about = NodeAbout {
+        name: node::host_name(),
+        version: super::version().to_owned(),
+        address: running.addresses().first().map(ToString::to_string).unwrap_or_default(),
+        started_at: now,
+        closes_after: staleness.close_after,
+    };
+    // Gives back what is left when it is dropped, after everything has ended.
+    let membership = running.take_part(Arc::clone(&store), desk, about, feed.freshness())?;
     let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
     let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
     let admin = match &of_admin {
@@ -167,6 +175,7 @@ fn serve(
                 known: output.known(),
                 version: super::version(),
                 started_at: now,
+                node_id: Arc::clone(membership.node_id()),
             };
             let more = metrics::page(Arc::clone(&observed.metrics));
             Some(admin::start(house, (settings, more), certificate, &store_dir, from_older)?)
@@ -214,7 +223,7 @@ fn serve(
     if let Some(admin) = admin {
         admin.end();
     }
-    drop(counts);
+    drop(membership);
     drop(store_age);
     feed.stop();
     observed.act(Action::Stopped, None);

@@ -3,6 +3,7 @@
 mod canary;
 mod front;
 mod local;
+mod nodes;
 pub(crate) mod table;
 mod wire;
 
@@ -112,7 +113,8 @@ pub(crate) fn examine(patient: &mut Patient, only: &[String]) -> Vec<Finding> {
             "D112" => canary::canary(patient),
             "D113" => local::admin(patient),
             "D114" => canary::output(patient),
-            _ => canary::telemetry(patient),
+            "D115" => canary::telemetry(patient),
+            _ => nodes::nodes(patient),
         });
     }
     findings

@@ -109,8 +109,15 @@ pub(crate) const ADMIN: &Check = &check(
     "Write `listen = \"127.0.0.1:8788\"` into `[admin]` and reach it by a tunnel, unless others have to reach it.",
 );
 
+pub(crate) const NODES: &Check = &check(
+    "D116",
+    "nodes",
+    "Which nodes serve over the store, and whether all of them keep up. Warns of one that was not seen for 5 seconds, of one that has not seen the last changes, of versions that differ, and of a clock that is more than 2 seconds from the store's.",
+    "A node that is gone for good is forgotten after an hour. One that is cut off from the store says so in its log, and refuses. Bring all nodes to one version, and let the machines keep their time.",
+);
+
 /// All of them, in their order.
-pub(crate) const CHECKS: [&Check; 15] = [
+pub(crate) const CHECKS: [&Check; 16] = [
     CERTIFICATE,
     CLOCK,
     STORE,
@@ -126,6 +133,7 @@ pub(crate) const CHECKS: [&Check; 15] = [
     ADMIN,
     CANARY_OUTPUT,
     CANARY_TELEMETRY,
+    NODES,
 ];
 
 #[cfg(test)]

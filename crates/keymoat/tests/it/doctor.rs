@@ -71,7 +71,7 @@ fn a_sound_installation_is_well_but_for_what_it_lets_in() {
     let stand = Stand::start();
     let through = format!("http://{}", stand.keymoat.address());
     let (code, checks) = stand.doctor(&["--through", &through]);
-    for id in ["D102", "D103", "D104", "D106", "D108", "D109", "D110", "D111", "D112", "D113"] {
+    for id in ["D102", "D103", "D104", "D106", "D108", "D109", "D110", "D111", "D112", "D113", "D116"] {
         assert_eq!(outcome(&checks, id), "ok", "{checks:#}");
     }
     assert_eq!((outcome(&checks, "D101"), outcome(&checks, "D107"), code), ("skipped", "warn", Some(1)), "{checks:#}");

@@ -165,7 +165,7 @@ where
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
             transfer(upstream, client, session, cx, buffer);
-            session.note_bytes(client, upstream, cx);
+            session.note_bytes(client, upstream);
             session.send_notice(client, upstream, cx);
             session.look_at_failures(client, upstream);
             exchange_own(client, upstream, session.now, cx);
@@ -199,15 +199,9 @@ where
 }
 
 impl Session<'_> {
-    /// Has others see how much has passed, and ends a session whose key has no bytes left.
-    fn note_bytes<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
-        let (bytes_in, bytes_out) = (client.passed().1, upstream.passed().1);
-        self.control.note_bytes(bytes_in, bytes_out);
-        if let Some(bounds) = &mut self.bounds
-            && let Err(refusal) = bounds.charge(bytes_in + bytes_out)
-        {
-            self.end_as_asked(client, upstream, &refusal, cx);
-        }
+    /// Has others see how much has passed.
+    fn note_bytes<C: Io, U: Io>(&self, client: &Leg<C>, upstream: &Leg<U>) {
+        self.control.note_bytes(client.passed().1, upstream.passed().1);
     }
 
     /// Begins the end; later reasons change nothing.
@@ -482,6 +476,11 @@ fn transfer<A: Io, B: Io>(
         }
         if !framewise::send_waiting(from, to, session.now, cx) {
             return from.suspend();
+        }
+        match from.poll_payment(cx, to.takes_messages()) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(refusal)) => return session.refuse(from, to, &refusal, cx),
+            Poll::Pending => return from.suspend(),
         }
         from.resume(session.now);
         if from.reading != Reading::Open {
