@@ -163,6 +163,7 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(tokens::show))
         .routes(routes!(tokens::revoke))
         .routes(routes!(sessions::list))
+        .routes(routes!(sessions::show))
         .routes(routes!(sessions::end))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show))

@@ -97,6 +97,8 @@ pub struct Seen {
 /// Whatever the disk refuses.
 pub fn status(events: &EventStore, known: &Known<'_>, overridden: &[&str]) -> Result<Status, StoreError> {
     let mut status = busiest(events, known, overridden, usize::MAX)?;
+    // Stable: the busiest of each route stays first.
+    status.items.sort_by(|one, other| one.route.cmp(&other.route));
     status.seen = seen(events, &known.by_id())?;
     Ok(status)
 }

@@ -43,6 +43,7 @@ fn decision(line: &mut Line, record: &Record) {
     line.text("cause", record.cause.as_deref());
     line.number("status", record.status.map(u64::from));
     line.number("close_code", record.close_code.map(u64::from));
+    line.text("close_reason", record.close_reason.as_deref());
     line.text("closed_by", record.closed_by.map(Side::word));
     line.number("duration_millis", record.duration_millis);
     line.number("upstream_millis", record.upstream_millis);
@@ -76,6 +77,9 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
         line.truth("let_in_by_url", record.let_in_by_url);
     }
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
+    line.list("subprotocols_offered", &record.subprotocols_offered);
+    line.text("subprotocol_selected", record.subprotocol_selected.as_deref());
+    line.text("origin", record.origin.as_deref());
     line.text("key_id", record.key_id.as_deref());
     line.text("secret_id", record.secret_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
@@ -191,6 +195,15 @@ impl Line {
         self.0.push_str(&Value::from(value).render());
     }
 
+    /// Texts, left out where there are none.
+    fn list(&mut self, name: &'static str, values: &[Box<str>]) {
+        if values.is_empty() {
+            return;
+        }
+        self.name(name);
+        self.0.push_str(&Value::Array(values.iter().map(|value| Value::from(&**value)).collect()).render());
+    }
+
     fn end(mut self) -> String {
         self.0.push('}');
         self.0
@@ -208,6 +221,19 @@ mod tests {
 
     fn read(text: &str) -> serde_json::Value {
         serde_json::from_str(text).expect("JSON")
+    }
+
+    #[test]
+    fn a_session_tells_what_was_offered_and_selected_and_why_it_closed() {
+        let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
+        assert!(read(&record_line(&record)).get("subprotocols_offered").is_none());
+        record.subprotocols_offered = Box::new(["keymoat.v1".into(), "api-key.•".into()]);
+        (record.subprotocol_selected, record.close_reason) = (Some("keymoat.v1".into()), Some("a \"b\"".into()));
+        record.origin = Some("https://app.example".into());
+        let shown = read(&record_line(&record));
+        assert_eq!(shown["subprotocols_offered"], serde_json::json!(["keymoat.v1", "api-key.•"]));
+        assert_eq!((&shown["subprotocol_selected"], &shown["close_reason"]), (&"keymoat.v1".into(), &"a \"b\"".into()));
+        assert_eq!(shown["origin"], "https://app.example");
     }
 
     #[test]

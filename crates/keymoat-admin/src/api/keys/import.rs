@@ -110,7 +110,10 @@ pub(in crate::api) async fn import(
     let done = desk.store(move |store| {
         let imports = taken.iter().map(|line| {
             let name = line.name.clone().unwrap_or_else(|| format!("{prefix} {}", line.number));
-            Import { new: NewKey { owner: owner.clone(), scopes: scopes.clone(), ..NewKey::named(&name) }, secret: &line.secret }
+            Import {
+                new: NewKey { owner: owner.clone(), scopes: scopes.clone(), ..NewKey::named(&name) },
+                secret: &line.secret,
+            }
         });
         let imports: Vec<_> = imports.collect();
         let numbers: Vec<_> = taken.iter().map(|line| line.number).collect();
