@@ -125,7 +125,7 @@ mod tests {
         let long = format!(r#"{{"setup":{{"systemInstruction":"{}"}}}}"#, "ä".repeat(10_000));
         let text = shown(long.as_bytes()).expect("a setup");
         assert!(text.len() < 600 && text.ends_with("ä…\"}"), "{text}");
-        let many: Vec<String> = (0..5_000).map(|number| format!(r#""f{number}":["{}"]"#, "x".repeat(300))).collect();
+        let many: Vec<String> = (0..4_000).map(|number| format!(r#""f{number}":["{}"]"#, "x".repeat(300))).collect();
         let text = shown(format!(r#"{{"setup":{{{}}}}}"#, many.join(",")).as_bytes()).expect("a setup");
         assert!(text.len() <= BYTES_MAX && text.contains("f0"), "{}", text.len());
         let deep = format!(r#"{{"setup":{}1{}}}"#, r#"{"a":"#.repeat(40), "}".repeat(40));

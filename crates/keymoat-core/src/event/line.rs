@@ -77,8 +77,8 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
         line.truth("let_in_by_url", record.let_in_by_url);
     }
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
-    line.list("subprotocols_offered", &record.subprotocols_offered);
-    line.text("subprotocol_selected", record.subprotocol_selected.as_deref());
+    line.list("protocols_offered", &record.subprotocols_offered);
+    line.text("protocol_chosen", record.subprotocol_selected.as_deref());
     line.text("origin", record.origin.as_deref());
     line.text("key_id", record.key_id.as_deref());
     line.text("secret_id", record.secret_id.as_deref());
@@ -226,13 +226,13 @@ mod tests {
     #[test]
     fn a_session_tells_what_was_offered_and_selected_and_why_it_closed() {
         let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
-        assert!(read(&record_line(&record)).get("subprotocols_offered").is_none());
+        assert!(read(&record_line(&record)).get("protocols_offered").is_none());
         record.subprotocols_offered = Box::new(["keymoat.v1".into(), "api-key.•".into()]);
         (record.subprotocol_selected, record.close_reason) = (Some("keymoat.v1".into()), Some("a \"b\"".into()));
         record.origin = Some("https://app.example".into());
         let shown = read(&record_line(&record));
-        assert_eq!(shown["subprotocols_offered"], serde_json::json!(["keymoat.v1", "api-key.•"]));
-        assert_eq!((&shown["subprotocol_selected"], &shown["close_reason"]), (&"keymoat.v1".into(), &"a \"b\"".into()));
+        assert_eq!(shown["protocols_offered"], serde_json::json!(["keymoat.v1", "api-key.•"]));
+        assert_eq!((&shown["protocol_chosen"], &shown["close_reason"]), (&"keymoat.v1".into(), &"a \"b\"".into()));
         assert_eq!(shown["origin"], "https://app.example");
     }
 
