@@ -95,6 +95,9 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
         Dialect::Gemini => strip::withhold_from_gemini(head),
         Dialect::OpenAi => strip::withhold_from_openai(head),
     }
+    if let Ask::WebSocket(opening) = &head.ask {
+        record.subprotocols_offered = opening.offer.told().into();
+    }
     record.in_url = in_url(&found, &strays, unread_in_query);
     let removed = found.len() + slips.len() + unread + strays.len();
     record.carrier = found.first().map(|found| &found.carrier).or(slips.first().map(|slip| &slip.carrier)).cloned();

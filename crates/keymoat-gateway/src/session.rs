@@ -38,6 +38,10 @@ pub struct SessionInfo {
     pub client: IpAddr,
     /// Where its credential sat.
     pub carrier: Option<Carrier>,
+    /// The origin of the page that opened it, if it named one.
+    pub origin: Option<Arc<str>>,
+    /// The client's own name for itself, where that is recorded.
+    pub user_agent: Option<Arc<str>>,
     /// What is spoken with its client.
     pub protocol: Protocol,
     /// When it was opened.
@@ -58,6 +62,8 @@ impl SessionInfo {
             upstream: record.upstream.clone().unwrap_or_default(),
             client: record.client,
             carrier: record.carrier.clone(),
+            origin: record.origin.clone(),
+            user_agent: record.user_agent.as_deref().map(Arc::from),
             protocol: record.protocol,
             opened_at,
         }
@@ -71,12 +77,23 @@ pub struct LiveSession {
     pub info: SessionInfo,
     /// The model that it asked for, where that is looked at.
     pub model: Option<Arc<str>>,
+    /// What it was configured with, where that is looked at.
+    pub setup: Option<Arc<Setup>>,
     /// Payload bytes from its client so far.
     pub bytes_in: u64,
     /// Payload bytes to its client so far.
     pub bytes_out: u64,
     /// It was asked to end, and is about to.
     pub is_ending: bool,
+}
+
+/// How a session is configured: JSON that was cut short, without handles of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// What its client asked for; absent where it has not said yet.
+    pub asked: Option<String>,
+    /// What went upstream in its place.
+    pub effective: Option<String>,
 }
 
 /// All live sessions of this process, shared by its threads.
@@ -329,6 +346,7 @@ struct Shared {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     model: OnceLock<Arc<str>>,
+    setup: Mutex<Option<Arc<Setup>>>,
 }
 
 #[derive(Debug, Default)]
@@ -361,10 +379,24 @@ impl SessionControl {
         self.shared.model.get_or_init(|| model.into());
     }
 
+    /// Notes how it is configured; what is not given stays as it was noted before.
+    pub fn note_setup(&self, setup: Setup) {
+        let mut noted = self.setup();
+        let before = noted.take();
+        let asked = setup.asked.or_else(|| before.as_ref()?.asked.clone());
+        let effective = setup.effective.or_else(|| before.as_ref()?.effective.clone());
+        *noted = Some(Arc::new(Setup { asked, effective }));
+    }
+
+    fn setup(&self) -> MutexGuard<'_, Option<Arc<Setup>>> {
+        self.shared.setup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seen(&self, info: SessionInfo) -> LiveSession {
         LiveSession {
             info,
             model: self.shared.model.get().cloned(),
+            setup: self.setup().clone(),
             bytes_in: self.shared.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.shared.bytes_out.load(Ordering::Relaxed),
             is_ending: self.is_asked(),

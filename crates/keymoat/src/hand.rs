@@ -41,6 +41,7 @@ impl<'a> Hand<'a> {
         let limits = &new.limits;
         let body = json!({
             "name": new.name,
+            "owner": new.owner,
             "scopes": new.scopes.words().iter().map(|word| &**word).collect::<Vec<_>>(),
             "expires_at": new.expires_at.map(|at| at.to_string()),
             "rotate_after_secs": match new.rotate_after {

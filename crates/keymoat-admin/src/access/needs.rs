@@ -55,6 +55,7 @@ pub(crate) const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, SOCKET, VIEWER),
     (Method::POST, "/api/v1/stream-tokens", VIEWER),
     (Method::GET, "/api/v1/sessions", VIEWER),
+    (Method::GET, "/api/v1/sessions/{id}", VIEWER),
     (Method::POST, "/api/v1/sessions/{id}/end", OPERATOR),
     (Method::GET, "/api/v1/routes", VIEWER),
     (Method::GET, "/api/v1/routes/{name}", VIEWER),

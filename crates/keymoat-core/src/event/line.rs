@@ -54,6 +54,7 @@ fn decision(line: &mut Line, record: &Record) {
     line.text("cause", record.cause.as_deref());
     line.number("status", record.status.map(u64::from));
     line.number("close_code", record.close_code.map(u64::from));
+    line.text("close_reason", record.close_reason.as_deref());
     line.perhaps("closed_by", record.closed_by.map(Side::word));
     line.number("duration_millis", record.duration_millis);
     line.number("upstream_millis", record.upstream_millis);
@@ -87,6 +88,9 @@ fn subject(line: &mut Line, record: &Record, level: &'static str) {
         line.truth("let_in_by_url", record.let_in_by_url);
     }
     line.truth("lone_subprotocol_echoed", record.lone_subprotocol_echoed);
+    line.list("protocols_offered", &record.subprotocols_offered);
+    line.text("protocol_chosen", record.subprotocol_selected.as_deref());
+    line.text("origin", record.origin.as_deref());
     line.text("key_id", record.key_id.as_deref());
     line.text("secret_id", record.secret_id.as_deref());
     line.text("token_id", record.token_id.as_deref());
@@ -219,6 +223,25 @@ impl Line {
         }
     }
 
+    /// Texts that may come from outside, left out where there are none.
+    fn list(&mut self, name: &'static str, values: &[Box<str>]) {
+        if values.is_empty() {
+            return;
+        }
+        let rendered = Value::Array(values.iter().map(|value| Value::from(&**value)).collect()).render();
+        self.name(name);
+        self.0.text.push_str(&rendered);
+        match &mut self.0.outside {
+            Some(outside) if !rendered.contains('\\') => {
+                for value in values {
+                    outside.push_str(value);
+                    outside.push('\n');
+                }
+            }
+            outside => *outside = None,
+        }
+    }
+
     fn end(mut self) -> Written {
         self.0.text.push('}');
         self.0
@@ -236,6 +259,19 @@ mod tests {
 
     fn read(text: &str) -> serde_json::Value {
         serde_json::from_str(text).expect("JSON")
+    }
+
+    #[test]
+    fn a_session_tells_what_was_offered_and_selected_and_why_it_closed() {
+        let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
+        assert!(read(&record_line(&record)).get("protocols_offered").is_none());
+        record.subprotocols_offered = Box::new(["keymoat.v1".into(), "api-key.•".into()]);
+        (record.subprotocol_selected, record.close_reason) = (Some("keymoat.v1".into()), Some("a \"b\"".into()));
+        record.origin = Some("https://app.example".into());
+        let shown = read(&record_line(&record));
+        assert_eq!(shown["protocols_offered"], serde_json::json!(["keymoat.v1", "api-key.•"]));
+        assert_eq!((&shown["protocol_chosen"], &shown["close_reason"]), (&"keymoat.v1".into(), &"a \"b\"".into()));
+        assert_eq!(shown["origin"], "https://app.example");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(in crate::api) struct ImportBody {
     /// What the names of keys without one begin with; a number follows.
     #[schema(min_length = 1, max_length = 80, default = "imported")]
     name_prefix: Option<String>,
+    /// Who answers for all of them.
+    #[schema(min_length = 1, max_length = 100)]
+    owner: Option<String>,
     /// Where they may be used, as of a new key.
     #[schema(min_items = 1, max_items = 64)]
     scopes: Option<Vec<String>>,
@@ -85,7 +88,7 @@ pub(in crate::api) async fn import(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<ImportBody>,
 ) -> Result<Json<ImportDone>, Problem> {
-    let ImportBody { text, name_prefix, scopes, dry_run } = asked;
+    let ImportBody { text, name_prefix, owner, scopes, dry_run } = asked;
     let words = scopes.unwrap_or_else(|| vec!["*".to_owned()]);
     debug_assert!(words.len() <= SCOPES_MAX || scopes_of(&words).is_err(), "a list that is too long is refused");
     let scopes = scopes_of(&words)?;
@@ -107,7 +110,10 @@ pub(in crate::api) async fn import(
     let done = desk.store(move |store| {
         let imports = taken.iter().map(|line| {
             let name = line.name.clone().unwrap_or_else(|| format!("{prefix} {}", line.number));
-            Import { new: NewKey { scopes: scopes.clone(), ..NewKey::named(&name) }, secret: &line.secret }
+            Import {
+                new: NewKey { owner: owner.clone(), scopes: scopes.clone(), ..NewKey::named(&name) },
+                secret: &line.secret,
+            }
         });
         let imports: Vec<_> = imports.collect();
         let numbers: Vec<_> = taken.iter().map(|line| line.number).collect();
