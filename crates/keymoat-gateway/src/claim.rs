@@ -145,17 +145,17 @@ pub(crate) fn bounds(access: &Access, metered: Option<&Metered>) -> Option<Bound
     {
         (bounds.bytes_max, bounds.bytes_over) = (Some(bytes), Some(limits::session_full(bytes)));
     }
-    bounds.metered = metered.filter(|_| limits.bytes_per_day.is_some()).cloned();
+    bounds.metered = metered.filter(|metered| metered.counts_bytes()).cloned();
     Some(bounds)
 }
 
-/// Has a session take its place among those that its key may have at once.
+/// Has a session take its place among those that its key, and its token, may have at once.
 ///
 /// # Errors
 /// `rate_limited` when all are taken.
 pub(crate) fn place(session: &mut SessionGuard, metered: Option<&Metered>) -> Result<(), Refusal> {
-    if let Some(metered) = metered.filter(|metered| metered.limits().sessions.is_some()) {
-        session.keep(metered.take_place()?);
+    if let Some(metered) = metered {
+        session.keep(metered.take_places()?);
     }
     Ok(())
 }

@@ -1,61 +1,103 @@
-//! Counts what keys use, where they have limits: requests, bytes and sessions, over all threads.
+//! Counts what keys use, and tokens with limits of their own: requests, bytes and sessions, over all threads.
 //!
-//! A key without limits has no meter, and costs a branch. A meter is a handful of atomics; nothing waits for another thread
-//! but the look-up of the meter itself, which holds its lock for one hash. What is counted of a day survives a restart:
-//! see [`Keeper`].
+//! What a token uses counts towards its key as well. Who has no limits has no meter, and costs a branch. A meter is a handful of atomics; nothing waits for another thread
+//! but the look-up of the meter itself, which holds its lock for one hash. What is counted of a day, and the bytes of a
+//! token, survive a restart: see [`Keeper`].
 
 mod keeper;
+mod of_token;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keymoat_core::limits::{self, PER_DAY_MAX};
-use keymoat_core::{Key, KeyLimits, Pace, Refusal, UnixMillis};
+use keymoat_core::limits::{self, PER_DAY_MAX, Whose};
+use keymoat_core::{Key, KeyLimits, Pace, Refusal, Token, UnixMillis};
 use tokio::time::Instant;
 
 use crate::clock;
 
+use self::of_token::{OfToken, TokenMeter};
+
 pub use keeper::Keeper;
 
-/// The meters of all keys that have limits. Clones are the same ones.
+/// The meters of all keys and tokens that have limits. Clones are the same ones.
 #[derive(Clone, Debug)]
 pub struct Meters {
     origin: Instant,
     by_key: Arc<Mutex<HashMap<Arc<str>, Arc<Meter>>>>,
+    by_token: Arc<Mutex<HashMap<Arc<str>, Arc<TokenMeter>>>>,
 }
 
 /// What one key has used.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// When the next request would be on time, in nanoseconds since the origin.
-    due: AtomicU64,
+    tempo: Tempo,
     requests: DayCount,
     bytes: DayCount,
     sessions: AtomicU32,
 }
 
-/// A key with its meter, for as long as a request or session of it lasts.
+/// A key and a token with their meters, for as long as a request or session of them lasts.
 #[derive(Clone, Debug)]
 pub struct Metered {
+    key: Option<OfKey>,
+    token: Option<OfToken>,
+}
+
+#[derive(Clone, Debug)]
+struct OfKey {
     key: Arc<Key>,
     meter: Arc<Meter>,
 }
 
-/// The place of one live session among those that its key may have.
+/// The places of one live session among those that its key and its token may have.
 #[derive(Debug)]
-pub struct Place(Arc<Meter>);
+pub struct TakenPlaces {
+    _of_key: Option<Place<Meter>>,
+    _of_token: Option<Place<TokenMeter>>,
+}
 
 impl Default for Meters {
     fn default() -> Self {
-        Self { origin: Instant::now(), by_key: Arc::default() }
+        Self { origin: Instant::now(), by_key: Arc::default(), by_token: Arc::default() }
     }
 }
 
 impl Meters {
+    /// Counts one request of the key, and gives its meter for what follows.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes.
+    pub fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
+        Ok(self.admit_key(key)?.map(|key| Metered { key: Some(key), token: None }))
+    }
+
+    /// Counts one request of a token, and of the key that it was minted from. What the token itself may not costs its key
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::admit`] for either, and `token_used_up` when all the bytes of the token are.
+    pub fn admit_token(&self, key: &Arc<Key>, token: &Arc<Token>) -> Result<Option<Metered>, Refusal> {
+        let of_token = self.of_token(token);
+        if let Some(of_token) = &of_token {
+            of_token.take_request(self.nanos())?;
+        }
+        let of_key = self.admit_key(key)?;
+        if of_key.is_none() && of_token.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Metered { key: of_key, token: of_token }))
+    }
+
+    fn admit_key(&self, key: &Arc<Key>) -> Result<Option<OfKey>, Refusal> {
+        let Some(of_key) = self.of(key) else { return Ok(None) };
+        of_key.meter.take_request(&key.limits, self.nanos(), clock::now())?;
+        Ok(Some(of_key))
+    }
+
     /// The key with its meter, if it has limits that are counted.
-    #[must_use]
-    pub fn of(&self, key: &Arc<Key>) -> Option<Metered> {
+    fn of(&self, key: &Arc<Key>) -> Option<OfKey> {
         if !key.limits.are_counted() {
             return None;
         }
@@ -65,18 +107,12 @@ impl Meters {
             None => Arc::clone(by_key.entry(Arc::clone(&key.id)).or_default()),
         };
         drop(by_key);
-        Some(Metered { key: Arc::clone(key), meter })
+        Some(OfKey { key: Arc::clone(key), meter })
     }
 
-    /// Counts one request of the key, and gives its meter for what follows.
-    ///
-    /// # Errors
-    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes.
-    pub fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
-        let Some(metered) = self.of(key) else { return Ok(None) };
-        let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        metered.meter.take_request(&key.limits, nanos, clock::now())?;
-        Ok(Some(metered))
+    /// Nanoseconds since the origin.
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Forgets the meters of which `keeps` does not say otherwise, unless they are in use.
@@ -94,30 +130,40 @@ impl Meters {
 }
 
 impl Metered {
-    /// The limits of the key.
+    /// Whether payload bytes are counted as they pass.
     #[must_use]
-    pub fn limits(&self) -> &KeyLimits {
-        &self.key.limits
+    pub fn counts_bytes(&self) -> bool {
+        self.key.as_ref().is_some_and(|of_key| of_key.key.limits.bytes_per_day.is_some())
+            || self.token.as_ref().is_some_and(OfToken::counts_bytes)
     }
 
-    /// Takes a place among the key's sessions. It is free again when it is dropped.
+    /// Takes a place among the sessions of the key, and of the token. They are free again when they are dropped.
     ///
     /// # Errors
-    /// `rate_limited` when all are taken.
-    pub fn take_place(&self) -> Result<Place, Refusal> {
-        let most = self.key.limits.sessions.unwrap_or(u32::MAX);
-        let take = |taken: u32| (taken < most).then(|| taken + 1);
-        match self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(Place(Arc::clone(&self.meter))),
-            Err(_) => Err(limits::too_many_sessions(most)),
-        }
+    /// `rate_limited` when all of one are taken.
+    pub fn take_places(&self) -> Result<TakenPlaces, Refusal> {
+        let of_key = self.key.as_ref().and_then(|of_key| {
+            let most = of_key.key.limits.sessions?;
+            Some(Place::take(&of_key.meter, most).ok_or_else(|| limits::too_many_sessions(Whose::Key, most)))
+        });
+        let of_token = self.token.as_ref().and_then(OfToken::take_place);
+        Ok(TakenPlaces { _of_key: of_key.transpose()?, _of_token: of_token.transpose()? })
     }
 
     /// Counts payload bytes that are passing.
     ///
     /// # Errors
-    /// `rate_limited` when they are more than the day has left. They are counted all the same: they have come.
+    /// `rate_limited` when they are more than the key's day has left, `token_used_up` when they are more than the token has.
+    /// They are counted all the same: they have come.
     pub fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
+        let of_token = self.token.as_ref().map_or(Ok(()), |of_token| of_token.take_bytes(bytes));
+        self.key.as_ref().map_or(Ok(()), |of_key| of_key.take_bytes(bytes))?;
+        of_token
+    }
+}
+
+impl OfKey {
+    fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
         let Some(most) = self.key.limits.bytes_per_day else { return Ok(()) };
         let now = clock::now();
         if self.meter.bytes.add(bytes, limits::day_of(now)) > most {
@@ -127,9 +173,34 @@ impl Metered {
     }
 }
 
-impl Drop for Place {
+/// Something that has places for so many sessions at once.
+trait HasPlaces {
+    /// How many are taken.
+    fn taken(&self) -> &AtomicU32;
+}
+
+impl HasPlaces for Meter {
+    fn taken(&self) -> &AtomicU32 {
+        &self.sessions
+    }
+}
+
+/// The place of one live session at a meter.
+#[derive(Debug)]
+struct Place<M: HasPlaces>(Arc<M>);
+
+impl<M: HasPlaces> Place<M> {
+    /// One of `most`, unless all are taken.
+    fn take(meter: &Arc<M>, most: u32) -> Option<Self> {
+        let take = |taken: u32| (taken < most).then(|| taken + 1);
+        let took = meter.taken().fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        took.is_ok().then(|| Self(Arc::clone(meter)))
+    }
+}
+
+impl<M: HasPlaces> Drop for Place<M> {
     fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -147,7 +218,7 @@ impl Meter {
             return Err(limits::too_many_today(most, now));
         }
         if let Some(pace) = limits.requests_per_second {
-            self.keep_pace(pace, nanos).map_err(|wait| limits::too_fast(pace, wait))?;
+            self.tempo.keep(pace, nanos).map_err(|wait| limits::too_fast(Whose::Key, pace, wait))?;
         }
         if let Some(most) = limits.requests_per_day
             && !self.requests.add_within(most, day)
@@ -156,22 +227,33 @@ impl Meter {
         }
         Ok(())
     }
+}
+
+/// When the next request would be on time, in nanoseconds since the origin.
+#[derive(Debug, Default)]
+struct Tempo(AtomicU64);
+
+impl Tempo {
+    /// Whether requests have come ahead of the pace, which is to be remembered.
+    fn is_ahead(&self, nanos: u64) -> bool {
+        self.0.load(Ordering::Relaxed) > nanos
+    }
 
     /// The generic cell rate algorithm: a request is on time if no more than `burst` of them are ahead of the pace.
     ///
     /// # Errors
     /// How many milliseconds to wait for the next one.
-    fn keep_pace(&self, pace: Pace, nanos: u64) -> Result<(), u64> {
+    fn keep(&self, pace: Pace, nanos: u64) -> Result<(), u64> {
         const SECOND: u64 = 1_000_000_000;
         let each = SECOND / u64::from(pace.per_second.max(1));
         let ahead_max = each * u64::from(pace.burst.max(1));
-        let mut due = self.due.load(Ordering::Relaxed);
+        let mut due = self.0.load(Ordering::Relaxed);
         loop {
             let next = due.max(nanos) + each;
             if next > nanos + ahead_max {
                 return Err((next - nanos - ahead_max).div_ceil(1_000_000));
             }
-            match self.due.compare_exchange_weak(due, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(due, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(found) => due = found,
             }
@@ -252,14 +334,14 @@ mod tests {
 
     #[test]
     fn the_wait_is_until_the_next_request_is_on_time() {
-        let meter = Meter::default();
+        let tempo = Tempo::default();
         let pace = Pace { per_second: 1, burst: 2 };
         let second = 1_000_000_000;
-        assert_eq!(meter.keep_pace(pace, 0), Ok(()));
-        assert_eq!(meter.keep_pace(pace, 0), Ok(()));
-        assert_eq!(meter.keep_pace(pace, 0), Err(1000));
-        assert_eq!(meter.keep_pace(pace, second / 4), Err(750));
-        assert_eq!(meter.keep_pace(pace, second), Ok(()));
+        assert_eq!(tempo.keep(pace, 0), Ok(()));
+        assert_eq!(tempo.keep(pace, 0), Ok(()));
+        assert_eq!(tempo.keep(pace, 0), Err(1000));
+        assert_eq!(tempo.keep(pace, second / 4), Err(750));
+        assert_eq!(tempo.keep(pace, second), Ok(()));
     }
 
     #[test]
@@ -299,11 +381,11 @@ mod tests {
     async fn a_session_s_place_is_free_again_when_it_ends() {
         let meters = Meters::default();
         let key = key(KeyLimits { sessions: Some(1), ..KeyLimits::default() });
-        let metered = meters.of(&key).expect("metered");
-        let place = metered.take_place().expect("free");
-        assert_eq!(metered.take_place().expect_err("taken").code, Code::RateLimited);
-        drop(place);
-        assert!(metered.take_place().is_ok());
+        let metered = meters.admit(&key).expect("allowed").expect("metered");
+        let places = metered.take_places().expect("free");
+        assert_eq!(metered.take_places().expect_err("taken").code, Code::RateLimited);
+        drop(places);
+        assert!(metered.take_places().is_ok());
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::meter::Place;
+use crate::meter::TakenPlaces;
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -141,7 +141,7 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None })
+        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, metered_places: None })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -235,8 +235,8 @@ pub struct SessionGuard {
     control: SessionControl,
     registry: Arc<Registry>,
     timer: Option<AbortHandle>,
-    /// Its place among those of its key.
-    place: Option<Place>,
+    /// Its places among those of its key and its token.
+    metered_places: Option<TakenPlaces>,
 }
 
 impl SessionGuard {
@@ -275,9 +275,9 @@ impl SessionGuard {
         }
     }
 
-    /// Has it keep `place` for as long as it lives.
-    pub fn keep(&mut self, place: Place) {
-        self.place = Some(place);
+    /// Has it keep `places` for as long as it lives.
+    pub fn keep(&mut self, places: TakenPlaces) {
+        self.metered_places = Some(places);
     }
 
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.

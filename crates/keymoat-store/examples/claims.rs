@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keymoat_core::format::{Kind, generate};
-use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, NewToken, TokenLimits, Uses};
 use keymoat_core::{Digest, Scopes, Secret, UnixMillis};
 use keymoat_store::{CONSUME, Claim, MasterKey, MintOrder, Minting, SessionId, Store, TokenDesk, Verdict};
 use tokio::task::JoinSet;
@@ -83,7 +83,7 @@ fn prepare(target: &str) -> u64 {
             start_by: now().plus_millis(3_600_000),
             live_until: now().plus_millis(7_200_000),
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
             constraint: Constraint::None,
             idempotency_key: None,
         };

@@ -180,7 +180,7 @@ pub(super) struct NewTokenBody {
     #[schema(value_type = Option<Object>)]
     constraints: Option<Map<String, Value>>,
     /// What one session may take.
-    limits: Option<SessionLimitsBody>,
+    limits: Option<TokenLimitsBody>,
 }
 
 /// What a token may be used for.
@@ -197,8 +197,8 @@ pub(super) enum CallsWord {
 /// What one session may take.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SessionLimits)]
-pub(super) struct SessionLimitsBody {
+#[schema(as = TokenLimits)]
+pub(super) struct TokenLimitsBody {
     /// Its length.
     #[schema(minimum = 1)]
     duration_secs: Option<u32>,

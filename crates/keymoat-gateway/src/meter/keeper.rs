@@ -1,4 +1,4 @@
-//! Keeps what was counted of a day in the store, so that a restart does not give it back.
+//! Keeps what was counted of a day, and the bytes of tokens, in the store, so that a restart does not give it back.
 //!
 //! A thread adds what was counted since it last did, and takes over what other processes on the same store have counted.
 //! So a process that is killed forgets at most one interval, and two processes see each other's counts one interval late. An
@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use keymoat_core::{Snapshot, UnixMillis, limits};
-use keymoat_store::{DayUse, Store, StoreError};
+use keymoat_store::{DayUse, Store, StoreError, TokenBytes};
 
 use super::{Meter, Meters};
 use crate::clock;
+
+/// So many tokens share one transaction.
+const TOKENS_MAX: usize = 512;
 
 /// A running keeper. Adds what is left, and waits for its thread, on drop.
 #[derive(Debug)]
@@ -41,7 +44,8 @@ impl Keeper {
             let mut is_failing = false;
             loop {
                 let is_last = stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout);
-                let kept = ledger.keep(clock::now());
+                let of_tokens = ledger.keep_tokens();
+                let kept = ledger.keep(clock::now()).and(of_tokens);
                 match &kept {
                     Err(error) if !is_failing => {
                         tracing::warn!(%error, "cannot keep what was counted towards the limits of keys");
@@ -128,6 +132,22 @@ impl Ledger {
         let snapshot = self.snapshots.load();
         self.meters.retain(|id| snapshot.key_by_id(id).is_some());
         self.kept.retain(|id, _| snapshot.key_by_id(id).is_some());
+        Ok(())
+    }
+
+    /// Adds to the store the bytes of tokens that it does not know of, and takes over those of other processes.
+    fn keep_tokens(&self) -> Result<(), StoreError> {
+        for some in self.meters.tokens_with_news().chunks(TOKENS_MAX) {
+            let fresh: Vec<TokenBytes> =
+                some.iter().map(|(id, meter)| TokenBytes { token_id: Arc::clone(id), bytes: meter.fresh() }).collect();
+            let all = self.store.add_token_bytes(&fresh)?;
+            let all: HashMap<&str, u64> = all.iter().map(|all| (&*all.token_id, all.bytes)).collect();
+            for ((id, meter), fresh) in some.iter().zip(&fresh) {
+                // Of a token that is forgotten nobody asks any more.
+                meter.told(fresh.bytes, all.get(&**id).copied().unwrap_or(0));
+            }
+        }
+        self.meters.forget_idle_tokens();
         Ok(())
     }
 

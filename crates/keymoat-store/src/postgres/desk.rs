@@ -263,7 +263,7 @@ impl Desk {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             match job {
-                Job::Mint(order, reply) => apart(reply, shared.mint(order)).await,
+                Job::Mint(order, reply) => apart(reply, shared.mint(*order)).await,
                 Job::Revoke { id, by_key, reply, .. } => {
                     apart(reply, shared.revoke_token(&id, by_key.as_deref())).await;
                 }
