@@ -15,6 +15,7 @@ mod keys;
 mod live;
 mod me;
 mod moment;
+mod objects;
 mod orders;
 mod page;
 pub(crate) mod problem;
@@ -51,6 +52,7 @@ use crate::access::session::Sessions;
 use crate::access::stream_token::StreamTokens;
 use crate::access::throttle::Throttle;
 use crate::access::{Caller, Who, guard};
+use crate::events::NotKept;
 use crate::house::House;
 
 pub use self::description::open_api;
@@ -144,6 +146,20 @@ impl Desk {
         }
     }
 
+    /// Tells what a caller did, and where every event is required waits until that is kept.
+    ///
+    /// # Errors
+    /// It is required, and was not kept.
+    pub(crate) async fn tell_durably(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: &str,
+        detail: String,
+    ) -> Result<(), NotKept> {
+        self.house.tell_durably(caller.actor(), action, target, masked(&detail)).await
+    }
+
     /// Tells what a caller did.
     pub(crate) fn tell(&self, caller: &Caller, action: Action, target: &str, detail: Option<String>) {
         let actor: Actor = caller.actor();
@@ -165,9 +181,10 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::show, keys::change::change))
         .routes(routes!(keys::change::rotate))
+        .routes(routes!(keys::change::retire))
         .routes(routes!(keys::change::revoke))
         .routes(routes!(keys::import::import))
-        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::list, tokens::create::create))
         .routes(routes!(tokens::show))
         .routes(routes!(tokens::revoke))
         .routes(routes!(sessions::list))
@@ -181,7 +198,8 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::show))
         .routes(routes!(upstreams::test))
-        .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(upstreams::secrets::seal, upstreams::secrets::unseal))
+        .routes(routes!(upstreams::secrets::list))
         .routes(routes!(events::list))
         .routes(routes!(events::usage))
         .routes(routes!(live::list))
