@@ -53,20 +53,13 @@ pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, adm
     let Admitted { access, path, unclaimed } = admitted;
     match unclaimed {
         unclaimed
-            if passage.route.dialect == Dialect::Gemini && (unclaimed.is_some() || !models(&access).is_empty()) =>
+            if passage.route.dialect == Dialect::Gemini
+                && (unclaimed.is_some() || access.model_lists().next().is_some()) =>
         {
             let call = if path.ends_with("BidiGenerateMusic") { Call::LiveMusic } else { Call::Live };
             first_message::open(passage, head, &opening, (&path, call), &access, unclaimed).await
         }
         unclaimed => dial_first(passage, head, opening, &path, access, unclaimed).await,
-    }
-}
-
-/// The models that the key may ask for; empty for any.
-fn models(access: &Access) -> &[Arc<str>] {
-    match access {
-        Access::Keyed(grant) => &grant.identity.key.limits.models,
-        Access::Public => &[],
     }
 }
 
@@ -116,7 +109,8 @@ async fn claimed(
             Some(unclaimed) => unclaimed.token.constraint.for_openai()?.into_owned(),
             None => Lock::default(),
         };
-        held = openai::hold(narrow_openai(lock, models(access))?, &mut head, path, session.control())?;
+        let lock = access.model_lists().try_fold(lock, narrow_openai)?;
+        held = openai::hold(lock, &mut head, path, session.control())?;
     }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
     held.bounds = claim::bounds(access, passage.metered.as_ref());

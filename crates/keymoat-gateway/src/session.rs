@@ -14,7 +14,7 @@ use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::meter::{Place, SharedPlace};
+use crate::meter::{SharedPlace, TakenPlaces};
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -158,7 +158,14 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, place: None, known_as: None })
+        Ok(SessionGuard {
+            id,
+            control,
+            registry: Arc::clone(&self.registry),
+            timer: None,
+            metered_places: None,
+            known_as: None,
+        })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -252,9 +259,9 @@ pub struct SessionGuard {
     control: SessionControl,
     registry: Arc<Registry>,
     timer: Option<AbortHandle>,
-    /// Its place among those of its key.
-    place: Option<Place>,
-    /// By what other nodes know it as one of its token's.
+    /// Its places among those of its key and its token.
+    metered_places: Option<TakenPlaces>,
+    /// What other nodes know it by.
     known_as: Option<SharedPlace>,
 }
 
@@ -294,9 +301,9 @@ impl SessionGuard {
         }
     }
 
-    /// Has it keep `place` for as long as it lives.
-    pub fn keep(&mut self, place: Place) {
-        self.place = Some(place);
+    /// Has it keep `places` for as long as it lives.
+    pub fn keep(&mut self, places: TakenPlaces) {
+        self.metered_places = Some(places);
     }
 
     /// Has other nodes know it by `place` for as long as it lives.
@@ -322,7 +329,7 @@ impl Drop for SessionGuard {
         if let Some(timer) = &self.timer {
             timer.abort();
         }
-        drop((self.place.take(), self.known_as.take()));
+        drop((self.metered_places.take(), self.known_as.take()));
         let mut places = self.registry.lock();
         if let Some(Live { info: SessionInfo { token_id: Some(token_id), .. }, is_granted: false, .. }) =
             places.live.remove(&self.id)

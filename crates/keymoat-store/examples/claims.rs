@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keymoat_core::format::{Kind, generate};
-use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, NewToken, TokenLimits, Uses};
 use keymoat_core::{Digest, Scopes, Secret, UnixMillis};
 use keymoat_store::{CONSUME, Claim, MasterKey, MintOrder, Minting, SessionId, Store, TokenDesk, Verdict};
 use tokio::task::JoinSet;

@@ -69,6 +69,19 @@ pub struct KeyChange {
 }
 
 impl KeyChange {
+    /// What is to be different, in words: `name, limits`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let words = [
+            ("name", self.name.is_some()),
+            ("scopes", self.scopes.is_some()),
+            ("expiry", self.expires_at.is_some()),
+            ("rotation", self.rotate_after.is_some()),
+            ("limits", self.limits.is_some()),
+        ];
+        words.into_iter().filter_map(|(word, differs)| differs.then_some(word)).collect::<Vec<_>>().join(", ")
+    }
+
     /// The key with what is to be different.
     pub(crate) fn applied_to(&self, key: &Key, now: UnixMillis) -> Result<Key, StoreError> {
         if self.only_if.as_ref().is_some_and(|expected| expected != key) {

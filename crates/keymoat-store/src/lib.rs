@@ -52,7 +52,7 @@ pub use node::{BEAT_EVERY, Beat, FORGOTTEN_AFTER, FREED_GRACE, Node, NodeAbout, 
 pub use postgres::{CONSUME, DatabaseState, Postgres};
 pub use share::{Budget, PartAsked, PlaceAsked, PlaceKind, Placed};
 pub use sqlite::{Sqlite, Watch};
-pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
+pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenBytes, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
 /// How long a reader or writer waits for another process's lock before it gives up with [`StoreError::Busy`].
@@ -274,6 +274,18 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
             Self::Postgres(postgres) => postgres.add_day_use(counted, today),
+        }
+    }
+
+    /// Adds payload bytes that the sessions of tokens have carried, and gives what they have carried everywhere so far.
+    /// A token that is forgotten is not among them.
+    ///
+    /// # Errors
+    /// As of [`Self::add_day_use`].
+    pub fn add_token_bytes(&self, carried: &[TokenBytes]) -> Result<Vec<TokenBytes>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_token_bytes(carried),
+            Self::Postgres(postgres) => postgres.add_token_bytes(carried),
         }
     }
 

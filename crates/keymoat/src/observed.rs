@@ -29,6 +29,8 @@ pub(crate) struct Observed {
     pub(crate) metrics: Arc<Metrics>,
     /// Acts on this process, counted and kept.
     pub(crate) acts: Acts,
+    /// The same that are kept already, counted.
+    pub(crate) kept_acts: Acts,
     /// Requests are told of to a collector, and so they have a place in a trace.
     traces: bool,
     _teller: Option<Arc<MetricsTeller>>,
@@ -86,7 +88,8 @@ impl Observed {
             gauges.lines_dropped(lines.dropped());
         });
         let acts = logged(metrics.counted(events.acts()));
-        Ok(Self { events, metrics, acts, traces, _teller: teller })
+        let kept_acts = logged(metrics.counted(Arc::new(|_| ())));
+        Ok(Self { events, metrics, acts, kept_acts, traces, _teller: teller })
     }
 
     /// Where records go: into the log, the metrics and the events.

@@ -15,6 +15,7 @@ mod live;
 mod me;
 mod moment;
 mod nodes;
+mod objects;
 mod orders;
 mod page;
 pub(crate) mod problem;
@@ -50,6 +51,7 @@ use crate::access::session::Sessions;
 use crate::access::stream_token::StreamTokens;
 use crate::access::throttle::Throttle;
 use crate::access::{Caller, Who, guard};
+use crate::events::NotKept;
 use crate::house::House;
 
 pub use self::description::open_api;
@@ -137,6 +139,20 @@ impl Desk {
         }
     }
 
+    /// Tells what a caller did, and where every event is required waits until that is kept.
+    ///
+    /// # Errors
+    /// It is required, and was not kept.
+    pub(crate) async fn tell_durably(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: &str,
+        detail: String,
+    ) -> Result<(), NotKept> {
+        self.house.tell_durably(caller.actor(), action, target, masked(&detail)).await
+    }
+
     /// Tells what a caller did.
     pub(crate) fn tell(&self, caller: &Caller, action: Action, target: &str, detail: Option<String>) {
         let actor: Actor = caller.actor();
@@ -158,9 +174,10 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::show, keys::change::change))
         .routes(routes!(keys::change::rotate))
+        .routes(routes!(keys::change::retire))
         .routes(routes!(keys::change::revoke))
         .routes(routes!(keys::import::import))
-        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::list, tokens::create::create))
         .routes(routes!(tokens::show))
         .routes(routes!(tokens::revoke))
         .routes(routes!(sessions::list))
@@ -175,7 +192,8 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::show))
         .routes(routes!(upstreams::test))
-        .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(upstreams::secrets::seal, upstreams::secrets::unseal))
+        .routes(routes!(upstreams::secrets::list))
         .routes(routes!(nodes::list))
         .routes(routes!(events::list))
         .routes(routes!(events::usage))

@@ -65,7 +65,7 @@ pub(super) async fn open(
             Some(unclaimed) => unclaimed.token.constraint.for_gemini()?.into_owned(),
             None => Lock::default(),
         };
-        let lock = narrow_gemini(lock, super::models(access))?;
+        let lock = access.model_lists().try_fold(lock, narrow_gemini)?;
         let link = passage.link()?;
         // Our answer goes out before the upstream's, so that no subprotocol can be offered to it.
         let request = upstream::for_websocket(&link, head, path, &passage, access, (&key, &[]))?;

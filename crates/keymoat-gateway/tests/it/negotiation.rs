@@ -106,7 +106,7 @@ fn the_record_tells_what_was_offered_and_chosen_and_of_credentials_their_kind_on
             (record.origin.as_deref(), record.close_reason.as_deref()),
             (Some("https://app.example"), Some("had enough"))
         );
-        let told = keymoat_core::event::record_line(record);
+        let told = keymoat_core::event::record_line(record).text;
         for secret in [&stand.key, &b64(&stand.key), &STANDARD.encode(&stand.key)] {
             assert!(!told.contains(secret.as_str()), "{told}");
         }

@@ -149,7 +149,7 @@ impl Tasks {
 
     pub(crate) fn ask(&self, job: Job) -> Result<(), DeskError> {
         match job {
-            Job::Mint(order, reply) if order.token.idempotency_key.is_none() => self.send(&self.mints, (order, reply)),
+            Job::Mint(order, reply) if order.token.idempotency_key.is_none() => self.send(&self.mints, (*order, reply)),
             job => self.send(&self.jobs, job),
         }
     }
@@ -347,7 +347,7 @@ impl Desk {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             match job {
-                Job::Mint(order, reply) => apart(reply, shared.mint(order)).await,
+                Job::Mint(order, reply) => apart(reply, shared.mint(*order)).await,
                 Job::Revoke { id, by_key, reply, .. } => {
                     apart(reply, shared.revoke_token(&id, by_key.as_deref())).await;
                 }

@@ -39,17 +39,17 @@ const INSERT: &str = "
     WITH asked AS (
         SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::bigint[],
                              $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[],
-                             $14::bigint[], $15::text[])
+                             $14::bigint[], $15::text[], $17::text[])
             AS asked (id, digest, key_id, key_is_stored, scopes, calls, uses, created_at, start_by, live_until, origins,
-                      duration_secs_max, bytes_max, messages_max, constraints)
+                      duration_secs_max, bytes_max, messages_max, constraints, limits)
     ), made AS (
         INSERT INTO token (id, digest, pepper_version, key_id, key_is_stored, scopes, calls, uses_max, uses_left,
                            created_at, start_by, live_until)
         SELECT id, digest, $16, key_id, key_is_stored, scopes, calls, uses, uses, created_at, start_by, live_until
         FROM asked RETURNING number, id
     )
-    INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints)
-    SELECT number, origins, duration_secs_max, bytes_max, messages_max, constraints FROM made JOIN asked USING (id)";
+    INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints, limits)
+    SELECT number, origins, duration_secs_max, bytes_max, messages_max, constraints, limits FROM made JOIN asked USING (id)";
 
 /// A key of the orders, as of the moment when nobody else mints from it.
 struct Minter {
@@ -168,6 +168,7 @@ async fn insert(change: &Transaction<'_>, tokens: &[Arc<Token>], digests: &[Dige
                     &each(tokens, |token| limit(token.limits.messages_max)),
                     &each(tokens, |token| token.constraint.to_json()),
                     &PEPPER_VERSION,
+                    &each(tokens, |token| token.limits.overall_to_json()),
                 ],
             )
             .await

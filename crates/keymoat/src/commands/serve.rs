@@ -169,6 +169,7 @@ fn serve(
                 snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
                 acts: Arc::clone(&observed.acts),
+                kept_acts: Arc::clone(&observed.kept_acts),
                 clock: Arc::new(time::now),
                 rules: output.rules(),
                 events: observed.events.clone(),

@@ -55,6 +55,8 @@ pub(super) struct NewKeyBody {
     /// How old its secret may become before somebody is reminded to rotate it, in seconds.
     #[schema(minimum = 1, maximum = 316_224_000)]
     rotate_after_secs: Option<u32>,
+    /// From when on somebody is reminded, in place of an age.
+    rotate_at: Option<Moment>,
     /// How much may be done with it.
     limits: Option<LimitsBody>,
 }
@@ -144,9 +146,9 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<NewKeyBody>,
 ) -> Result<MadeWithSecret<KeyMade>, Problem> {
-    let NewKeyBody { name, owner, scopes, expires_at, rotate_after_secs, limits } = asked;
+    let NewKeyBody { name, owner, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
     let scopes = scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?;
-    let rotate_after = rotate_after_secs.map(rotate_after).transpose()?;
+    let rotate_after = rotate_after(rotate_after_secs, rotate_at)?;
     let limits = limits.map(LimitsBody::limits).transpose()?.unwrap_or_default();
     let secret = new_secret(Kind::Key).map_err(|_| Problem::of(Code::Unavailable))?;
     let now = desk.house.now();
@@ -174,7 +176,21 @@ fn scopes_of(words: &[String]) -> Result<Scopes, Problem> {
     Ok(Scopes::from_words(words.iter().map(String::as_str)))
 }
 
-fn rotate_after(secs: u32) -> Result<RotateAfter, Problem> {
+/// When somebody is reminded to rotate: at an age or at a moment, not both.
+fn rotate_after(secs: Option<u32>, at: Option<Moment>) -> Result<Option<RotateAfter>, Problem> {
+    match (secs, at) {
+        (None, None) => Ok(None),
+        (Some(secs), None) => rotate_age(secs).map(Some),
+        (None, Some(at)) => Ok(Some(RotateAfter::Moment(at.0))),
+        (Some(_), Some(_)) => Err(both_rotations()),
+    }
+}
+
+fn both_rotations() -> Problem {
+    Problem::with(Code::FieldInvalid, "write `rotate_after_secs` or `rotate_at`, not both").field("rotate_at")
+}
+
+fn rotate_age(secs: u32) -> Result<RotateAfter, Problem> {
     if !(1..=ROTATE_SECS_MAX).contains(&secs) {
         let detail = "this must be 1 to 316224000 seconds, which is ten years";
         return Err(Problem::with(Code::FieldInvalid, detail).field("rotate_after_secs"));

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use keymoat_core::format::{Kind, Spelling};
 use keymoat_core::json::{self, Caps, Object, Value};
-use keymoat_core::token::{self, Calls, Constraint, MintRules, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{self, Calls, Constraint, MintRules, NewToken, TokenLimits, Uses};
 use keymoat_core::{Action as Act, Key, Origin, Scopes, Secret, UnixMillis, gemini, openai};
 use keymoat_store::private_file::{self, Created, Readers};
 use keymoat_store::{MintDenial, MintOrder, Minted, Minting, Store, StoreError, TokenState};
@@ -138,7 +138,7 @@ impl Arguments {
             start_by: now.plus_millis(start_millis),
             live_until: now.plus_millis(live_millis),
             origins: self.origins.clone(),
-            limits: SessionLimits {
+            limits: TokenLimits {
                 duration_secs_max: self.duration_secs_max()?,
                 bytes_max: self.max_bytes,
                 messages_max: self.max_messages,

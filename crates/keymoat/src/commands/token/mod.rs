@@ -183,7 +183,7 @@ fn listed(tokens: &[TokenState], now: UnixMillis) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use keymoat_core::token::{Calls, Constraint, SessionLimits, Token, Uses};
+    use keymoat_core::token::{Calls, Constraint, Token, TokenLimits, Uses};
     use keymoat_core::{Scopes, gemini};
     use keymoat_store::Denial;
 
@@ -203,7 +203,8 @@ mod tests {
             live_until: NOW.plus_millis(29 * 60_000 + 45_000),
             revoked_at: None,
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
+            bytes_used: 0,
             constraint: Constraint::None,
         };
         TokenState { token: Arc::new(token), uses_left: left, denial }

@@ -1,7 +1,7 @@
 //! What is known of a token in words for people.
 
 use keymoat_core::gemini;
-use keymoat_core::token::{Calls, Constraint, SessionLimits, Token, Uses};
+use keymoat_core::token::{Calls, Constraint, Token, TokenLimits, Uses};
 use keymoat_core::{Origin, Scopes, UnixMillis};
 use keymoat_store::{Denial, TokenState};
 
@@ -88,7 +88,7 @@ pub(super) fn origins(origins: &[Origin]) -> String {
     if origins.is_empty() { "those of the route".to_owned() } else { origins.join(", ") }
 }
 
-pub(super) fn limits(limits: SessionLimits) -> String {
+pub(super) fn limits(limits: TokenLimits) -> String {
     let limits = [
         limits.duration_secs_max.map(|secs| span(secs.saturating_mul(1000))),
         limits.bytes_max.map(|bytes| format!("{bytes} bytes")),
