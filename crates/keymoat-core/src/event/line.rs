@@ -264,11 +264,11 @@ mod tests {
     #[test]
     fn a_session_tells_what_was_offered_and_selected_and_why_it_closed() {
         let mut record = Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::WebSocket);
-        assert!(read(&record_line(&record)).get("protocols_offered").is_none());
+        assert!(read(&record_line(&record).text).get("protocols_offered").is_none());
         record.subprotocols_offered = Box::new(["keymoat.v1".into(), "api-key.•".into()]);
         (record.subprotocol_selected, record.close_reason) = (Some("keymoat.v1".into()), Some("a \"b\"".into()));
         record.origin = Some("https://app.example".into());
-        let shown = read(&record_line(&record));
+        let shown = read(&record_line(&record).text);
         assert_eq!(shown["protocols_offered"], serde_json::json!(["keymoat.v1", "api-key.•"]));
         assert_eq!((&shown["protocol_chosen"], &shown["close_reason"]), (&"keymoat.v1".into(), &"a \"b\"".into()));
         assert_eq!(shown["origin"], "https://app.example");
