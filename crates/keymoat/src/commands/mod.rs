@@ -15,7 +15,7 @@ mod ready;
 mod redact;
 mod scan;
 mod serve;
-mod session;
+pub(crate) mod session;
 mod store;
 mod store_choice;
 mod sunset;

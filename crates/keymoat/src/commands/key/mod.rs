@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use keymoat_core::act::Action as Act;
-use keymoat_core::{Dialect, KeyLimits, RotateAfter, Scopes, UnixMillis};
+use keymoat_core::{Dialect, Key, KeyLimits, RotateAfter, Scopes, UnixMillis};
 use keymoat_store::events::Durability;
 use keymoat_store::{KeyChange, NewKey, Store};
 use serde::Serialize;
@@ -21,7 +20,6 @@ use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, remark, to_json};
 use crate::config;
 use crate::hand::Hand;
-use crate::observed::tell_of_command;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
 
 /// Makes, lists, shows, changes, rotates, imports and revokes keys.
@@ -187,17 +185,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Change { key, name, owner, scopes, expires, rotate_after, limits } => {
             let names = (name.as_deref(), owner.as_deref());
             let change = change(names, scopes, expires.as_deref(), rotate_after.as_deref())?;
-            change_key(&store, key, change, limits, file, json)
+            change_key(&hand, key, change, limits, file, json)
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
             let asked = rotate::asked(overlap, if_older_than.as_deref(), *end_oldest)?;
             rotate::rotate(&hand, key, asked, json)
         }
-        Action::Retire { key } => rotate::retire(&store, key, json),
+        Action::Retire { key } => rotate::retire(&hand, key, json),
         Action::Import { file: keys, format, name_prefix, dry_run, terms } => {
             let template = terms.named("", now())?;
             refuse_unheld(file, &template.limits, &template.scopes)?;
-            import::import(&store, keys, (*format, name_prefix, *dry_run), &template, json)
+            import::import(&hand, keys, (*format, name_prefix, *dry_run), &template, json)
         }
         Action::Revoke { key } => {
             let now = now();
@@ -251,26 +249,28 @@ fn change(
 }
 
 fn change_key(
-    store: &Store,
+    hand: &Hand<'_>,
     key: &str,
     mut change: KeyChange,
     limits: &[NewLimit],
     file: &Path,
     json: bool,
 ) -> anyhow::Result<()> {
-    let before = store.key(key)?;
-    if !limits.is_empty() {
-        let limits = limits::applied(before.limits.clone(), limits).map_err(anyhow::Error::msg).context("--limit")?;
-        // The limits are changed one by one, so nobody else may have changed them meanwhile.
-        change.only_if = Some(before.clone());
-        change.limits = Some(limits);
-    }
-    anyhow::ensure!(change != KeyChange::default(), "nothing to change: name what, such as `--limit sessions=3`");
-    let limits = change.limits.as_ref().unwrap_or(&before.limits);
-    refuse_unheld(file, limits, change.scopes.as_ref().unwrap_or(&before.scopes))?;
     let now = now();
-    let key = store.change_key(&before.id, &change, now)?;
-    tell_of_command(store, Act::KeyChanged, &key.id, None);
+    let change = |before: &Key| {
+        if !limits.is_empty() {
+            let limits =
+                limits::applied(before.limits.clone(), limits).map_err(anyhow::Error::msg).context("--limit")?;
+            // The limits are changed one by one, so nobody else may have changed them meanwhile.
+            change.only_if = Some(before.clone());
+            change.limits = Some(limits);
+        }
+        anyhow::ensure!(change != KeyChange::default(), "nothing to change: name what, such as `--limit sessions=3`");
+        let limits = change.limits.as_ref().unwrap_or(&before.limits);
+        refuse_unheld(file, limits, change.scopes.as_ref().unwrap_or(&before.scopes))?;
+        Ok(change)
+    };
+    let key = hand.change_key(key, change, now)?;
     print(&if json { to_json(&Shown::of(&key, now))? } else { details(&key, &[], now) })
 }
 
