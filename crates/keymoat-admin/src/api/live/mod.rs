@@ -151,6 +151,9 @@ pub(super) struct StreamToken {
     token: String,
     /// When it is over, used or not.
     expires_at: Moment,
+    /// How many streams it opens: one. Clients that know it do not keep it for the next.
+    #[schema(minimum = 1, maximum = 1)]
+    uses: u8,
 }
 
 /// Gives a token that opens one event stream or socket within a minute, for pages, which cannot set headers.
@@ -162,7 +165,7 @@ pub(super) async fn token(
 ) -> Result<Response, Problem> {
     let now = desk.house.now();
     let (token, expires_at) = desk.stream_tokens.give(&caller, now).map_err(|_| Problem::of(Code::Unavailable))?;
-    let body = StreamToken { token: super::admins::text_of(&token), expires_at: Moment(expires_at) };
+    let body = StreamToken { token: super::admins::text_of(&token), expires_at: Moment(expires_at), uses: 1 };
     let mut response = (http::StatusCode::CREATED, Json(body)).into_response();
     response.extensions_mut().insert(HasSecret("stream-token".to_owned()));
     Ok(response)
