@@ -67,6 +67,11 @@ export async function open(name) {
     if (!answer.ok) throw new Error(`${method} ${path} is answered with ${answer.status}`);
     return answer.json();
   };
+  /** Waits until the store has an event that `is` this one, so that what comes behind it has a later number. */
+  const stored = async (is) => {
+    while (!(await ask('GET', '/events?limit=10')).items.some(is)) await new Promise((later) => setTimeout(later, 20));
+  };
+  await stored(({ type }) => type === 'keymoat.started');
   let count = 0;
   return {
     base,
@@ -76,7 +81,13 @@ export async function open(name) {
     ask,
     /** Makes so many keys: each is an event `key.created`. */
     makeKeys: async (number = 1) => {
-      for (let at = 0; at < number; at++) note((await ask('POST', '/keys', { name: `key-${++count}` })).secret);
+      let id;
+      for (let at = 0; at < number; at++) {
+        const made = await ask('POST', '/keys', { name: `key-${++count}` });
+        note(made.secret);
+        id = (made.key ?? made).id;
+      }
+      await stored(({ type, target }) => type === 'key.created' && target === id);
     },
     /** Waits until the store has forgotten everything up to the number `seq`. */
     forgets: async (seq) => {
