@@ -32,7 +32,8 @@ async fn a_rush_of_mints_shares_its_commits_and_every_token_is_its_own() {
         assert_eq!(stand.desk.find(digest).await.unwrap().as_ref(), Some(&minted.token), "it is kept as it was told");
         assert_eq!(stand.desk.claim(claim(digest)).await, Ok(GRANTED));
     }
-    let commits: u32 = stand.dir.server.sql("SELECT count(DISTINCT xmin::text) FROM keymoat.token_terms").parse().unwrap();
+    let commits: u32 =
+        stand.dir.server.sql("SELECT count(DISTINCT xmin::text) FROM keymoat.token_terms").parse().unwrap();
     assert!(commits < 100, "{commits} commits for 200 tokens");
 }
 
