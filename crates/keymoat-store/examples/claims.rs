@@ -1,7 +1,8 @@
 //! What `cargo xtask bench store` runs: `claims prepare|desk|raw|mint TARGET SECONDS`, where TARGET is a folder or a database.
 //!
 //! `desk` is one node: as many clients as wait at a busy gateway claim sessions at its desk. `raw` is the store without
-//! Keymoat: the same statements in groups of the same size, one after the other on each of as many connections.
+//! Keymoat: the same statements on as many connections, in groups that hold as many claims at once, of the same tokens, with
+//! the same settings. `mint` is one node as well, whose clients mint a token of one use each time and spend it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails says so by panicking")]
 
 use std::path::Path;
@@ -18,9 +19,11 @@ use tokio::task::JoinSet;
 /// Sessions are spread over so many tokens.
 const TOKENS: usize = 512;
 const CLIENTS: usize = 512;
-/// As the desks group them.
-const GROUP: usize = 64;
+/// The most that SQLite's desk puts into one commit.
+const FILE_GROUP: usize = 64;
+/// As many as PostgreSQL's desk writes by, and all clients spread over them.
 const CONNECTIONS: usize = 4;
+const DATABASE_GROUP: usize = CLIENTS / CONNECTIONS;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -155,7 +158,6 @@ async fn desk(target: &str, time: Duration) -> u64 {
 
 async fn raw_database(target: &str, time: Duration) -> u64 {
     let digests = Arc::new(digests(&open(target)));
-    let group: usize = std::env::var("GROUP").map_or(GROUP, |g| g.parse().unwrap());
     let end = Instant::now() + time;
     let mut connections = JoinSet::new();
     for number in 0..CONNECTIONS {
@@ -173,12 +175,13 @@ async fn raw_database(target: &str, time: Duration) -> u64 {
             let consume = client.prepare(CONSUME).await.unwrap();
             let (mut granted, mut turn) = (0, number * 131);
             while Instant::now() < end {
-                let sids: Vec<[u8; 16]> = (0..group).map(|_| session()).collect();
+                let sids: Vec<[u8; 16]> = (0..DATABASE_GROUP).map(|_| session()).collect();
                 let sids: Vec<&[u8]> = sids.iter().map(|sid| &sid[..]).collect();
-                let tokens: Vec<&[u8]> = (0..group).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
-                let handles: Vec<Option<&[u8]>> = vec![None; group];
+                let tokens: Vec<&[u8]> =
+                    (0..DATABASE_GROUP).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
+                let handles: Vec<Option<&[u8]>> = vec![None; DATABASE_GROUP];
                 granted += client.query(&consume, &[&sids, &tokens, &handles]).await.unwrap().len() as u64;
-                turn += group;
+                turn += DATABASE_GROUP;
             }
             granted
         });
@@ -194,7 +197,7 @@ fn raw_file(target: &str, time: Duration) -> u64 {
     let (end, mut granted, mut turn) = (Instant::now() + time, 0, 0);
     while Instant::now() < end {
         let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
-        for _ in 0..GROUP {
+        for _ in 0..FILE_GROUP {
             let now = now().0;
             let consume = "UPDATE token SET uses_left = uses_left - 1 WHERE digest = ?1 AND start_by > ?2
                            AND uses_left > 0 AND revoked_at IS NULL AND live_until > ?2 RETURNING number";
@@ -211,7 +214,7 @@ fn raw_file(target: &str, time: Duration) -> u64 {
             turn += 7;
         }
         change.commit().unwrap();
-        granted += GROUP as u64;
+        granted += FILE_GROUP as u64;
     }
     granted
 }
