@@ -317,8 +317,10 @@ async fn a_session_that_is_resumed_on_another_node_ends_the_one_before() {
 
 fn say(stream: &mut TcpStream, text: &str) {
     let length = u16::try_from(text.len()).expect("short");
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend_from_slice(&length.to_be_bytes());
+    let mut frame = match u8::try_from(length) {
+        Ok(length @ ..126) => vec![0x81, 0x80 | length],
+        _ => [&[0x81, 0x80 | 126], &length.to_be_bytes()[..]].concat(),
+    };
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text.as_bytes());
     stream.write_all(&frame).expect("sent");
