@@ -37,6 +37,8 @@ pub use bounds::Bounds;
 pub(crate) use bounds::too_many;
 pub use first::{Message, NoMessage, first_message};
 pub use gemini::GeminiWatch;
+#[cfg(test)]
+pub(crate) use pump::ASKED_WAIT_MAX;
 pub use refuse::{close_refused, close_refused_after};
 pub use watcher::{Mode, Verdict, Watcher};
 
