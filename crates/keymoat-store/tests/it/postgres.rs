@@ -342,7 +342,7 @@ fn f82_schemas_are_brought_up_to_date_and_newer_ones_refused() {
     // As the version before left it, with something in the way.
     place.server.sql(
         "SET search_path = keymoat;
-         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day;
+         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day, node, holder, place;
          UPDATE schema_version SET version = 2",
     );
     assert!(Store::migrate_database(&url).is_err());
