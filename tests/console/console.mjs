@@ -287,6 +287,13 @@ await check('a route shows its override as the line that makes it permanent, and
   await page.getByText('in step').waitFor();
 });
 
+await check('the node that answers is seen', async () => {
+  await browser.visit(page, '/routes');
+  const nodes = page.getByRole('table', { name: 'Nodes' });
+  await nodes.getByText('(this one)').waitFor();
+  await nodes.getByText('ready', { exact: true }).waitFor();
+});
+
 await check('an upstream is tested by a button', async () => {
   await browser.visit(page, '/upstreams/events');
   await page.getByRole('button', { name: 'Test', exact: true }).click();

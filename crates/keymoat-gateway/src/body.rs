@@ -101,7 +101,7 @@ impl Allowance {
 
 /// A piece of a body that may pass once its bytes are granted.
 #[derive(Default)]
-pub(crate) struct Withheld(Option<(Frame<Bytes>, Grant)>);
+pub(crate) struct Withheld(Option<Box<(Frame<Bytes>, Grant)>>);
 
 /// The answer to a question for bytes.
 type Grant = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
@@ -112,7 +112,7 @@ impl Withheld {
         match taking {
             Taking::Now(done) => Poll::Ready(done.map(|()| frame)),
             Taking::Later(grant) => {
-                self.0 = Some((frame, grant));
+                self.0 = Some(Box::new((frame, grant)));
                 self.poll(cx).map(|decided| decided.unwrap_or_else(|| Ok(Frame::data(Bytes::new()))))
             }
         }
@@ -120,9 +120,9 @@ impl Withheld {
 
     /// The piece that waits, once it is decided; none when there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Decided>> {
-        let Some((_, grant)) = &mut self.0 else { return Poll::Ready(None) };
+        let Some((_, grant)) = self.0.as_deref_mut() else { return Poll::Ready(None) };
         let done = ready!(grant.as_mut().poll(cx));
-        Poll::Ready(self.0.take().map(|(frame, _)| done.map(|()| frame)))
+        Poll::Ready(self.0.take().map(|waited| done.map(|()| waited.0)))
     }
 
     const fn is_empty(&self) -> bool {

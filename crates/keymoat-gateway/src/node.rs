@@ -260,3 +260,19 @@ impl Drop for Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keymoat_store::FREED_GRACE;
+
+    use super::*;
+    use crate::relay::websocket::ASKED_WAIT_MAX;
+
+    #[test]
+    fn a_node_s_sessions_are_over_before_its_places_are_free() {
+        // What a session has for its close frames, and as long for the shutdown of its streams.
+        let ended_after = PULSE_LOOK + 2 * ASKED_WAIT_MAX;
+        let of_clocks = Duration::from_secs(3);
+        assert!(ended_after + of_clocks < FREED_GRACE, "{ended_after:?}");
+    }
+}

@@ -18,8 +18,9 @@ CREATE TABLE place (
     -- A key or a token.
     holder TEXT NOT NULL,
     node   TEXT NOT NULL,
-    -- Of a token's sessions only so many live, the newest; absent for a key, whose places are counted.
-    newest INTEGER CHECK (newest > 0)
+    -- Of a token's sessions only so many live, the newest; 0 once there were newer ones, also if those have ended. Absent
+    -- for a key, whose places are counted.
+    newest INTEGER CHECK (newest >= 0)
 ) STRICT;
 
 CREATE INDEX place_by_node ON place (node);

@@ -27,7 +27,8 @@ pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// ```
 ///
 /// so that the places of a node are never taken while a session of it lives, as long as the database's clock does not gain
-/// more than 3 s in `closes_after`. A beat whose answer was lost has only moved `s` on.
+/// more than 3 s in `closes_after`. A beat whose answer was lost has only moved `s` on. A machine that was suspended is told
+/// by its first beat ([`Pulse::Lapsed`]), and a process that was stopped finds its own time passed.
 pub const FREED_GRACE: Duration = Duration::from_secs(5);
 
 /// A node that was not seen for so long is not shown any more.

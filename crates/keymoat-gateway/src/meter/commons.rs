@@ -64,10 +64,15 @@ impl Commons {
         control: &SessionControl,
     ) -> SharedPlace {
         let place = self.begin(control);
-        let (desk, asked) = (self.desk.clone(), self.asked(&place, token_id, PlaceKind::Newest(most)));
+        let asked = self.asked(&place, token_id, PlaceKind::Newest(most));
+        let (commons, session) = (Arc::clone(self), place.session);
         tokio::spawn(async move {
-            if let Err(error) = desk.take_place(asked).await {
+            if let Err(error) = commons.desk.take_place(asked).await {
                 tracing::debug!(%error, "the other nodes do not know of a session of a token");
+            }
+            if !commons.lock().contains_key(&session) {
+                // It ended meanwhile, and may have been freed before it was noted.
+                drop(commons.desk.free_place(session));
             }
         });
         place

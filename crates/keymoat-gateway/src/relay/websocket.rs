@@ -39,6 +39,8 @@ pub(crate) use bounds::too_many;
 pub use first::{Message, NoMessage, first_message};
 pub use gemini::GeminiWatch;
 pub use openai::OpenAiWatch;
+#[cfg(test)]
+pub(crate) use pump::ASKED_WAIT_MAX;
 pub use refuse::{close_refused, close_refused_after};
 pub use watcher::{Mode, Verdict, Watcher};
 

@@ -34,8 +34,9 @@ CREATE TABLE place (
     -- A key that has a row of `holder`, or a token that has none.
     holder   text NOT NULL,
     node     text NOT NULL,
-    -- Of a token's sessions only so many live, the newest; absent for a key, whose places are counted.
-    newest   bigint CHECK (newest > 0)
+    -- Of a token's sessions only so many live, the newest; 0 once there were newer ones, also if those have ended. Absent
+    -- for a key, whose places are counted.
+    newest   bigint CHECK (newest >= 0)
 );
 
 CREATE INDEX place_by_node ON place (node);

@@ -40,6 +40,11 @@ const NOTE: &str = "
     INSERT INTO place (sid, holder, node, newest)
     SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[]) ON CONFLICT (sid) DO NOTHING";
 
+/// Those of `$1` that have as many newer ones as they may have at once are over, also if the newer ones end.
+const SUPERSEDE: &str = "
+    UPDATE place SET newest = 0 WHERE holder = ANY($1::text[]) AND newest > 0 AND newest <=
+        (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.number > place.number)";
+
 /// Frees places. The holders are locked first, in the order in which whoever takes places locks them.
 macro_rules! free {
     ($which:literal) => {
@@ -107,7 +112,9 @@ async fn note_newest(client: &Client, asked: &[PlaceAsked], placed: &mut [Option
     if sids.is_empty() {
         return Ok(());
     }
-    client.execute(NOTE, &[&sids, &holders, &nodes, &newest]).await.map(drop).map_err(|error| failed(&error))
+    client.execute(NOTE, &[&sids, &holders, &nodes, &newest]).await.map_err(|error| failed(&error))?;
+    // A statement of its own, which sees what the first one has written.
+    client.execute(SUPERSEDE, &[&holders]).await.map(drop).map_err(|error| failed(&error))
 }
 
 /// Gives the holders that have no row.

@@ -13,11 +13,8 @@ use super::{Sqlite, held, places};
 use crate::error::StoreError;
 use crate::id;
 use crate::node::{Beat, Node, NodeAbout, NodeSeen, NodeState, Pulse};
-use crate::private_file::{self, PrivateFileError};
+use crate::private_file::PrivateFileError;
 use crate::token::SessionId;
-
-/// Where the processes' files are, in the store's folder.
-const FOLDER: &str = "nodes";
 
 impl Sqlite {
     pub(crate) fn join(&self, about: NodeAbout) -> Result<Node, StoreError> {
@@ -138,12 +135,11 @@ fn forget(change: &Connection, id: &str) -> Result<(), StoreError> {
 }
 
 fn file(folder: &Path, id: &str) -> PathBuf {
-    folder.join(FOLDER).join(id)
+    folder.join(format!("{id}.lock"))
 }
 
 /// Takes the lock by which the others know that this process lives.
 fn hold(folder: &Path, id: &str) -> Result<File, StoreError> {
-    private_file::create_folder(&folder.join(FOLDER))?;
     let path = file(folder, id);
     let failed = |source| PrivateFileError::Io { action: "create and lock", path: path.clone(), source };
     let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;

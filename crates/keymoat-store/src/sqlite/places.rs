@@ -26,6 +26,14 @@ pub(super) fn take(change: &Connection, folder: &Path, asked: &PlaceAsked) -> Re
     change
         .prepare_cached("INSERT INTO place (sid, holder, node, newest) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
         .execute(params![asked.session.0, asked.holder, asked.node, newest])?;
+    if newest.is_some() {
+        change
+            .prepare_cached(
+                "UPDATE place SET newest = 0 WHERE holder = ?1 AND newest > 0 AND newest <= (SELECT count(*)
+                 FROM place AS other WHERE other.holder = place.holder AND other.number > place.number)",
+            )?
+            .execute([&asked.holder])?;
+    }
     Ok(Placed::Taken)
 }
 

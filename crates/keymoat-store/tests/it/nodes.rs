@@ -94,6 +94,7 @@ async fn on_the_embedded_store_places_are_free_as_soon_as_their_process_has_ende
     drop(gone);
     assert_eq!(stand.store.nodes(NOW).unwrap().len(), 1);
     assert_eq!(other.take_place(asked(&lives)).await, Ok(Placed::Taken));
-    let files = std::fs::read_dir(stand.dir.path().join("store/nodes")).unwrap().count();
-    assert_eq!(files, 1, "the file of the one that lives");
+    let files = crate::files(&stand.dir.path().join("store"));
+    let locks = files.iter().filter(|(name, _)| name.ends_with(".lock")).count();
+    assert_eq!(locks, 1, "the file of the one that lives");
 }

@@ -348,7 +348,7 @@ fn f82_schemas_are_brought_up_to_date_and_newer_ones_refused() {
     place.server.sql(
         "SET search_path = keymoat;
          DROP INDEX api_key_by_age; ALTER TABLE api_key DROP COLUMN owner; ALTER TABLE api_key_secret DROP COLUMN prefix;
-         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day, url_client;
+         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day, url_client, node, holder, place;
          ALTER TABLE token_terms DROP COLUMN limits, DROP COLUMN bytes_used;
          UPDATE schema_version SET version = 2",
     );

@@ -27,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// However often it is pinged, a side may take this long to answer: Gemini's pongs come up to 30 s late.
 const PONG_WAIT_MIN: Duration = Duration::from_secs(40);
 /// A session that is asked to end waits this long for the answers to its close frames, and as long for the shutdown.
-const ASKED_WAIT_MAX: Duration = Duration::from_millis(750);
+pub(crate) const ASKED_WAIT_MAX: Duration = Duration::from_millis(750);
 /// One poll reads a direction this often, then lets other tasks run.
 const READS_PER_POLL_MAX: usize = 16;
 

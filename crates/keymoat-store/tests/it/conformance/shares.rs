@@ -128,6 +128,9 @@ async fn of_a_token_s_sessions_the_newest_live_whatever_node_they_are_on() {
     }
     let superseded = |gateway: &Gateway| gateway.store.superseded(&gateway.node).unwrap();
     assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![asked[0]], vec![]));
+    // Also if the newer one has ended before anybody looked: a provider may refuse it while the older one lives.
+    gateways[0].store.free_places(&asked[2..]).unwrap();
+    assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![asked[0]], vec![]));
     gateways[0].store.free_places(&asked[..1]).unwrap();
     assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![], vec![]));
 }

@@ -268,6 +268,21 @@ fn keys_are_taken_over_with_their_secrets_and_nothing_is_repeated() {
 }
 
 #[test]
+fn the_process_that_answers_is_the_node_of_its_own_store() {
+    let administered = Administered::first_run();
+    let listed = administered.ask("GET", "/api/v1/nodes", None);
+    assert_eq!(listed.status, 200, "{listed:?}");
+    let (nodes, health) = (listed.json()["items"].clone(), administered.ask("GET", "/api/v1/health", None).json());
+    assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{nodes:#}");
+    let node = &nodes[0];
+    assert_eq!((&node["is_this"], &node["state"], &node["unseen_millis"]), (&json!(true), &json!("ready"), &json!(0)));
+    assert_eq!((&node["address"], &node["version"]), (&health["listeners"][0], &health["version"]));
+    assert!(node["id"].as_str().is_some_and(|id| id.starts_with("node_")));
+    let metrics = administered.ask("GET", "/metrics", None).text;
+    assert!(metrics.contains("\nkeymoat_store_changes_seen "), "{metrics}");
+}
+
+#[test]
 fn a_text_is_masked_and_the_rules_that_hit_are_named() {
     let administered = Administered::first_run();
     let text = "GET /events?api_key=Zk7Qw2Lr9TnXb4Vm HTTP/1.1";
