@@ -34,3 +34,6 @@ SELECT route, key_id, carrier, sum(let_in_by_url), min(first_at), max(last_at), 
                  WHERE seen.key_id = used.key_id AND seen.route = used.route AND seen.carrier = used.carrier
                    AND seen.user_agent <> '' ORDER BY seen.last_at DESC LIMIT 1), '')
 FROM usage_key_day AS used WHERE let_in_by_url > 0 GROUP BY route, key_id, carrier;
+
+-- Of the usual type there are too many to be looked for.
+CREATE INDEX event_by_type ON event (type, seq) WHERE type <> 'request.allowed';

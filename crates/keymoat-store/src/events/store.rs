@@ -74,7 +74,7 @@ impl EventStore {
 
     /// A page of events, the newest first: those with a number below `before`, if one is given.
     ///
-    /// At most 10,000 events are looked at. When there may be more, the page has the number to go on with, even if
+    /// At most 2,500 events are looked at. When there may be more, the page has the number to go on with, even if
     /// nothing on it matched.
     ///
     /// # Errors

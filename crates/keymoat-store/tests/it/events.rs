@@ -326,7 +326,7 @@ fn a_store_of_before_knows_who_came_by_urls() {
     append(&store, &[decision(DAY, by_url), decision(DAY + 1, by_url), decision(DAY + 2, |_| {})]);
     drop(store);
     let database = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
-    database.execute_batch("DROP TABLE url_client; PRAGMA user_version = 1").unwrap();
+    database.execute_batch("DROP TABLE url_client; DROP INDEX event_by_type; PRAGMA user_version = 1").unwrap();
     drop(database);
     let store = EventStore::open(dir.path(), Durability::Process).unwrap();
     let found = store.url_clients(UnixMillis(0), 9).unwrap();
