@@ -93,7 +93,7 @@ fn order(secret: Secret, uses: u32, live_tokens_max: u32) -> MintOrder {
         start_by: now().plus_millis(3_600_000),
         live_until: now().plus_millis(7_200_000),
         origins: Vec::new(),
-        limits: SessionLimits::default(),
+        limits: TokenLimits::default(),
         constraint: Constraint::None,
         idempotency_key: None,
     };
