@@ -19,6 +19,8 @@ export type Token = Schemas['Token'];
 /** A token just minted: the only answer that holds its text. */
 export type NewToken = Schemas['TokenMade'];
 export type Session = Schemas['Session'];
+/** A session with what it was set up with. */
+export type SessionWhole = Schemas['SessionWhole'];
 export type QueryPolicy = Schemas['QueryPolicy'];
 export type Upstream = Schemas['Upstream'];
 export type Certificate = Schemas['CertificateShown'];
@@ -71,6 +73,7 @@ export interface Event {
   messages_in?: number;
   messages_out?: number;
   user_agent?: string;
+  origin?: string;
   sink?: string;
   count?: number;
 }

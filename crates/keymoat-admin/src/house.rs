@@ -11,7 +11,7 @@ use keymoat_redact::{KnownSecrets, Rules};
 use keymoat_store::Store;
 
 use crate::Acts;
-use crate::events::Events;
+use crate::events::{Delivery, Events, NotKept};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -29,6 +29,8 @@ pub struct House {
     pub configured: Arc<ArcSwap<Configured>>,
     /// Where what somebody does is told.
     pub acts: Acts,
+    /// Where it is told when it is kept already: it is counted and logged.
+    pub kept_acts: Acts,
     /// The clock.
     pub clock: Clock,
     /// By what text is masked on request.
@@ -87,6 +89,27 @@ impl House {
     /// Tells what somebody did.
     pub(crate) fn tell(&self, actor: Actor, action: Action, target: Option<&str>, detail: Option<String>) {
         (self.acts)(Act { at: self.now(), actor, action, target: target.map(Arc::from), detail });
+    }
+
+    /// Tells what somebody did, and where every event is required waits until that is kept.
+    ///
+    /// # Errors
+    /// It is required, and was not kept in time. It may have been kept later.
+    pub(crate) async fn tell_durably(
+        &self,
+        actor: Actor,
+        action: Action,
+        target: &str,
+        detail: String,
+    ) -> Result<(), NotKept> {
+        let act = Act { at: self.now(), actor, action, target: Some(target.into()), detail: Some(detail) };
+        if self.events.delivery() == Delivery::BestEffort {
+            (self.acts)(act);
+            return Ok(());
+        }
+        self.events.keep_act(act.clone()).await?;
+        (self.kept_acts)(act);
+        Ok(())
     }
 }
 

@@ -29,6 +29,14 @@ pub struct Identity {
     pub shape: Shape,
 }
 
+impl Identity {
+    /// The lists of models that it is held to, none of them empty: that of the key, and the token's own.
+    pub fn model_lists(&self) -> impl Iterator<Item = &[Arc<str>]> {
+        let of_token = self.holder.token().map(|token| &token.limits.models);
+        std::iter::once(&self.key.limits.models).chain(of_token).filter(|list| !list.is_empty()).map(Vec::as_slice)
+    }
+}
+
 /// What somebody holds.
 #[derive(Clone, Debug)]
 pub enum Holder {
@@ -170,7 +178,7 @@ mod tests {
     use crate::key::Scopes;
     use crate::record::Protocol;
     use crate::secret::Secret;
-    use crate::token::{Calls, Constraint, SessionLimits, Uses};
+    use crate::token::{Calls, Constraint, TokenLimits, Uses};
 
     fn found(expires_at: Option<i64>, now: i64, text: &str) -> Result<Identity, Refusal> {
         let key = Key { expires_at: expires_at.map(UnixMillis), ..a_key() };
@@ -257,7 +265,8 @@ mod tests {
             live_until: UnixMillis(1001),
             revoked_at: None,
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
+            bytes_used: 0,
             constraint: Constraint::None,
         };
         let revoked = change(&mut token, &mut key);

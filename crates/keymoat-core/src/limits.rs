@@ -115,14 +115,37 @@ impl KeyLimits {
                 return Err(LimitsError::OutOfBounds { name, most });
             }
         }
-        let is_model = |model: &str| {
-            (1..=MODEL_BYTES_MAX).contains(&model.len())
-                && !model.chars().any(|letter| letter.is_whitespace() || letter.is_control())
-        };
-        if self.models.len() > MODELS_MAX || !self.models.iter().all(|model| is_model(model)) {
-            return Err(LimitsError::Models);
+        check_models(&self.models)
+    }
+}
+
+/// Checks a list of models, which may be empty.
+pub(crate) fn check_models(models: &[Arc<str>]) -> Result<(), LimitsError> {
+    let is_model = |model: &str| {
+        (1..=MODEL_BYTES_MAX).contains(&model.len())
+            && !model.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+    };
+    if models.len() > MODELS_MAX || !models.iter().all(|model| is_model(model)) {
+        return Err(LimitsError::Models);
+    }
+    Ok(())
+}
+
+/// Who is held to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The key, and all its tokens with it.
+    Key,
+    /// The one token.
+    Token,
+}
+
+impl Whose {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Token => "token",
         }
-        Ok(())
     }
 }
 
@@ -141,9 +164,9 @@ pub fn secs_left_of_day(now: UnixMillis) -> u32 {
 
 /// Too many requests in too short a time; `wait_millis` until the next one may come.
 #[must_use]
-pub fn too_fast(pace: Pace, wait_millis: u64) -> Refusal {
+pub fn too_fast(whose: Whose, pace: Pace, wait_millis: u64) -> Refusal {
     let secs = u32::try_from(wait_millis.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
-    let text = format!("this key has {} requests a second: slow down", pace.per_second);
+    let text = format!("this {} has {} requests a second: slow down", whose.word(), pace.per_second);
     Refusal::new(Code::RateLimited, text).retry_after_secs(secs)
 }
 
@@ -163,8 +186,8 @@ pub fn too_much_today(bytes_per_day: u64, now: UnixMillis) -> Refusal {
 
 /// All sessions are taken.
 #[must_use]
-pub fn too_many_sessions(sessions: u32) -> Refusal {
-    let text = format!("this key has {sessions} sessions at once: end one first");
+pub fn too_many_sessions(whose: Whose, sessions: u32) -> Refusal {
+    let text = format!("this {} has {sessions} sessions at once: end one first", whose.word());
     Refusal::new(Code::RateLimited, text).retry_after_secs(1)
 }
 
@@ -199,10 +222,10 @@ mod tests {
     #[test]
     fn every_refusal_says_when_to_come_back_and_fits_into_a_close_reason() {
         for refusal in [
-            too_fast(Pace::new(PACE_MAX), 1001),
+            too_fast(Whose::Token, Pace::new(PACE_MAX), 1001),
             too_many_today(PER_DAY_MAX, UnixMillis(0)),
             too_much_today(PER_DAY_MAX, UnixMillis(0)),
-            too_many_sessions(u32::MAX),
+            too_many_sessions(Whose::Token, u32::MAX),
             session_over(u64::MAX),
             session_full(u64::MAX),
         ] {
@@ -210,7 +233,7 @@ mod tests {
             assert!(refusal.retry_after_secs.is_some_and(|secs| secs > 0));
             assert!(refusal.reason().ends_with(&*refusal.detail), "{}", refusal.reason());
         }
-        assert_eq!(too_fast(Pace::new(1), 1001).retry_after_secs, Some(2));
+        assert_eq!(too_fast(Whose::Key, Pace::new(1), 1001).retry_after_secs, Some(2));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Holds a key to a list of models: where a request names its model, and whether that one is listed.
+//! Holds a key, and a token with a list of its own, to a list of models: where a request names its model, and whether that one is listed.
 //!
 //! | dialect | where the model is read |
 //! |---|---|
 //! | Gemini | a setup of Live; the path, `…/models/X:method`; or else `model` in a JSON body |
 //! | OpenAI | the URL and the events of Realtime; `model` in a JSON body |
-//! | generic | nowhere: such a route is closed to a key with a list |
+//! | generic | nowhere: such a route is closed to whoever has a list |
 //!
 //! Requests that only read or delete name no model and pass. Every other one must name a listed model where it is read: a form,
 //! a file of a batch or a stored prompt could name any.
@@ -64,7 +64,7 @@ pub fn place(
     }
     Err(Refusal::new(
         Code::Forbidden,
-        "this key is held to a list of models, and the model of such a body cannot be read: send plain JSON",
+        "this credential is held to a list of models, and the model of such a body cannot be read: send plain JSON",
     ))
 }
 
@@ -78,7 +78,7 @@ pub fn check_body(models: &[Arc<str>], dialect: Dialect, body: &[u8]) -> Result<
         .map_err(|error| Refusal::new(Code::RequestInvalid, format!("the body cannot be taken: {error}")))?;
     let model = parsed.as_object().and_then(|body| body.member("model")).and_then(Value::as_str);
     let Some(model) = model else {
-        let text = "this key is held to a list of models: name one in `model` of the body";
+        let text = "this credential is held to a list of models: name one in `model` of the body";
         return Err(Refusal::new(Code::Forbidden, text));
     };
     check(models, dialect, model)?;
@@ -101,13 +101,13 @@ fn check(models: &[Arc<str>], dialect: Dialect, asked: &str) -> Result<(), Refus
 /// What is told to whoever asks for another model.
 #[must_use]
 pub fn not_listed(models: &[Arc<str>]) -> Refusal {
-    Refusal::new(Code::Forbidden, format!("this key is for the models {}", models.join(", ")))
+    Refusal::new(Code::Forbidden, format!("this credential is for the models {}", models.join(", ")))
 }
 
 /// What is told where no model can be read.
 #[must_use]
 pub fn unheld() -> Refusal {
-    let text = "this key is held to a list of models, and this route cannot hold it to them: use another key";
+    let text = "this credential is held to a list of models, and this route cannot hold it to them: use another one";
     Refusal::new(Code::Forbidden, text)
 }
 

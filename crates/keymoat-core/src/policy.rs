@@ -52,6 +52,15 @@ impl Access {
         }
     }
 
+    /// The lists of models that it is held to, none of them empty: a model has to stand in each.
+    pub fn model_lists(&self) -> impl Iterator<Item = &[Arc<str>]> {
+        let grant = match self {
+            Self::Keyed(grant) => Some(grant),
+            Self::Public => None,
+        };
+        grant.into_iter().flat_map(|grant| grant.identity.model_lists())
+    }
+
     /// Whether the answer warns of a key in the URL.
     #[must_use]
     pub fn is_query_warned(&self) -> bool {
@@ -95,9 +104,11 @@ pub fn decide(
         record.cause = Some(format!("key `{}` lacks the scope `{route_name}`", identity.key.id));
         return Err(Refusal::new(Code::Forbidden, format!("the key lacks the scope `{route_name}`")));
     }
-    if route.dialect == Dialect::Generic && !identity.key.limits.models.is_empty() {
-        record.cause =
-            Some(format!("key `{}` has a list of models, and route `{route_name}` is generic", identity.key.id));
+    if route.dialect == Dialect::Generic && identity.model_lists().next().is_some() {
+        record.cause = Some(format!(
+            "key `{}`, or the token of it, has a list of models, and route `{route_name}` is generic",
+            identity.key.id
+        ));
         return Err(models::unheld());
     }
     if let Holder::Token(token) = &identity.holder {
@@ -187,7 +198,7 @@ mod tests {
     use crate::route::Paths;
     use crate::subprotocol::Offer;
     use crate::time::UnixMillis;
-    use crate::token::{SessionLimits, Uses};
+    use crate::token::{TokenLimits, Uses};
 
     fn key(scope: &str) -> Key {
         Key { scopes: Scopes::from_words([scope]), ..Key::new("key_1", "one", UnixMillis(0)) }
@@ -205,7 +216,8 @@ mod tests {
             live_until: UnixMillis(1),
             revoked_at: None,
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
+            bytes_used: 0,
             constraint: Constraint::None,
         }
     }

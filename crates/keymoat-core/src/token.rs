@@ -2,6 +2,7 @@
 
 mod constraint;
 pub mod explained;
+mod limits;
 pub mod own;
 pub(crate) mod request;
 pub mod told;
@@ -15,6 +16,7 @@ use crate::secret::Secret;
 use crate::time::UnixMillis;
 
 pub use constraint::{Constraint, MalformedConstraint};
+pub use limits::{MalformedLimits, TokenLimits};
 
 /// An idempotency key may be this long.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -43,8 +45,10 @@ pub struct Token {
     /// Pages of which origins may use it, beyond what the route says; empty for no such limit. Pages of the gateway's own
     /// origin and clients that name none are not kept out: see [`crate::origin`].
     pub origins: Vec<Origin>,
-    /// What one session of it may take.
-    pub limits: SessionLimits,
+    /// What one session of it may take, and all of them together.
+    pub limits: TokenLimits,
+    /// Payload bytes that the store knew its sessions to have carried when it was asked; counted where `limits` has a total.
+    pub bytes_used: u64,
     /// What its sessions may ask for.
     pub constraint: Constraint,
 }
@@ -84,17 +88,6 @@ pub enum Uses {
     AtMost(u32),
 }
 
-/// What one session may take; `None` for what the route's own limits say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct SessionLimits {
-    /// Its length in seconds.
-    pub duration_secs_max: Option<u64>,
-    /// Payload bytes in both directions together.
-    pub bytes_max: Option<u64>,
-    /// Messages in both directions together.
-    pub messages_max: Option<u64>,
-}
-
 /// A token that is to be made: all that the store needs, but for the credential, the id and the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
@@ -113,7 +106,7 @@ pub struct NewToken {
     /// See [`Token::origins`].
     pub origins: Vec<Origin>,
     /// See [`Token::limits`].
-    pub limits: SessionLimits,
+    pub limits: TokenLimits,
     /// See [`Token::constraint`].
     pub constraint: Constraint,
     /// The same key and the same request again give the same token: visible ASCII, at most
@@ -137,7 +130,7 @@ pub struct NewTokenParts {
     /// See [`Token::origins`].
     pub origins: Vec<Origin>,
     /// See [`Token::limits`].
-    pub limits: SessionLimits,
+    pub limits: TokenLimits,
     /// See [`Token::constraint`].
     pub constraint: Constraint,
     /// See [`NewToken::idempotency_key`].

@@ -85,7 +85,7 @@ impl Allowance {
             (_, Some(bytes)) => Some((bytes, limits::session_full(bytes))),
             _ => None,
         };
-        Self { bytes_max, metered: metered.filter(|_| limits.bytes_per_day.is_some()).cloned() }
+        Self { bytes_max, metered: metered.filter(|metered| metered.counts_bytes()).cloned() }
     }
 
     /// Takes `more` bytes, which make `total` of both directions, before they pass.

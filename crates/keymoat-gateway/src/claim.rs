@@ -156,18 +156,18 @@ pub(crate) fn bounds(access: &Access, metered: Option<&Metered>) -> Option<Bound
     {
         (bounds.bytes_max, bounds.bytes_over) = (Some(bytes), Some(limits::session_full(bytes)));
     }
-    bounds.metered = metered.filter(|_| limits.bytes_per_day.is_some()).cloned();
+    bounds.metered = metered.filter(|metered| metered.counts_bytes()).cloned();
     Some(bounds)
 }
 
-/// Has a session take its place among those that its key may have at once, on all nodes. Durable when it returns.
+/// Has a session take its place among those that its key, on all nodes, and its token may have at once. Durable when it
+/// returns.
 ///
 /// # Errors
 /// `rate_limited` when all are taken, `unavailable` when the store does not say.
 pub(crate) async fn place(session: &mut SessionGuard, metered: Option<&Metered>) -> Result<(), Refusal> {
-    if let Some(metered) = metered.filter(|metered| metered.limits().sessions.is_some()) {
-        let place = metered.take_place(session.control()).await?;
-        session.keep(place);
+    if let Some(metered) = metered {
+        session.keep(metered.take_places(session.control()).await?);
     }
     Ok(())
 }

@@ -126,6 +126,7 @@ impl Gateway {
             beginnings: OnceLock::new(),
             desk: OnceLock::new(),
             handed_over: AtomicBool::new(false),
+            ends_soon: AtomicBool::new(false),
             accepting: Permits::new(usize::MAX),
         });
         let mut bound = Vec::new();
@@ -334,7 +335,8 @@ impl Running {
     /// Whether it takes new work, as `/keymoat/readyz` says.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+        let ends_soon = self.shared.ends_soon.load(Ordering::Acquire);
+        *self.phase.borrow() == Phase::Serving && !ends_soon && self.shared.is_ready()
     }
 
     /// The live sessions of this process: to be listed, and to be ended one by one.
@@ -358,6 +360,18 @@ impl Running {
             self.shared.handed_over.store(true, Ordering::Release);
         }
         self.advance(Phase::HandedOver);
+    }
+
+    /// Says no at `/keymoat/readyz` from now on and serves everything as ever, so that a load balancer takes this process
+    /// out first; each answer over HTTP/1 is its connection's last. Gives how long to wait until [`Running::drain`]
+    /// ([`crate::settings::Limits::drain_after`]).
+    #[must_use]
+    pub fn announce_end(&self) -> Duration {
+        let drain_after = self.shared.plan.load().limits.drain_after;
+        if !drain_after.is_zero() {
+            self.shared.ends_soon.store(true, Ordering::Release);
+        }
+        drain_after
     }
 
     /// Begins the shutdown: no new connections; requests and sessions may end by themselves until

@@ -1,101 +1,97 @@
-//! Counts what keys use, where they have limits: requests, bytes and sessions, over all threads, and with a store over all
-//! processes on it.
+//! Counts what keys use, where they have limits, and tokens with limits of their own: requests, bytes and sessions, over all
+//! threads, and for keys with a store over all processes on it.
 //!
-//! A key without limits has no meter, and costs a branch. Its pace is an atomic of this process. Its days and its sessions
-//! are asked for at the store's desk, once [`Meters::share`] says where that is: a day in parts, so that mostly there is
-//! nothing to ask ([`budget`]), a session one by one ([`commons`]).
+//! What a token uses counts towards its key as well. Who has no limits has no meter, and costs a branch. The pace is an atomic
+//! of this process. A key's days and sessions are asked for at the store's desk, once [`Meters::share`] says where that is: a
+//! day in parts, so that mostly there is nothing to ask ([`budget`]), a session one by one ([`commons`]).
 
 mod budget;
 mod commons;
+mod of_key;
+mod of_token;
 #[cfg(test)]
 mod over_processes;
+mod tempo;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
-use keymoat_core::limits;
-use keymoat_core::refusal::Code;
-use keymoat_core::{Key, KeyLimits, Pace, Refusal, UnixMillis};
-use keymoat_store::{Budget as Of, DayUse};
+use keymoat_core::{Key, Refusal, Token};
+use keymoat_store::DayUse;
 use tokio::time::Instant;
 
-use self::budget::{Budget, Short, Terms};
+use self::of_key::{KeyPlace, Meter, OfKey};
+use self::of_token::{OfToken, TokenMeter, TokenPlace};
 use crate::clock;
 use crate::session::SessionControl;
 
 pub use budget::Taking;
 pub(crate) use commons::{Commons, SharedPlace};
 
-/// Somebody who ends a session and begins another may come before the end was written down: for so long it is waited.
-const FREED_WAIT: Duration = Duration::from_millis(150);
-
-/// For so long an answer stands that all places are taken, on other nodes too.
-const FULL_MILLIS: u64 = 100;
-
-/// The meters of all keys that have limits. Clones are the same ones.
+/// The meters of all keys and tokens that have limits. Clones are the same ones.
 #[derive(Clone, Debug)]
 pub struct Meters {
     origin: Instant,
     commons: Arc<OnceLock<Arc<Commons>>>,
     by_key: Arc<Mutex<HashMap<Arc<str>, Arc<Meter>>>>,
+    by_token: Arc<Mutex<HashMap<Arc<str>, Arc<TokenMeter>>>>,
 }
 
-/// What one key has used.
-#[derive(Debug)]
-pub struct Meter {
-    /// When the next request would be on time, in nanoseconds since the origin.
-    due: AtomicU64,
-    requests: Arc<Budget>,
-    bytes: Arc<Budget>,
-    sessions: AtomicU32,
-    /// When a session here gave its place back, and until when all are known to be taken, in milliseconds since the origin.
-    freed_millis: AtomicU64,
-    full_until_millis: AtomicU64,
-}
-
-/// A key with its meter, for as long as a request or session of it lasts.
+/// A key and a token with their meters, for as long as a request or session of them lasts.
 #[derive(Clone, Debug)]
 pub struct Metered {
-    key: Arc<Key>,
-    meter: Arc<Meter>,
-    origin: Instant,
-    commons: Option<Arc<Commons>>,
+    key: Option<OfKey>,
+    token: Option<OfToken>,
 }
 
-/// The place of one live session among those that its key may have.
+/// The places of one live session among those that its key and its token may have.
 #[derive(Debug)]
-pub struct Place {
-    meter: Arc<Meter>,
-    origin: Instant,
-    /// The same among those of all processes.
-    shared: Option<SharedPlace>,
+pub struct TakenPlaces {
+    _of_key: Option<KeyPlace>,
+    _of_token: Option<TokenPlace>,
 }
 
 impl Default for Meters {
     fn default() -> Self {
-        Self { origin: Instant::now(), commons: Arc::default(), by_key: Arc::default() }
-    }
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        Self {
-            due: AtomicU64::new(0),
-            requests: Arc::new(Budget::new(Of::Requests)),
-            bytes: Arc::new(Budget::new(Of::Bytes)),
-            sessions: AtomicU32::new(0),
-            freed_millis: AtomicU64::new(0),
-            full_until_millis: AtomicU64::new(0),
-        }
+        Self { origin: Instant::now(), commons: Arc::default(), by_key: Arc::default(), by_token: Arc::default() }
     }
 }
 
 impl Meters {
+    /// Counts one request of the key, and gives its meter for what follows.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes;
+    /// `unavailable` when the store does not say.
+    pub async fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
+        Ok(self.admit_key(key).await?.map(|key| Metered { key: Some(key), token: None }))
+    }
+
+    /// Counts one request of a token, and of the key that it was minted from. What the token itself may not costs its key
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::admit`] for either, and `token_used_up` when all the bytes of the token are.
+    pub async fn admit_token(&self, key: &Arc<Key>, token: &Arc<Token>) -> Result<Option<Metered>, Refusal> {
+        let of_token = self.of_token(token);
+        if let Some(of_token) = &of_token {
+            of_token.take_request(self.nanos())?;
+        }
+        let of_key = self.admit_key(key).await?;
+        if of_key.is_none() && of_token.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Metered { key: of_key, token: of_token }))
+    }
+
+    async fn admit_key(&self, key: &Arc<Key>) -> Result<Option<OfKey>, Refusal> {
+        let Some(of_key) = self.of(key) else { return Ok(None) };
+        of_key.take_request(clock::now()).await?;
+        Ok(Some(of_key))
+    }
+
     /// The key with its meter, if it has limits that are counted.
-    #[must_use]
-    pub fn of(&self, key: &Arc<Key>) -> Option<Metered> {
+    fn of(&self, key: &Arc<Key>) -> Option<OfKey> {
         if !key.limits.are_counted() {
             return None;
         }
@@ -106,18 +102,7 @@ impl Meters {
         };
         drop(by_key);
         let commons = self.commons.get().cloned();
-        Some(Metered { key: Arc::clone(key), meter, origin: self.origin, commons })
-    }
-
-    /// Counts one request of the key, and gives its meter for what follows.
-    ///
-    /// # Errors
-    /// `rate_limited`, with the time to wait, when the key has used up its pace, or its day's requests or bytes;
-    /// `unavailable` when the store does not say.
-    pub async fn admit(&self, key: &Arc<Key>) -> Result<Option<Metered>, Refusal> {
-        let Some(metered) = self.of(key) else { return Ok(None) };
-        metered.take_request(clock::now()).await?;
-        Ok(Some(metered))
+        Some(OfKey { key: Arc::clone(key), meter, origin: self.origin, commons })
     }
 
     /// Has days and sessions counted over all processes from now on. The first one that is given stays.
@@ -153,138 +138,55 @@ impl Meters {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Meter>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Nanoseconds since the origin.
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Metered {
-    /// The limits of the key.
+    /// Whether payload bytes are counted as they pass.
     #[must_use]
-    pub fn limits(&self) -> &KeyLimits {
-        &self.key.limits
+    pub fn counts_bytes(&self) -> bool {
+        self.key.as_ref().is_some_and(OfKey::counts_bytes) || self.token.as_ref().is_some_and(OfToken::counts_bytes)
     }
 
-    /// Takes a place among the key's sessions for the one that `control` ends. It is free again when it is dropped.
+    /// Takes a place among the sessions of the token, and of the key, for the one that `control` ends. They are free again
+    /// when they are dropped.
     ///
     /// # Errors
-    /// `rate_limited` when all are taken, `unavailable` when the store does not say.
-    pub async fn take_place(&self, control: &SessionControl) -> Result<Place, Refusal> {
-        let most = self.key.limits.sessions.unwrap_or(u32::MAX);
-        let take = |taken: u32| (taken < most).then(|| taken + 1);
-        if self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-            return Err(limits::too_many_sessions(most));
-        }
-        let mut place = Place { meter: Arc::clone(&self.meter), origin: self.origin, shared: None };
-        let Some(commons) = &self.commons else { return Ok(place) };
-        if self.millis() < self.meter.full_until_millis.load(Ordering::Relaxed) {
-            return Err(limits::too_many_sessions(most));
-        }
-        let mut shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
-        let freed_ago = self.millis().saturating_sub(self.meter.freed_millis.load(Ordering::Relaxed));
-        if shared.is_none() && freed_ago < 1000 {
-            tokio::time::sleep(FREED_WAIT).await;
-            shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
-        }
-        if shared.is_none() {
-            self.meter.full_until_millis.store(self.millis() + FULL_MILLIS, Ordering::Relaxed);
-            return Err(limits::too_many_sessions(most));
-        }
-        place.shared = shared;
-        Ok(place)
+    /// `rate_limited` when all of one are taken, `unavailable` when the store does not say.
+    pub async fn take_places(&self, control: &SessionControl) -> Result<TakenPlaces, Refusal> {
+        let of_token = self.token.as_ref().and_then(OfToken::take_place).transpose()?;
+        let of_key = match &self.key {
+            Some(of_key) => of_key.take_place(control).await?,
+            None => None,
+        };
+        Ok(TakenPlaces { _of_key: of_key, _of_token: of_token })
     }
 
-    /// Takes payload bytes off what the key has of the day, before they pass.
+    /// Takes payload bytes off what the token has, and the key of the day, before they pass.
     ///
     /// # Errors
-    /// In what is returned: `rate_limited` when they are more than the day has left, `unavailable` when the store does not
-    /// say. Nothing is taken then.
+    /// In what is returned: `token_used_up` when they are more than the token has left, `rate_limited` when they are more than
+    /// the key's day has, `unavailable` when the store does not say.
     pub fn take_bytes(&self, bytes: u64) -> Taking<Refusal> {
-        let Some(most) = self.key.limits.bytes_per_day.filter(|_| bytes > 0) else { return Taking::Now(Ok(())) };
-        let now = clock::now();
-        let told = move |short| told(short, || limits::too_much_today(most, now));
-        match self.meter.bytes.take(bytes, self.terms(most, now)) {
-            Taking::Now(done) => Taking::Now(done.map_err(told)),
-            Taking::Later(later) => Taking::Later(Box::pin(async move { later.await.map_err(told) })),
+        if let Some(Err(refusal)) = self.token.as_ref().map(|of_token| of_token.take_bytes(bytes)) {
+            return Taking::Now(Err(refusal));
         }
-    }
-
-    async fn take_request(&self, now: UnixMillis) -> Result<(), Refusal> {
-        let limits = &self.key.limits;
-        if let Some(most) = limits.bytes_per_day {
-            let looked = self.meter.bytes.look(self.terms(most, now)).done().await;
-            looked.map_err(|short| told(short, || limits::too_much_today(most, now)))?;
-        }
-        if let Some(pace) = limits.requests_per_second {
-            let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.meter.keep_pace(pace, nanos).map_err(|wait| limits::too_fast(pace, wait))?;
-        }
-        if let Some(most) = limits.requests_per_day {
-            let taken = self.meter.requests.take(1, self.terms(most, now)).done().await;
-            taken.map_err(|short| told(short, || limits::too_many_today(most, now)))?;
-        }
-        Ok(())
-    }
-
-    fn terms(&self, most: u64, now: UnixMillis) -> Terms<'_> {
-        Terms { key_id: &self.key.id, most, day: limits::day_of(now), commons: self.commons.as_ref() }
-    }
-
-    fn millis(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-fn told(short: Short, used_up: impl FnOnce() -> Refusal) -> Refusal {
-    match short {
-        Short::UsedUp => used_up(),
-        Short::NoAnswer => unavailable(),
-    }
-}
-
-fn no_answer(error: keymoat_store::DeskError) -> Refusal {
-    tracing::debug!(%error, "cannot ask for a place for a session");
-    unavailable()
-}
-
-/// The store does not say how much is left: nothing is let in by a limit that it counts.
-fn unavailable() -> Refusal {
-    let text = "the store of limits does not answer, try again";
-    Refusal::new(Code::Unavailable, text).retry_after_secs(1)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.meter.sessions.fetch_sub(1, Ordering::Relaxed);
-        let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.meter.freed_millis.store(millis.max(1), Ordering::Relaxed);
-        drop(self.shared.take());
-    }
-}
-
-impl Meter {
-    /// The generic cell rate algorithm: a request is on time if no more than `burst` of them are ahead of the pace.
-    ///
-    /// # Errors
-    /// How many milliseconds to wait for the next one.
-    fn keep_pace(&self, pace: Pace, nanos: u64) -> Result<(), u64> {
-        const SECOND: u64 = 1_000_000_000;
-        let each = SECOND / u64::from(pace.per_second.max(1));
-        let ahead_max = each * u64::from(pace.burst.max(1));
-        let mut due = self.due.load(Ordering::Relaxed);
-        loop {
-            let next = due.max(nanos) + each;
-            if next > nanos + ahead_max {
-                return Err((next - nanos - ahead_max).div_ceil(1_000_000));
-            }
-            match self.due.compare_exchange_weak(due, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(found) => due = found,
-            }
-        }
+        self.key.as_ref().map_or(Taking::Now(Ok(())), |of_key| of_key.take_bytes(bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use keymoat_core::limits::DAY_MILLIS;
+
+    use std::time::Duration;
+
+    use keymoat_core::refusal::Code;
+    use keymoat_core::{KeyLimits, Pace, UnixMillis};
 
     use super::*;
 
@@ -318,18 +220,6 @@ mod tests {
             all += admitted(&meters, &key, 2).await;
         }
         assert_eq!(all, 40, "four a second for ten seconds");
-    }
-
-    #[test]
-    fn the_wait_is_until_the_next_request_is_on_time() {
-        let meter = Meter::default();
-        let pace = Pace { per_second: 1, burst: 2 };
-        let second = 1_000_000_000;
-        assert_eq!(meter.keep_pace(pace, 0), Ok(()));
-        assert_eq!(meter.keep_pace(pace, 0), Ok(()));
-        assert_eq!(meter.keep_pace(pace, 0), Err(1000));
-        assert_eq!(meter.keep_pace(pace, second / 4), Err(750));
-        assert_eq!(meter.keep_pace(pace, second), Ok(()));
     }
 
     #[tokio::test]

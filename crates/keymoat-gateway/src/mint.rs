@@ -132,7 +132,6 @@ pub(crate) async fn serve(
     let record = &mut passage.ledger.record;
     (record.outcome, record.status) = (Outcome::Allowed, Some(done.status.as_u16()));
     record.token_id = Some(done.token_id);
-    record.token_minted = matches!(asked, Asked::Gemini | Asked::OpenAi(_) | Asked::Own);
     record.bytes_out = done.body.len() as u64;
     // The one answer that a token is in, to whoever minted it.
     let text = Bytes::copy_from_slice(done.body.expose());
@@ -180,6 +179,7 @@ async fn act(
             parts.idempotency_key = parts.idempotency_key.or(idempotency_key(&head.headers)?);
             let new = parts.minted_from(key.id.clone(), rules::all_of(&key));
             policy::may_give(&key, &new.scopes)?;
+            new.limits.check_within(&key.limits)?;
             let minted = mint(passage, new, &rules, now).await?;
             Ok(Done::minted(&minted, own::answer(&minted.token, &minted.secret)))
         }
@@ -201,7 +201,7 @@ async fn minter(
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
-    admission::meter(passage, &key).await?;
+    passage.metered = passage.worker.shared.meters.admit(&key).await?;
     Ok(key)
 }
 
@@ -219,16 +219,33 @@ async fn read(body: Incoming, passage: &mut Passage<'_>) -> Result<Bytes, Refusa
     Ok(body)
 }
 
-async fn mint(passage: &Passage<'_>, token: NewToken, rules: &MintRules, now: UnixMillis) -> Result<Minted, Refusal> {
+/// Mints, and has it kept where that is demanded: before it is, the token is given to nobody.
+async fn mint(
+    passage: &mut Passage<'_>,
+    token: NewToken,
+    rules: &MintRules,
+    now: UnixMillis,
+) -> Result<Minted, Refusal> {
+    let is_repeatable = token.idempotency_key.is_some();
     let secret = format::generate(format::Kind::Token, &mut |bytes| {
         aws_lc_rs::rand::fill(bytes).expect("the system gives random bytes");
     });
     let desk = passage.worker.shared.desk()?;
     let order = MintOrder { token, secret, live_tokens_max: rules.live_tokens_max, now };
-    match desk.mint(order).await.map_err(no_answer)? {
-        Minting::Made(minted) => Ok(minted),
-        Minting::Denied(denial) => Err(denied(denial)),
+    let minted = match desk.mint(order).await.map_err(no_answer)? {
+        Minting::Made(minted) => minted,
+        Minting::Denied(denial) => return Err(denied(denial)),
+    };
+    let record = &mut passage.ledger.record;
+    (record.token_id, record.token_minted) = (Some(minted.token.id.clone()), true);
+    let Err(refusal) = passage.ledger.keep_beginning(&passage.worker.shared).await else { return Ok(minted) };
+    passage.ledger.record.token_minted = false;
+    // Nobody has it, so that it only takes a place among the live ones of its key. That of an order which may be repeated
+    // waits for the repetition. If the store does not answer now, it ends by itself.
+    if !is_repeatable {
+        let _ = desk.revoke(&minted.token.id, Some(&minted.token.key_id), now).await;
     }
+    Err(refusal)
 }
 
 fn denied(denial: MintDenial) -> Refusal {

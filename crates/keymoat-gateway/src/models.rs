@@ -1,4 +1,4 @@
-//! Holds plain requests of a key with a list of models to it. Where only the body names the model, it is read whole.
+//! Holds plain requests of a key, or a token, with a list of models to it. Where only the body names the model, it is read whole.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -23,20 +23,19 @@ pub(crate) async fn held(
     access: &Access,
     body: Incoming,
 ) -> Result<Source, Refusal> {
-    let Access::Keyed(grant) = access else { return Ok(Source::Incoming(body)) };
-    let list = &grant.identity.key.limits.models;
-    if list.is_empty() {
+    let dialect = passage.route.dialect;
+    let mut is_in_body = false;
+    for list in access.model_lists() {
+        is_in_body |= models::place(list, dialect, &head.method, path, &head.headers)? == Place::Body;
+    }
+    if !is_in_body {
         return Ok(Source::Incoming(body));
     }
-    let dialect = passage.route.dialect;
-    match models::place(list, dialect, &head.method, path, &head.headers)? {
-        Place::Nowhere | Place::Path(_) => Ok(Source::Incoming(body)),
-        Place::Body => {
-            let body = read(passage, body).await?;
-            models::check_body(list, dialect, &body)?;
-            Ok(Source::Held(Some(body)))
-        }
+    let body = read(passage, body).await?;
+    for list in access.model_lists() {
+        models::check_body(list, dialect, &body)?;
     }
+    Ok(Source::Held(Some(body)))
 }
 
 async fn read(passage: &Passage<'_>, body: Incoming) -> Result<Bytes, Refusal> {

@@ -31,6 +31,9 @@ const GIVE_BACK_BEATS: u64 = 3;
 /// After so many beats the store's places are compared with the sessions that there are.
 const COMPARE_BEATS: u64 = 10;
 
+/// So many tokens share one transaction.
+const TOKENS_MAX: usize = 512;
+
 /// A node that takes part. It leaves when this is dropped, after [`Running::join`].
 #[derive(Debug)]
 pub struct Membership {
@@ -217,6 +220,7 @@ impl Member {
         }
         if self.beats.is_multiple_of(GIVE_BACK_BEATS) {
             self.give_back(false)?;
+            self.keep_bytes_of_tokens()?;
             let snapshot = self.shared.snapshots.load();
             self.shared.meters.retain(|id| snapshot.key_by_id(id).is_some());
         }
@@ -230,6 +234,16 @@ impl Member {
         Ok(())
     }
 
+    /// Adds to the store the bytes of tokens that it does not know of, and takes over those that other processes have counted.
+    fn keep_bytes_of_tokens(&self) -> Result<(), StoreError> {
+        let meters = &self.shared.meters;
+        for some in meters.fresh_bytes().chunks(TOKENS_MAX) {
+            meters.bytes_kept(some, &self.store.add_token_bytes(some)?);
+        }
+        meters.forget_idle_tokens();
+        Ok(())
+    }
+
     fn give_back(&self, all: bool) -> Result<(), StoreError> {
         let today = limits::day_of(clock::now());
         let unused = self.shared.meters.unused(today, all);
@@ -239,7 +253,8 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let left = self.give_back(true).and_then(|()| self.store.leave(&self.node));
+        let kept = self.keep_bytes_of_tokens().and(self.give_back(true));
+        let left = kept.and_then(|()| self.store.leave(&self.node));
         if let Err(error) = left {
             tracing::warn!(%error, "this node leaves without a word: others free in their time what it held");
         }

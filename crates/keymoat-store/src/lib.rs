@@ -16,6 +16,7 @@ pub mod feed;
 mod file_system;
 mod id;
 mod key_life;
+mod key_query;
 mod master_key;
 mod new_key;
 mod node;
@@ -44,13 +45,14 @@ pub use feed::{Feed, Freshness};
 pub use key_life::{
     DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
 };
+pub use key_query::{KeyQuery, KeyState};
 pub use master_key::{MasterKey, Place};
-pub use new_key::{NAME_CHARS_MAX, NewKey};
+pub use new_key::{NAME_CHARS_MAX, NewKey, OWNER_CHARS_MAX};
 pub use node::{BEAT_EVERY, Beat, FORGOTTEN_AFTER, FREED_GRACE, Node, NodeAbout, NodeSeen, NodeState, Pulse};
 pub use postgres::{CONSUME, DatabaseState, Postgres};
 pub use share::{Budget, PartAsked, PlaceAsked, PlaceKind, Placed};
 pub use sqlite::{Sqlite, Watch};
-pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenState, Verdict};
+pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenBytes, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
 /// How long a reader or writer waits for another process's lock before it gives up with [`StoreError::Busy`].
@@ -167,6 +169,17 @@ impl Store {
         }
     }
 
+    /// One page of the keys that are asked for, the newest first.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn key_page(&self, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.key_page(asked),
+            Self::Postgres(postgres) => postgres.key_page(asked),
+        }
+    }
+
     /// The key with this id or name. Of several keys with one name it is the live one, or else the one revoked last.
     ///
     /// # Errors
@@ -261,6 +274,18 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
             Self::Postgres(postgres) => postgres.add_day_use(counted, today),
+        }
+    }
+
+    /// Adds payload bytes that the sessions of tokens have carried, and gives what they have carried everywhere so far.
+    /// A token that is forgotten is not among them.
+    ///
+    /// # Errors
+    /// As of [`Self::add_day_use`].
+    pub fn add_token_bytes(&self, carried: &[TokenBytes]) -> Result<Vec<TokenBytes>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_token_bytes(carried),
+            Self::Postgres(postgres) => postgres.add_token_bytes(carried),
         }
     }
 

@@ -102,6 +102,15 @@ pub enum MintDenial {
     Conflict,
 }
 
+/// Payload bytes of a token's sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenBytes {
+    /// The token's id.
+    pub token_id: Arc<str>,
+    /// How many.
+    pub bytes: u64,
+}
+
 /// A token as the store has it, for whoever looks after it.
 #[derive(Clone, Debug)]
 pub struct TokenState {

@@ -14,7 +14,7 @@ use keymoat_core::act::{Act, Action, Actor};
 use keymoat_core::{Record, Snapshot};
 use keymoat_gateway::{Records, Running, tls};
 use keymoat_store::events::{Durability, Retention};
-use keymoat_store::{Freshness, Store};
+use keymoat_store::{Freshness, Store, StoreError};
 
 use crate::commands::remark;
 use crate::config::{self, Tls};
@@ -29,6 +29,8 @@ pub(crate) struct Observed {
     pub(crate) metrics: Arc<Metrics>,
     /// Acts on this process, counted and kept.
     pub(crate) acts: Acts,
+    /// The same that are kept already, counted.
+    pub(crate) kept_acts: Acts,
     /// Requests are told of to a collector, and so they have a place in a trace.
     traces: bool,
     _teller: Option<Arc<MetricsTeller>>,
@@ -86,7 +88,8 @@ impl Observed {
             gauges.lines_dropped(lines.dropped());
         });
         let acts = logged(metrics.counted(events.acts()));
-        Ok(Self { events, metrics, acts, traces, _teller: teller })
+        let kept_acts = logged(metrics.counted(Arc::new(|_| ())));
+        Ok(Self { events, metrics, acts, kept_acts, traces, _teller: teller })
     }
 
     /// Where records go: into the log, the metrics and the events.
@@ -178,12 +181,32 @@ pub(crate) fn tell_of_commands<'t>(
     action: Action,
     done: impl IntoIterator<Item = (&'t str, Option<String>)>,
 ) {
+    if let Err(error) = keep_acts_of_command(store, action, done) {
+        remark(&format!("keymoat: warning: it is done, but does not stand in the events: {error}"));
+    }
+}
+
+/// Keeps what a command has done, where it is not done without that.
+///
+/// # Errors
+/// Whatever the disk refuses; then it is not kept.
+pub(crate) fn keep_act_of_command(
+    store: &Store,
+    action: Action,
+    target: &str,
+    detail: String,
+) -> Result<(), StoreError> {
+    keep_acts_of_command(store, action, [(target, Some(detail))])
+}
+
+fn keep_acts_of_command<'t>(
+    store: &Store,
+    action: Action,
+    done: impl IntoIterator<Item = (&'t str, Option<String>)>,
+) -> Result<(), StoreError> {
     let at = time::now();
     let act =
         |(target, detail): (&str, _)| Act { at, actor: Actor::Command, action, target: Some(target.into()), detail };
     let acts = done.into_iter().map(act);
-    let kept = store.events(Durability::Power).and_then(|events| keep_acts(&events, acts, at));
-    if let Err(error) = kept {
-        remark(&format!("keymoat: warning: it is done, but does not stand in the events: {error}"));
-    }
+    store.events(Durability::Power).and_then(|events| keep_acts(&events, acts, at))
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request};
+use http::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use keymoat_store::StoreError;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::admin::SOCKET_FILE;
 use crate::commands::Found;
@@ -22,6 +25,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// An answer may be this large.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// A body with secrets is no larger than this, which is what the API takes.
+pub(crate) const ENTRUSTED_BYTES_MAX: usize = 1 << 20;
 
 /// A server that runs on the store.
 #[derive(Debug)]
@@ -47,21 +53,64 @@ impl Socket {
         self.ask(Method::GET, path, None)
     }
 
+    /// Asks for something that is no JSON.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub(crate) fn text(self, path: &str) -> anyhow::Result<String> {
+        let (status, _, bytes) = self.exchange(Request::get(path), Bytes::new())?;
+        anyhow::ensure!(status.is_success(), "the server on this store answers {status}");
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Asks for something, and gives its `ETag` too.
+    ///
+    /// # Errors
+    /// As of [`Self::get`].
+    pub(crate) fn get_tagged(self, path: &str) -> anyhow::Result<(Value, HeaderValue)> {
+        let (headers, value) = self.send(Request::get(path), Bytes::new())?;
+        let tag = headers.get(ETAG).cloned().context("the server's answer has no tag")?;
+        Ok((value, tag))
+    }
+
     /// Asks, and gives the JSON of the answer; null for an empty one.
     ///
     /// # Errors
     /// What the server says, or that it does not answer.
     pub(crate) fn ask(self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let Self { runtime, stream } = self;
         let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
-        let (status, bytes) = runtime
-            .block_on(async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? })
-            .context("the server on this store does not answer")?;
+        Ok(self.send(Request::builder().method(method).uri(path), body.into())?.1)
+    }
+
+    /// Changes what still is as `tag` says.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyChangedMeanwhile`] if it is not, and as of [`Self::ask`].
+    pub(crate) fn change(self, path: &str, tag: &HeaderValue, body: &Value) -> anyhow::Result<Value> {
+        let request = Request::patch(path).header(IF_MATCH, tag);
+        Ok(self.send(request, serde_json::to_vec(body)?.into())?.1)
+    }
+
+    /// Asks with a body that holds secrets: it is wiped when it has been sent.
+    ///
+    /// # Errors
+    /// As of [`Self::ask`].
+    pub(crate) fn entrust(self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+        // With room from the start: what grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(ENTRUSTED_BYTES_MAX));
+        serde_json::to_writer(&mut *text, body)?;
+        anyhow::ensure!(text.len() <= ENTRUSTED_BYTES_MAX, "this is too much for one request");
+        Ok(self.send(Request::builder().method(method).uri(path), Bytes::from_owner(text))?.1)
+    }
+
+    fn send(self, request: request::Builder, body: Bytes) -> anyhow::Result<(HeaderMap, Value)> {
+        let (status, headers, bytes) = self.exchange(request, body)?;
         let value: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
         if status.is_success() {
-            return Ok(value);
+            return Ok((headers, value));
+        }
+        if status == StatusCode::PRECONDITION_FAILED {
+            return Err(StoreError::KeyChangedMeanwhile.into());
         }
         let detail = value.get("detail").and_then(Value::as_str).unwrap_or("it gives no reason");
         let detail = match value.get("field").and_then(Value::as_str) {
@@ -70,14 +119,22 @@ impl Socket {
         };
         if status.is_client_error() { Err(Found(detail).into()) } else { bail!("{detail}") }
     }
+
+    fn exchange(self, request: request::Builder, body: Bytes) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
+        let Self { runtime, stream } = self;
+        let request = request.header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
+        let request = request.body(Full::new(body))?;
+        let asked = async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? };
+        runtime.block_on(asked).context("the server on this store does not answer")
+    }
 }
 
-async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> anyhow::Result<(http::StatusCode, Bytes)> {
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
-    let status = answer.status();
+    let (status, headers) = (answer.status(), answer.headers().clone());
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
     connection.abort();
-    Ok((status, body.to_bytes()))
+    Ok((status, headers, body.to_bytes()))
 }

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::fault;
+use super::objects::Objects;
 use super::problem::{Code, Problem};
 use crate::access::origin::is_json;
 
@@ -34,6 +35,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub(crate) struct BodyOrNone<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyOrNone<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = read(request.into_body()).await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json {
+            return Err(Problem::of(Code::MediaType));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
 /// Nothing, or an empty object, where an operation takes no fields.
 #[derive(Debug)]
 pub(crate) struct NoBody;
@@ -41,19 +62,11 @@ pub(crate) struct NoBody;
 impl<S: Send + Sync> FromRequest<S> for NoBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
-        #[derive(serde::Deserialize)]
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        #[derive(Default, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Nothing {}
-        let is_json = is_json(request.headers());
-        let bytes = read(request.into_body()).await?;
-        if bytes.trim_ascii().is_empty() {
-            return Ok(Self);
-        }
-        if !is_json {
-            return Err(Problem::of(Code::MediaType));
-        }
-        parse::<Nothing>(&bytes).map(|_| Self)
+        BodyOrNone::<Nothing>::from_request(request, state).await.map(|_| Self)
     }
 }
 
@@ -69,12 +82,11 @@ pub(crate) async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // A list would be taken for the fields of an object in their order.
     if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
         return Err(Problem::with(Code::FieldInvalid, "the body must be an object, not a list"));
     }
     let mut text = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut text)).map_err(|error| {
         let (path, inner) = (error.path().clone(), error.into_inner());
         match inner.classify() {
             serde_json::error::Category::Data => fault::problem(&path, &inner.to_string()),
@@ -127,6 +139,7 @@ mod tests {
             ("{\"name\":\"a\",\"name\":\"b\"}".to_owned(), Code::RequestMalformed, "twice"),
             ("{}".to_owned(), Code::FieldInvalid, "missing"),
             ("[]".to_owned(), Code::FieldInvalid, "not a list"),
+            ("{\"name\":\"a\",\"limits\":[1]}".to_owned(), Code::FieldInvalid, "this must be an object"),
         ] {
             let problem = parse::<New>(body.as_bytes()).expect_err("refused");
             let told = format!("{problem:?}");

@@ -10,12 +10,12 @@ mod errors;
 mod events;
 mod fault;
 mod health;
-mod kept;
 mod keys;
 mod live;
 mod me;
 mod moment;
 mod nodes;
+mod objects;
 mod orders;
 mod page;
 pub(crate) mod problem;
@@ -44,7 +44,6 @@ use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::kept::Kept;
 use self::problem::{Code, Problem};
 use crate::access::hosts::Hosts;
 use crate::access::password::Hasher;
@@ -52,6 +51,7 @@ use crate::access::session::Sessions;
 use crate::access::stream_token::StreamTokens;
 use crate::access::throttle::Throttle;
 use crate::access::{Caller, Who, guard};
+use crate::events::NotKept;
 use crate::house::House;
 
 pub use self::description::open_api;
@@ -88,10 +88,6 @@ pub(crate) struct Desk {
     store_places: Semaphore,
     /// Held while something is read, compared with `If-Match`, and changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
-    /// How far the way off keys in URLs is.
-    pub(crate) sunset: Kept<crate::sunset::Status>,
-    /// What the end of keys in URLs would have refused in a day, on all routes.
-    pub(crate) plan: Kept<crate::sunset::Plan>,
 }
 
 impl Desk {
@@ -110,8 +106,6 @@ impl Desk {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             store_places: Semaphore::new(STORE_AT_ONCE_MAX),
             changing: tokio::sync::Mutex::new(()),
-            sunset: Kept::default(),
-            plan: Kept::default(),
         }
     }
 
@@ -145,6 +139,20 @@ impl Desk {
         }
     }
 
+    /// Tells what a caller did, and where every event is required waits until that is kept.
+    ///
+    /// # Errors
+    /// It is required, and was not kept.
+    pub(crate) async fn tell_durably(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: &str,
+        detail: String,
+    ) -> Result<(), NotKept> {
+        self.house.tell_durably(caller.actor(), action, target, masked(&detail)).await
+    }
+
     /// Tells what a caller did.
     pub(crate) fn tell(&self, caller: &Caller, action: Action, target: &str, detail: Option<String>) {
         let actor: Actor = caller.actor();
@@ -166,12 +174,14 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::show, keys::change::change))
         .routes(routes!(keys::change::rotate))
+        .routes(routes!(keys::change::retire))
         .routes(routes!(keys::change::revoke))
         .routes(routes!(keys::import::import))
-        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::list, tokens::create::create))
         .routes(routes!(tokens::show))
         .routes(routes!(tokens::revoke))
         .routes(routes!(sessions::list))
+        .routes(routes!(sessions::show))
         .routes(routes!(sessions::end))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show))
@@ -182,7 +192,8 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::show))
         .routes(routes!(upstreams::test))
-        .routes(routes!(upstreams::seal, upstreams::unseal))
+        .routes(routes!(upstreams::secrets::seal, upstreams::secrets::unseal))
+        .routes(routes!(upstreams::secrets::list))
         .routes(routes!(nodes::list))
         .routes(routes!(events::list))
         .routes(routes!(events::usage))

@@ -1,6 +1,8 @@
-//! The APIs behind, and their sealed secrets.
+//! The APIs behind.
 
 #![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
+
+pub(super) mod secrets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,18 +10,17 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri};
-use keymoat_core::{Action, Dialect, Secret, UnixMillis};
+use http::Uri;
+use keymoat_core::{Action, Dialect, UnixMillis};
 use keymoat_gateway::settings::{Inject, UpstreamHttp};
-use keymoat_gateway::{Probe, UpstreamView};
-use keymoat_store::{SealedSecret, StoreError};
+use keymoat_gateway::{Certificate, UpstreamView};
+use keymoat_store::SealedSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Desk;
 use super::answer::{Json, Tagged};
-use super::body::{Body, NoBody};
+use super::body::BodyOrNone;
 use super::moment::Moment;
 use super::page::{Limit, Page, cut, turned};
 use super::problem::{Code, Problem};
@@ -155,6 +156,15 @@ pub(super) async fn show(
     Ok(Tagged(shown(&view, &desk, &sealed(&desk).await?)))
 }
 
+/// How an upstream is asked.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TestBody {
+    /// What is asked for with GET, in place of what its dialect has for that; it must change nothing.
+    #[schema(pattern = "^/", max_length = 2048)]
+    path: Option<String>,
+}
+
 /// What asking an upstream showed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UpstreamTest {
@@ -162,6 +172,12 @@ pub(super) struct UpstreamTest {
     ok: bool,
     /// What that means, and what to do.
     detail: String,
+    /// Where it is.
+    url: String,
+    /// What was asked for.
+    path: String,
+    /// What there is of its secret.
+    secret: SecretSource,
     /// The address that took the connection.
     address: Option<String>,
     /// Such as `TLSv1.3`.
@@ -185,130 +201,65 @@ pub(super) struct CertificateShown {
     days_left: i64,
 }
 
-/// Asks an upstream once with its secret, as requests do, by a call that changes nothing.
-#[utoipa::path(post, path = "/api/v1/upstreams/{name}/test", tag = "upstreams", params(("name" = String, Path, description = "The name.")),
+/// Asks an upstream once with its secret, as requests do, by a call that changes nothing. The body may be left out.
+#[utoipa::path(post, path = "/api/v1/upstreams/{name}/test", tag = "upstreams", request_body = TestBody, params(("name" = String, Path, description = "The name.")),
     responses((status = 200, description = "What was seen.", body = UpstreamTest)))]
 pub(super) async fn test(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    _: NoBody,
+    BodyOrNone(TestBody { path }): BodyOrNone<TestBody>,
 ) -> Result<Json<UpstreamTest>, Problem> {
     let view = find(&desk, &name)?;
     if let Some(why) = view.withheld {
         return Err(Problem::with(Code::Conflict, why.to_string()));
     }
     let probing = desk.house.running.probing(&name).ok_or_else(|| Problem::of(Code::NotFound))?;
-    let (target, own_call) = match dialect(&desk, &name) {
-        Dialect::Gemini => (Uri::from_static(GEMINI_TARGET), true),
-        Dialect::OpenAi => (Uri::from_static(OPENAI_TARGET), true),
-        Dialect::Generic => (Uri::from_static("/"), false),
+    let (target, own_call) = match (path, dialect(&desk, &name)) {
+        (Some(path), _) => (target(&path)?, false),
+        (None, Dialect::Gemini) => (Uri::from_static(GEMINI_TARGET), true),
+        (None, Dialect::OpenAi) => (Uri::from_static(OPENAI_TARGET), true),
+        (None, Dialect::Generic) => (Uri::from_static("/"), false),
     };
+    let UpstreamShown { url, secret, .. } = shown(&view, &desk, &sealed(&desk).await?);
+    let path = target.path().to_owned();
     let began = Instant::now();
     let seen =
         tokio::task::spawn_blocking(move || probing.ask(&target)).await.map_err(|_| Problem::of(Code::Internal))?;
-    let now = desk.house.now();
-    let tested = tested(&seen, own_call, view.has_secret, (now, began));
-    desk.tell(&caller, Action::UpstreamTested, &name, Some(tested.detail.clone()));
-    Ok(Json(tested))
-}
-
-fn tested(seen: &Probe, own_call: bool, has_secret: bool, (now, began): (UnixMillis, Instant)) -> UpstreamTest {
-    let (ok, detail) = match verdict(seen, own_call, has_secret) {
+    let (ok, detail) = match verdict(&seen, own_call, view.has_secret) {
         Verdict::Well(text) => (true, text.to_owned()),
         Verdict::NotWell(text) => (false, text.to_owned()),
         Verdict::NotAsked(text) => (false, text),
     };
-    UpstreamTest {
+    let detail = super::masked(&detail);
+    desk.tell(&caller, Action::UpstreamTested, &name, Some(detail.clone()));
+    Ok(Json(UpstreamTest {
         ok,
-        detail: super::masked(&detail),
+        detail,
+        url,
+        path,
+        secret,
+        certificate: seen.certificate.as_ref().map(|certificate| CertificateShown::of(certificate, desk.house.now())),
         address: seen.address.map(|address| address.to_string()),
-        tls_version: seen.tls_version.clone(),
-        certificate: seen.certificate.as_ref().map(|certificate| CertificateShown {
+        status: seen.answer.as_ref().map(|answer| answer.status),
+        tls_version: seen.tls_version,
+        duration_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+/// A path, with a query or without.
+fn target(text: &str) -> Result<Uri, Problem> {
+    let uri: Option<Uri> = text.starts_with('/').then(|| text.parse().ok()).flatten();
+    uri.filter(|uri| uri.authority().is_none())
+        .ok_or_else(|| Problem::with(Code::FieldInvalid, "a path begins with `/`").field("path"))
+}
+
+impl CertificateShown {
+    fn of(certificate: &Certificate, now: UnixMillis) -> Self {
+        Self {
             names: certificate.names.clone(),
             not_after: Moment(UnixMillis(certificate.not_after_secs.saturating_mul(1000))),
             days_left: certificate.not_after_secs.saturating_sub(now.unix_secs()) / 86_400,
-        }),
-        status: seen.answer.as_ref().map(|answer| answer.status),
-        duration_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
     }
-}
-
-/// The real API key of an upstream.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SecretBody {
-    /// The secret: it is sealed, and shown nowhere.
-    #[schema(format = Password, min_length = 1, max_length = 16_384)]
-    secret: String,
-}
-
-/// What was sealed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SecretSealed {
-    /// The upstream.
-    upstream: String,
-    /// Counts up from 1.
-    version: u32,
-    /// When it was sealed.
-    set_at: Moment,
-}
-
-/// Seals the secret of an upstream, in place of the one that it has. New sessions use it within a moment.
-#[utoipa::path(put, path = "/api/v1/upstreams/{name}/secret", tag = "upstreams", request_body = SecretBody,
-    params(("name" = String, Path, description = "The name.")),
-    responses((status = 200, description = "Sealed.", body = SecretSealed)))]
-pub(super) async fn seal(
-    State(desk): State<Arc<Desk>>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    Body(SecretBody { secret }): Body<SecretBody>,
-) -> Result<Json<SecretSealed>, Problem> {
-    let secret = Secret::from(secret);
-    demand_own(&desk, &name)?;
-    let now = desk.house.now();
-    // Whether there is one, and what is done about it, are one step.
-    let _changing = desk.changing.lock().await;
-    let upstream = name.clone();
-    let sealed = desk.store(move |store| match store.rotate_secret(&upstream, &secret, now) {
-        Err(StoreError::SecretUnknown) => store.seal_secret(&upstream, &secret, now),
-        sealed => sealed,
-    });
-    let sealed = sealed.await?;
-    desk.tell(&caller, Action::UpstreamSecretSealed, &name, Some(format!("version {}", sealed.version)));
-    Ok(Json(SecretSealed { upstream: name, version: sealed.version, set_at: Moment(sealed.created_at) }))
-}
-
-/// Removes the sealed secret of an upstream.
-#[utoipa::path(delete, path = "/api/v1/upstreams/{name}/secret", tag = "upstreams", params(("name" = String, Path, description = "The name.")),
-    responses((status = 204, description = "Removed.")))]
-pub(super) async fn unseal(
-    State(desk): State<Arc<Desk>>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    _: NoBody,
-) -> Result<Response, Problem> {
-    find(&desk, &name)?;
-    let now = desk.house.now();
-    let upstream = name.clone();
-    let removed = desk.store(move |store| store.remove_secret(&upstream, now)).await?;
-    desk.tell(&caller, Action::UpstreamSecretRemoved, &name, Some(format!("version {}", removed.version)));
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// An upstream that takes its secret from the store.
-fn demand_own(desk: &Desk, name: &str) -> Result<(), Problem> {
-    let view = find(desk, name)?;
-    let configured = desk.house.configured.load();
-    let known = configured.upstreams.get(&*view.name);
-    if let Some(reference) = known.and_then(|known| known.secret.as_ref()) {
-        let detail = format!(
-            "the configuration names its secret ({reference}): change it there, or take `secret` out of [upstream.{name}]"
-        );
-        return Err(Problem::with(Code::Conflict, detail));
-    }
-    if known.is_none() {
-        return Err(Problem::with(Code::Conflict, "this upstream is built in: write an [upstream.NAME] of your own"));
-    }
-    Ok(())
 }

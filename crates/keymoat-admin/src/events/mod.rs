@@ -105,7 +105,7 @@ struct Shared {
 /// Something for the writing thread.
 enum Item {
     Event(Event),
-    Begin(Arc<Record>, oneshot::Sender<Result<(), NotKept>>),
+    Awaited(Event, oneshot::Sender<Result<(), NotKept>>),
     Flush(SyncSender<()>),
 }
 
@@ -201,8 +201,20 @@ impl Events {
     /// # Errors
     /// It was not kept within [`BEGIN_WAIT`].
     pub async fn begin(&self, record: Record) -> Result<(), NotKept> {
+        self.keep(Event::Begun(Arc::new(record))).await
+    }
+
+    /// Keeps an act, durably if the store was opened so: what was made is given to nobody before.
+    ///
+    /// # Errors
+    /// It was not kept within [`BEGIN_WAIT`].
+    pub async fn keep_act(&self, act: Act) -> Result<(), NotKept> {
+        self.keep(Event::Act(Box::new(act))).await
+    }
+
+    async fn keep(&self, event: Event) -> Result<(), NotKept> {
         let (tell, kept) = oneshot::channel();
-        let item = Item::Begin(Arc::new(record), tell);
+        let item = Item::Awaited(event, tell);
         if self.shared.queue.send_urgently_below(BEGINNINGS_MAX, item).is_err() {
             self.shared.lost.add(Sink::Queue, 1);
             return Err(NotKept);

@@ -99,9 +99,9 @@ impl Writer {
             match item {
                 Item::Event(event) => events.push(event),
                 // Whoever gave up is not told, and nothing has gone upstream.
-                Item::Begin(_, tell) if tell.is_closed() => {}
-                Item::Begin(record, tell) => {
-                    events.push(Event::Begun(record));
+                Item::Awaited(_, tell) if tell.is_closed() => {}
+                Item::Awaited(event, tell) => {
+                    events.push(event);
                     waiting.push(tell);
                 }
                 Item::Flush(done) => {

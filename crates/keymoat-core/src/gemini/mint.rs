@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::token::request::Zero;
-use crate::token::{Calls, Constraint, MintRules, NewTokenParts, Piece, SessionLimits, Uses, written};
+use crate::token::{Calls, Constraint, MintRules, NewTokenParts, Piece, TokenLimits, Uses, written};
 
 /// Google's default for how long a token lives.
 const LIVE_MILLIS: i64 = 30 * 60_000;
@@ -101,7 +101,7 @@ pub fn read(body: &[u8], now: UnixMillis, rules: &MintRules) -> Result<NewTokenP
         start_by,
         live_until,
         origins: Vec::new(),
-        limits: SessionLimits::default(),
+        limits: TokenLimits::default(),
         constraint: if lock.is_open() { Constraint::None } else { Constraint::Gemini(lock) },
         idempotency_key: None,
     })

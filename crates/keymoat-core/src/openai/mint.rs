@@ -9,7 +9,7 @@ use crate::json::{self, Caps, Object, Value};
 use crate::refusal::{Code, Refusal};
 use crate::secret::Secret;
 use crate::time::UnixMillis;
-use crate::token::{Calls, Constraint, MintRules, NewTokenParts, Piece, SessionLimits, Uses, written};
+use crate::token::{Calls, Constraint, MintRules, NewTokenParts, Piece, TokenLimits, Uses, written};
 
 /// How long a session may go on.
 const SESSION_MILLIS: i64 = 60 * 60_000;
@@ -125,7 +125,7 @@ pub fn read(body: &[u8], call: Call, now: UnixMillis, rules: &MintRules) -> Resu
         start_by: rules.default_time(now, start_millis),
         live_until: rules.default_time(now, start_millis + SESSION_MILLIS),
         origins: Vec::new(),
-        limits: SessionLimits::default(),
+        limits: TokenLimits::default(),
         constraint: if lock.is_open() { Constraint::None } else { Constraint::OpenAi(lock) },
         idempotency_key: None,
     };

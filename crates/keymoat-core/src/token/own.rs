@@ -9,18 +9,19 @@
 //!   "origins": ["https://app.example"],
 //!   "calls": "live",
 //!   "constraints": {"gemini": {"setup": {"model": "models/x"}, "field_mask": "model"}},
-//!   "limits": {"duration": "10m", "bytes": 50000000, "messages": 100000},
+//!   "limits": {"duration": "10m", "bytes": 50000000, "messages": 100000, "requests_per_second": 2, "burst": 5,
+//!              "sessions": 1, "total_bytes": 200000000, "models": ["models/x"]},
 //!   "idempotency_key": "order-17"
 //! }
 //! ```
-//! Every field may be left out. `start_by` and `live_until`, as RFC 3339 times, may stand for `start_within` and
+//! Every field may be left out. `duration`, `bytes` and `messages` are of one session, the other limits of all together. `start_by` and `live_until`, as RFC 3339 times, may stand for `start_within` and
 //! `live_for`. What is not known is refused: a limit that is misspelled must not be no limit.
 
 use std::sync::Arc;
 
 use super::request::Zero;
 use super::{
-    Calls, Constraint, IDEMPOTENCY_KEY_BYTES_MAX, MintRules, NewTokenParts, Piece, SessionLimits, Token, Uses, written,
+    Calls, Constraint, IDEMPOTENCY_KEY_BYTES_MAX, MintRules, NewTokenParts, Piece, Token, Uses, limits, written,
 };
 use crate::format::Spelling;
 use crate::json::{self, Caps, Object, Value};
@@ -45,7 +46,6 @@ const FIELDS: [&str; 11] = [
     "limits",
     "idempotency_key",
 ];
-const LIMIT_FIELDS: [&str; 3] = ["duration", "bytes", "messages"];
 /// Lists are no longer than this.
 const LIST_MAX: usize = 64;
 
@@ -110,7 +110,7 @@ pub fn read(body: &[u8], now: UnixMillis, rules: &MintRules) -> Result<NewTokenP
         start_by,
         live_until,
         origins: read_origins(&mut fields)?,
-        limits: read_limits(fields.remove("limits"))?,
+        limits: limits::read(fields.remove("limits"))?,
         constraint,
         idempotency_key: read_idempotency_key(&mut fields)?,
     })
@@ -223,7 +223,7 @@ fn read_time(
 }
 
 /// Seconds, or a text such as `"90s"`, in milliseconds.
-fn read_span(value: &Value, field: &str) -> Result<i64, TokenRequestError> {
+pub(super) fn read_span(value: &Value, field: &str) -> Result<i64, TokenRequestError> {
     let millis = match value {
         Value::Number(secs) => secs.as_i64().and_then(|secs| secs.checked_mul(1000)),
         Value::String(text) => span_millis(text),
@@ -296,32 +296,6 @@ fn read_calls(fields: &mut Object, constraint: &Constraint) -> Result<Calls, Tok
     }
 }
 
-fn read_limits(value: Option<Value>) -> Result<SessionLimits, TokenRequestError> {
-    let limits = match value {
-        None => return Ok(SessionLimits::default()),
-        Some(Value::Object(limits)) => limits,
-        Some(other) => return Err(must_be("limits", "an object", &other)),
-    };
-    check_known(&limits, &LIMIT_FIELDS, "limits.")?;
-    let count = |name: &str| {
-        let Some(value) = limits.member(name) else { return Ok(None) };
-        let number = match value {
-            Value::Number(number) => number.as_i64(),
-            _ => None,
-        };
-        let number = number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
-        let fault = "must be a whole number, at least 1";
-        number.map(Some).ok_or_else(|| TokenRequestError::of(&format!("limits.{name}"), fault))
-    };
-    let duration = limits.member("duration").map(|duration| read_span(duration, "limits.duration")).transpose()?;
-    Ok(SessionLimits {
-        // Less than a second is a second.
-        duration_secs_max: duration.map(|millis| millis.unsigned_abs().div_ceil(1000)),
-        bytes_max: count("bytes")?,
-        messages_max: count("messages")?,
-    })
-}
-
 fn read_idempotency_key(fields: &mut Object) -> Result<Option<Arc<str>>, TokenRequestError> {
     let Some(written) = fields.remove("idempotency_key") else { return Ok(None) };
     let fault = format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
@@ -332,6 +306,7 @@ fn read_idempotency_key(fields: &mut Object) -> Result<Option<Arc<str>>, TokenRe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::TokenLimits;
 
     /// 2026-06-12T12:00:00Z.
     const NOW: UnixMillis = UnixMillis(1_781_265_600_000);
@@ -346,7 +321,7 @@ mod tests {
             let parts = asked(body);
             assert_eq!((parts.uses, parts.calls, &parts.scopes), (Uses::AtMost(1), Calls::Any, &None));
             assert_eq!((parts.start_by, parts.live_until), (NOW.plus_millis(60_000), NOW.plus_millis(1_800_000)));
-            assert_eq!((parts.limits, parts.constraint), (SessionLimits::default(), Constraint::None));
+            assert_eq!((parts.limits, parts.constraint), (TokenLimits::default(), Constraint::None));
         }
         let short = asked(r#"{"live_for":"10s"}"#);
         assert_eq!((short.start_by, short.live_until), (NOW.plus_millis(10_000), NOW.plus_millis(10_000)));
@@ -365,7 +340,12 @@ mod tests {
         assert_eq!(parts.scopes, Some(Scopes::from_words(["voice", "events"])));
         assert_eq!(parts.origins.first().map(Origin::as_str), Some("https://app.example"));
         assert_eq!(parts.constraint.to_json(), r#"{"gemini":{"setup":{"model":"models/x"},"field_mask":"model"}}"#);
-        let limits = SessionLimits { duration_secs_max: Some(600), bytes_max: Some(1000), messages_max: Some(7) };
+        let limits = TokenLimits {
+            duration_secs_max: Some(600),
+            bytes_max: Some(1000),
+            messages_max: Some(7),
+            ..TokenLimits::default()
+        };
         assert_eq!((parts.limits, parts.idempotency_key.as_deref()), (limits, Some("order-17")));
         assert_eq!(asked(r#"{"constraints":{"models":["models/x"]}}"#).calls, Calls::LiveOnly);
         assert_eq!(asked(r#"{"limits":{"duration":90}}"#).limits.duration_secs_max, Some(90));
@@ -388,7 +368,10 @@ mod tests {
                 "field 1 is unknown: there are uses, start_by, start_within, live_until, live_for, routes, origins, calls, constraints, limits, idempotency_key",
             ),
             (r#"{"limits":{"Bytes":1}}"#, "unknown field: write `limits.bytes`"),
-            (r#"{"limits":{"bytes":1,"x":1}}"#, "field 2 of `limits` is unknown: there are duration, bytes, messages"),
+            (
+                r#"{"limits":{"bytes":1,"x":1}}"#,
+                "field 2 of `limits` is unknown: there are duration, bytes, messages, requests_per_second, burst, sessions, total_bytes, models",
+            ),
             (r#"{"limits":{"bytes":0}}"#, "`limits.bytes` must be a whole number, at least 1"),
             (
                 r#"{"limits":{"duration":"0s"}}"#,
@@ -473,6 +456,7 @@ mod tests {
             revoked_at: None,
             origins: parts.origins,
             limits: parts.limits,
+            bytes_used: 0,
             constraint: parts.constraint,
         };
         let expected = r#"{"token":"kmt_x","spellings":{"gemini":"auth_tokens/kmt_x","openai":"ek_kmt_x"},"id":"tok_1","uses":1,"start_by":"2026-06-12T12:01:00Z","expires":"2026-06-12T13:00:00Z","routes":["voice"],"calls":"any"}"#;

@@ -26,6 +26,13 @@ pub fn used_up() -> Refusal {
     Refusal::new(Code::TokenUsedUp, "the token has no uses left: mint a new one")
 }
 
+/// All its sessions together have carried as much as they may.
+#[must_use]
+pub fn carried_all(total_bytes: u64) -> Refusal {
+    let text = format!("the token has {total_bytes} bytes in all, and they are used up: mint a new one");
+    Refusal::new(Code::TokenUsedUp, text)
+}
+
 /// The session was resumed on another connection, and the token has no use for both.
 #[must_use]
 pub fn resumed_elsewhere() -> Refusal {

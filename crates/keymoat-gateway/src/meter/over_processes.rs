@@ -10,7 +10,8 @@ use keymoat_core::{Code, Key, KeyLimits, UnixMillis};
 use keymoat_store::{Node, NodeAbout, PlaceAsked, PlaceKind, Placed, SessionId, Store, TokenDesk};
 use tokio::task::JoinSet;
 
-use super::{Commons, Metered, Meters};
+use super::of_key::OfKey;
+use super::{Commons, Meters};
 use crate::session::SessionControl;
 
 const NOON: UnixMillis = UnixMillis(20_000 * DAY_MILLIS + DAY_MILLIS / 2);
@@ -40,7 +41,7 @@ impl Process {
         Self { store, desk, meters, node: node }
     }
 
-    fn of(&self, limits: KeyLimits) -> Metered {
+    fn of(&self, limits: KeyLimits) -> OfKey {
         self.meters.of(&Arc::new(Key { limits, ..Key::new("key_1", "one", UnixMillis(0)) })).unwrap()
     }
 
@@ -60,7 +61,7 @@ impl Process {
 }
 
 /// Whether a request is let in. One for which there is no answer comes again.
-async fn admitted_one(metered: &Metered) -> bool {
+async fn admitted_one(metered: &OfKey) -> bool {
     loop {
         match metered.take_request(NOON).await {
             Ok(()) => return true,

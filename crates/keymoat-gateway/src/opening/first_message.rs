@@ -13,6 +13,7 @@ use keymoat_core::models::narrow_gemini;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::setup;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument;
 
@@ -26,7 +27,7 @@ use crate::relay::ClientEnd;
 use crate::relay::websocket::{
     Bounds, End, GeminiWatch, Message, Mode, NoMessage, Watcher, close_refused, first_message,
 };
-use crate::session::SessionGuard;
+use crate::session::{SessionGuard, Setup};
 use crate::settings::Limits;
 use crate::upstream::{self, Link};
 use crate::worker::Worker;
@@ -64,7 +65,7 @@ pub(super) async fn open(
             Some(unclaimed) => unclaimed.token.constraint.for_gemini()?.into_owned(),
             None => Lock::default(),
         };
-        let lock = narrow_gemini(lock, super::models(access))?;
+        let lock = access.model_lists().try_fold(lock, narrow_gemini)?;
         let link = passage.link()?;
         // Our answer goes out before the upstream's, so that no subprotocol can be offered to it.
         let request = upstream::for_websocket(&link, head, path, &passage, access, (&key, &[]))?;
@@ -148,6 +149,8 @@ impl Waiting {
         if let Some(model) = &first.model {
             self.session.control().note_model(model);
         }
+        let (asked, effective) = (setup::shown(&message.payload), setup::shown(&first.rendered));
+        self.session.control().note_setup(Setup { asked, effective });
         let Some(unclaimed) = &self.unclaimed else { return Ok(first) };
         let shared = &self.worker.shared;
         let upstream = self.link.target.name();
@@ -229,6 +232,7 @@ impl Waiting {
         let record = &mut self.ledger.record;
         (record.outcome, record.code) = (outcome, Some(refusal.code));
         (record.close_code, record.closed_by) = (Some(code), Some(Side::Keymoat));
+        record.close_reason = Some(refusal.reason().into());
         // The session's place is free while the client reads why.
         drop(self.session);
         let reason = refusal.reason();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keymoat_core::carrier::Carriers;
 use keymoat_core::record::Record;
 use keymoat_core::route::{Dialect, Paths, QueryPolicy, Route};
-use keymoat_core::token::SessionLimits;
+use keymoat_core::token::TokenLimits;
 use keymoat_core::{Code, Key, KeyLimits, Pace, Scopes, UnixMillis};
 use keymoat_gateway::settings::{Limits, Settings};
 use keymoat_store::KeyChange;
@@ -213,7 +213,7 @@ fn gemini_answers_for_listed_models_only() {
     let listed = post(&stand, "/v1beta/models/gemini-3.1-flash:generateContent", json, body);
     assert_eq!(status(&listed), 200, "{listed}");
     let other = post(&stand, "/v1beta/models/gemini-other:generateContent", json, body);
-    assert!(status(&other) == 403 && other.contains("this key is for the models"), "{other}");
+    assert!(status(&other) == 403 && other.contains("this credential is for the models"), "{other}");
     assert_eq!(status(&post(&stand, "/v1beta/cachedContents", json, r#"{"model":"models/gemini-other"}"#)), 403);
     assert_eq!(status(&fetch(&stand, "/v1beta/models")), 200, "what only reads passes");
     let live = stand.recorder.requests().iter().filter(|request| request.path.contains("Bidi")).count();
@@ -279,7 +279,7 @@ fn tokens_count_towards_the_limits_of_their_key() {
     let change = KeyChange { limits: Some(limits.clone()), ..KeyChange::default() };
     stand.store.change_key("backend", &change, now()).expect("changed");
     wait_until(|| stand.stand.snapshots.load().key_by_id(&stand.key_id).is_some_and(|key| key.limits == limits));
-    let held = stand.minted(|token| token.limits = SessionLimits::default());
+    let held = stand.minted(|token| token.limits = TokenLimits::default());
     let (mut first, answer) = stand.live(&held.text, SETUP);
     assert!(crate::tokens::is_set_up(&answer));
     let (code, reason) = close_of(&stand.live(&held.text, SETUP).1);

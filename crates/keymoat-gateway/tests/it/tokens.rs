@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keymoat_core::format::{Kind, generate};
-use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, NewToken, TokenLimits, Uses};
 use keymoat_core::{Scopes, Secret, Token, UnixMillis};
 use keymoat_gateway::settings::{Limits, Settings};
 use keymoat_store::{Change, Feed, MintOrder, Minting, NewKey, Store, TokenDesk};
@@ -76,7 +76,7 @@ impl TokenStand {
             start_by: now.plus_millis(60_000),
             live_until: now.plus_millis(1_800_000),
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
             constraint: Constraint::None,
             idempotency_key: None,
         };

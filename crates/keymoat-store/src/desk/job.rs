@@ -14,7 +14,7 @@ pub(crate) enum Job {
     /// Consumes a use.
     Claim(Claim, Reply<Verdict>),
     /// Mints a token.
-    Mint(MintOrder, Reply<Minting>),
+    Mint(Box<MintOrder>, Reply<Minting>),
     /// Revokes a token.
     Revoke { id: String, by_key: Option<String>, now: UnixMillis, reply: Reply<Option<Arc<Token>>> },
     /// Remembers a handle.

@@ -134,7 +134,7 @@ impl TokenDesk {
     /// # Errors
     /// No answer.
     pub async fn mint(&self, order: MintOrder) -> Result<Minting, DeskError> {
-        self.ask(|reply| Job::Mint(order, reply)).await
+        self.ask(|reply| Job::Mint(Box::new(order), reply)).await
     }
 
     /// Revokes the token with this id, durably, and gives it; none when there is none, or not of the key `by_key`.

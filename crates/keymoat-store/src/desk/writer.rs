@@ -215,7 +215,7 @@ impl Job {
     fn done_in(self, group: &Group<'_>, told: &mut Vec<Told>) -> Result<(), StoreError> {
         match self {
             Self::Claim(claim, reply) => answer(reply, told, || group.claim(&claim)),
-            Self::Mint(order, reply) => answer(reply, told, || group.mint(order)),
+            Self::Mint(order, reply) => answer(reply, told, || group.mint(*order)),
             Self::Revoke { id, by_key, now, reply } => {
                 answer(reply, told, || group.revoke(&id, by_key.as_deref(), now))
             }

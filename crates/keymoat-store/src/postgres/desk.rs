@@ -3,14 +3,14 @@
 //! ```text
 //!            ┌─▶ writer: claims in one statement, handles in another ─▶ answers, after the commit
 //! queue ─────┼─▶ writer …      (while one waits for its commit, the next group grows)
-//!            └─▶ mints and revocations: a transaction each, by the pool
+//!            └─▶ revocations, and mints that may be repeated: a transaction each, by the pool
+//! mints ───────▶ minters: all that wait in one transaction, by the pool
 //! look-ups ────▶ readers: all that wait in one question
 //! ```
 //! INVARIANT: a claim is sent once. Whatever becomes of its group but an acknowledged commit is a denial, and the use may
 //! be gone. A commit that was acknowledged without its standby counts as none.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as blocking};
 use std::time::Duration;
@@ -19,25 +19,28 @@ use keymoat_core::Digest;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{AsyncMessage, Client, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::error::failed;
 use super::link::{self, CONNECT_WAIT, Link};
-use super::{Shared, claims, parts, places, tokens};
+use super::{ANSWER_WAIT, Shared, claims, parts, places, tokens};
 use crate::Store;
 use crate::desk::{DeskError, Job, Lookup, QUEUE_MAX, Reply};
 use crate::error::StoreError;
 use crate::share::{PartAsked, PlaceAsked, Placed};
-use crate::token::{Claim, SessionId, Verdict};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// So many groups may be on their way at once.
 const WRITERS: usize = 4;
 const READERS: usize = 2;
 
+/// While one waits for another node that mints from the same key, those of other keys go on.
+const MINTERS: usize = 2;
+
 /// So many claims share one commit.
 const GROUP_MAX: usize = 256;
 
-/// So many mints and revocations may wait for the pool.
+/// So many mints, and so many revocations and repeatable mints, may wait for the pool.
 const OTHERS_MAX: usize = 1024;
 
 /// How much longer than anybody waits an answer may take before its connection is given up.
@@ -59,6 +62,7 @@ const SESSION: &str = "
 #[derive(Debug)]
 pub(crate) struct Tasks {
     jobs: mpsc::Sender<Job>,
+    mints: mpsc::Sender<Mint>,
     lookups: mpsc::Sender<Lookup>,
     stop: watch::Sender<bool>,
     /// The runtime lives as long as the store.
@@ -67,10 +71,14 @@ pub(crate) struct Tasks {
     running: std::sync::Mutex<blocking::Receiver<()>>,
 }
 
+/// An order that no other one repeats.
+type Mint = (MintOrder, Reply<Minting>);
+
 /// What each task is given.
 struct Desk {
     shared: Arc<Shared>,
     jobs: Mutex<mpsc::Receiver<Job>>,
+    mints: Mutex<mpsc::Receiver<Mint>>,
     lookups: Mutex<mpsc::Receiver<Lookup>>,
     others: Arc<Semaphore>,
     wait: Duration,
@@ -103,11 +111,13 @@ impl Tasks {
     pub(crate) fn start(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
         let Store::Postgres(postgres) = &*store else { return Err(StoreError::Unavailable) };
         let (jobs, queued_jobs) = mpsc::channel(QUEUE_MAX);
+        let (mints, queued_mints) = mpsc::channel(OTHERS_MAX);
         let (lookups, queued_lookups) = mpsc::channel(QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
         let desk = Arc::new(Desk {
             shared: Arc::clone(&postgres.shared),
             jobs: Mutex::new(queued_jobs),
+            mints: Mutex::new(queued_mints),
             lookups: Mutex::new(queued_lookups),
             others: Arc::new(Semaphore::new(OTHERS_MAX)),
             wait,
@@ -122,16 +132,26 @@ impl Tasks {
                 drop(running);
             });
         }
+        for _ in 0..MINTERS {
+            let (desk, running) = (Arc::clone(&desk), running.clone());
+            postgres.handle.spawn(async move {
+                desk.mint().await;
+                drop(running);
+            });
+        }
         for _ in 0..READERS {
             let desk = Arc::clone(&desk);
             postgres.handle.spawn(async move { desk.read().await });
         }
         postgres.handle.spawn(async move { desk.forget().await });
-        Ok(Self { jobs, lookups, stop, _store: store, running: std::sync::Mutex::new(ended) })
+        Ok(Self { jobs, mints, lookups, stop, _store: store, running: std::sync::Mutex::new(ended) })
     }
 
     pub(crate) fn ask(&self, job: Job) -> Result<(), DeskError> {
-        self.send(&self.jobs, job)
+        match job {
+            Job::Mint(order, reply) if order.token.idempotency_key.is_none() => self.send(&self.mints, (*order, reply)),
+            job => self.send(&self.jobs, job),
+        }
     }
 
     pub(crate) fn look(&self, lookup: Lookup) -> Result<(), DeskError> {
@@ -222,6 +242,26 @@ impl Desk {
         }
     }
 
+    async fn mint(&self) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while take(&self.mints, &mut group, &self.stopped).await {
+            let waiting = group.drain(..).filter(|(_, reply)| !reply.is_closed());
+            let (orders, replies): (Vec<MintOrder>, Vec<Reply<Minting>>) = waiting.unzip();
+            if orders.is_empty() {
+                continue;
+            }
+            let told = timeout(ANSWER_WAIT, self.shared.mint_group(orders)).await;
+            match told.unwrap_or(Err(StoreError::DatabaseLost)) {
+                // Whoever asked may have given up meanwhile.
+                Ok(mintings) => replies.into_iter().zip(mintings).for_each(|(reply, told)| drop(reply.send(Ok(told)))),
+                Err(error) => {
+                    let refusal = refused(&error);
+                    replies.into_iter().for_each(|reply| drop(reply.send(Err(refusal))));
+                }
+            }
+        }
+    }
+
     async fn read(&self) {
         let (mut line, mut group) = (self.first_line().await, Vec::with_capacity(GROUP_MAX));
         while take(&self.lookups, &mut group, &self.stopped).await {
@@ -284,7 +324,10 @@ impl Desk {
             // It was cancelled before its commit: nothing happened.
             StoreError::DatabaseBusy => DeskError::Slow,
             _ => {
-                *line = None;
+                if let Some(line) = line.take().filter(|line| !line.client.is_closed()) {
+                    let (link, token) = (self.shared.link.clone(), line.client.cancel_token());
+                    tokio::spawn(async move { link.cancel(token).await });
+                }
                 DeskError::Broken
             }
         })
@@ -304,7 +347,7 @@ impl Desk {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             match job {
-                Job::Mint(order, reply) => apart(reply, shared.mint(order)).await,
+                Job::Mint(order, reply) => apart(reply, shared.mint(*order)).await,
                 Job::Revoke { id, by_key, reply, .. } => {
                     apart(reply, shared.revoke_token(&id, by_key.as_deref())).await;
                 }
@@ -329,18 +372,11 @@ impl Desk {
 
 impl Line {
     async fn open(link: &Link, wait: Duration) -> Result<Self, StoreError> {
-        let (client, mut wire) =
-            timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
+        let (client, wire) = timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
         let is_unsure = Arc::new(AtomicBool::new(false));
         let of_task = Arc::clone(&is_unsure);
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
-                // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
-                if matches!(&message, AsyncMessage::Notice(notice) if notice.severity() == "WARNING") {
-                    of_task.store(true, Ordering::Release);
-                }
-            }
-        });
+        // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
+        tokio::spawn(wire.carry(move || of_task.store(true, Ordering::Release)));
         link::introduce(&client).await?;
         client.batch_execute(SESSION).await.map_err(|error| failed(&error))?;
         // It is given up before those who wait give up, so that what they are refused for has cost nothing.
@@ -399,9 +435,11 @@ async fn apart<T>(reply: Reply<T>, work: impl Future<Output = Result<T, StoreErr
     if reply.is_closed() {
         return;
     }
-    let outcome = work.await.map_err(|error| {
-        tracing::error!(%error, "a change of a token failed");
-        if matches!(error, StoreError::DatabaseBusy) { DeskError::Slow } else { DeskError::Broken }
-    });
+    let outcome = work.await.map_err(|error| refused(&error));
     let _ = reply.send(outcome);
+}
+
+fn refused(error: &StoreError) -> DeskError {
+    tracing::error!(%error, "a change of a token failed");
+    if matches!(error, StoreError::DatabaseBusy) { DeskError::Slow } else { DeskError::Broken }
 }

@@ -1,5 +1,7 @@
 //! What the store does with keys: the statements, each in a transaction of its own, one change at a time on all nodes.
 
+use std::sync::Arc;
+
 use keymoat_core::{Digest, Key, KeySecret, Secret, UnixMillis};
 
 use super::error::failed;
@@ -9,12 +11,13 @@ use crate::id;
 use crate::key_life::{
     DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
 };
-use crate::new_key::NewKey;
+use crate::key_query::KeyQuery;
+use crate::new_key::{NewKey, public_prefix};
 use crate::sqlite::{DAYS_REMEMBERED, live};
 
 impl Postgres {
     pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
+        let key = new.into_key(public_prefix(secret), now)?;
         let digest = self.digest(secret);
         self.ask(move |shared| async move {
             shared
@@ -33,17 +36,17 @@ impl Postgres {
         mode: ImportMode,
         now: UnixMillis,
     ) -> Result<Vec<Imported>, StoreError> {
-        let imports: Vec<(NewKey, Digest)> =
-            imports.into_iter().map(|import| (import.new, self.digest(import.secret))).collect();
+        let digested = |import: Import<'_>| (import.new, self.digest(import.secret), public_prefix(import.secret));
+        let imports: Vec<_> = imports.into_iter().map(digested).collect();
         self.ask(move |shared| async move {
             let mut client = shared.client().await?;
             let mut change = client.begin().await?;
             keys::hold(&change).await?;
             let mut done = Vec::with_capacity(imports.len());
-            for (new, digest) in imports {
+            for (new, digest, prefix) in imports {
                 // One that is refused half-way leaves nothing behind, and takes no other along.
                 let own = change.transaction().await.map_err(|error| failed(&error))?;
-                match import(&own, new, &digest, now).await {
+                match import(&own, (new, prefix), &digest, now).await {
                     Err(error) if error.is_of_the_database() => return Err(error),
                     Err(error) => {
                         own.rollback().await.map_err(|error| failed(&error))?;
@@ -57,7 +60,7 @@ impl Postgres {
             }
             if mode == ImportMode::Commit && done.iter().any(|imported| matches!(imported, Imported::Made(_))) {
                 keys::count_change(&change).await?;
-                commit(change).await?;
+                commit(change, &shared.link).await?;
             } else {
                 change.rollback().await.map_err(|error| failed(&error))?;
             }
@@ -68,6 +71,13 @@ impl Postgres {
 
     pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
         self.ask(|shared| async move { shared.at_one_moment(async |moment| keys::all(moment).await).await })
+    }
+
+    pub(crate) fn key_page(&self, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+        let asked = asked.clone();
+        self.ask(
+            move |shared| async move { shared.at_one_moment(async |moment| keys::page(moment, &asked).await).await },
+        )
     }
 
     pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
@@ -106,7 +116,12 @@ impl Postgres {
             return Err(StoreError::OverlapInvalid);
         }
         let (name, digest) = (id_or_name.to_owned(), self.digest(secret));
-        let new = KeySecret { id: id::draw(id::SECRET)?.into(), created_at: now, ends_at: None };
+        let new = KeySecret {
+            id: id::draw(id::SECRET)?.into(),
+            created_at: now,
+            ends_at: None,
+            prefix: public_prefix(secret),
+        };
         self.ask(move |shared| async move {
             shared
                 .holding(async move |change| {
@@ -221,11 +236,16 @@ impl Postgres {
     }
 }
 
-async fn import(own: &Transaction<'_>, new: NewKey, digest: &Digest, now: UnixMillis) -> Result<Imported, StoreError> {
+async fn import(
+    own: &Transaction<'_>,
+    (new, prefix): (NewKey, Option<Arc<str>>),
+    digest: &Digest,
+    now: UnixMillis,
+) -> Result<Imported, StoreError> {
     if let Some(owner) = keys::owner(own, digest).await? {
         return Ok(Imported::Known(keys::find(own, &owner).await?));
     }
-    let key = new.into_key(now)?;
+    let key = new.into_key(prefix, now)?;
     keys::insert(own, &key, digest).await?;
     Ok(Imported::Made(key))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::{GenericClient, Transaction};
-use keymoat_core::token::{Calls, Constraint, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, TokenLimits, Uses};
 use keymoat_core::{Digest, Origin, Scopes, Token, UnixMillis};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -14,8 +14,8 @@ use super::{Postgres, Shared, commit, keys, mint};
 use crate::error::StoreError;
 use crate::id;
 use crate::sqlite::schema::PEPPER_VERSION;
-use crate::sqlite::tokens::{AHEAD_MILLIS, HANDLES_MAX, REMEMBERED_MILLIS, REPEATED_MILLIS};
-use crate::token::{MintOrder, Minting, TokenState};
+use crate::sqlite::tokens::{AHEAD_MILLIS, BYTES_USED_MAX, HANDLES_MAX, REMEMBERED_MILLIS, REPEATED_MILLIS};
+use crate::token::{MintOrder, Minting, TokenBytes, TokenState};
 
 /// So many old rows go in one transaction.
 const FORGET_ROWS_MAX: i64 = 1024;
@@ -25,7 +25,7 @@ macro_rules! select {
     ($($rest:literal)*) => {
         concat!(
             "SELECT token.number, id, key_id, scopes, calls, uses_max, uses_left, created_at, start_by, live_until,
-                    revoked_at, origins, duration_secs_max, bytes_max, messages_max, constraints, digest
+                    revoked_at, origins, duration_secs_max, bytes_max, messages_max, constraints, digest, limits, bytes_used
              FROM token JOIN token_terms ON token_terms.token = token.number ",
             $($rest),*
         )
@@ -78,6 +78,29 @@ impl Postgres {
         })
     }
 
+    pub(crate) fn add_token_bytes(&self, carried: &[TokenBytes]) -> Result<Vec<TokenBytes>, StoreError> {
+        let mut carried = carried.to_vec();
+        // All nodes lock the rows in one order.
+        carried.sort_by(|one, other| one.token_id.cmp(&other.token_id));
+        self.ask(move |shared| async move {
+            let mut client = shared.client().await?;
+            let change = client.begin().await?;
+            let mut all = Vec::with_capacity(carried.len());
+            for TokenBytes { token_id, bytes } in carried {
+                let bytes = i64::try_from(bytes).unwrap_or(BYTES_USED_MAX).min(BYTES_USED_MAX);
+                let sql = "UPDATE token_terms SET bytes_used = least(bytes_used + $2, $3)
+                           WHERE token = (SELECT number FROM token WHERE id = $1) RETURNING bytes_used";
+                let row = change.query_opt(sql, &[&&*token_id, &bytes, &BYTES_USED_MAX]).await;
+                let Some(row) = row.map_err(|error| failed(&error))? else { continue };
+                let bytes = row.try_get::<_, i64>(0).map_err(|error| failed(&error))?.unsigned_abs();
+                all.push(TokenBytes { token_id, bytes });
+            }
+            commit(change, &shared.link).await?;
+            client.done();
+            Ok(all)
+        })
+    }
+
     pub(crate) fn forget_tokens(&self) -> Result<bool, StoreError> {
         self.ask(|shared| async move { shared.forget().await })
     }
@@ -99,7 +122,7 @@ impl Shared {
             kept.token.revoked_at = Some(UnixMillis(at));
             keys::count_change(&change).await?;
         }
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(kept.map(|kept| Arc::new(kept.token)))
     }
@@ -108,7 +131,7 @@ impl Shared {
         let mut client = self.client().await?;
         let change = client.begin().await?;
         let minting = mint::mint(&change, &self.pepper, order).await?;
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(minting)
     }
@@ -166,8 +189,8 @@ pub(super) async fn insert(change: &Transaction<'_>, token: &Token, digest: &Dig
                      INSERT INTO token (id, digest, pepper_version, key_id, key_is_stored, scopes, calls, uses_max,
                                         uses_left, created_at, start_by, live_until)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11) RETURNING number)
-                 INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints)
-                 SELECT number, $12, $13, $14, $15, $16 FROM made RETURNING token",
+                 INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints, limits)
+                 SELECT number, $12, $13, $14, $15, $16, $17 FROM made RETURNING token",
             )
             .await?;
         let row = change
@@ -190,6 +213,7 @@ pub(super) async fn insert(change: &Transaction<'_>, token: &Token, digest: &Dig
                     &limit(limits.bytes_max),
                     &limit(limits.messages_max),
                     &token.constraint.to_json(),
+                    &limits.overall_to_json(),
                 ],
             )
             .await?;
@@ -271,6 +295,16 @@ fn read_columns(row: &Row) -> Result<Kept, Option<tokio_postgres::Error>> {
     let limit = |column| Ok::<_, Option<tokio_postgres::Error>>(maybe(column)?.map(i64::unsigned_abs));
     let origins = row.try_get::<_, Option<&str>>(11).map_err(Some)?.unwrap_or_default();
     let origins: Result<Vec<Origin>, _> = origins.split_ascii_whitespace().map(Origin::parse).collect();
+    let of_session = TokenLimits {
+        duration_secs_max: limit(12)?,
+        bytes_max: limit(13)?,
+        messages_max: limit(14)?,
+        ..TokenLimits::default()
+    };
+    let limits = match row.try_get::<_, Option<&str>>(17).map_err(Some)? {
+        Some(overall) => of_session.with_overall(overall).map_err(|_| None)?,
+        None => of_session,
+    };
     let token = Token {
         id: text(1)?.into(),
         key_id: text(2)?.into(),
@@ -282,7 +316,8 @@ fn read_columns(row: &Row) -> Result<Kept, Option<tokio_postgres::Error>> {
         live_until: UnixMillis(number(9)?),
         revoked_at: maybe(10)?.map(UnixMillis),
         origins: origins.map_err(|_| None)?,
-        limits: SessionLimits { duration_secs_max: limit(12)?, bytes_max: limit(13)?, messages_max: limit(14)? },
+        limits,
+        bytes_used: number(18)?.unsigned_abs(),
         constraint: Constraint::from_json(text(15)?).map_err(|_| None)?,
     };
     let digest = row.try_get::<_, &[u8]>(16).map_err(Some)?.try_into().map_err(|_| None)?;

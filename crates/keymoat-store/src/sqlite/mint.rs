@@ -2,7 +2,7 @@
 
 use aws_lc_rs::rand;
 use keymoat_core::format::{self, Kind};
-use keymoat_core::token::{NewToken, Uses};
+use keymoat_core::token::{NewToken, TokenLimits, Uses};
 use keymoat_core::{Digest, Origin, Pepper, Secret, Token, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -87,9 +87,18 @@ fn content(new: &NewToken) -> Vec<u8> {
         new.calls,
         new.uses,
         origins.join(" "),
-        new.limits
+        of_session(&new.limits)
     );
-    [CONTENT, words.as_bytes(), new.constraint.to_json().as_bytes()].concat()
+    let overall = new.limits.overall_to_json().unwrap_or_default();
+    [CONTENT, words.as_bytes(), new.constraint.to_json().as_bytes(), overall.as_bytes()].concat()
+}
+
+/// The limits of one session. The form does not change: digests of it are kept.
+fn of_session(limits: &TokenLimits) -> String {
+    format!(
+        "SessionLimits {{ duration_secs_max: {:?}, bytes_max: {:?}, messages_max: {:?} }}",
+        limits.duration_secs_max, limits.bytes_max, limits.messages_max
+    )
 }
 
 /// A token's secret that can be drawn again from its seed by whoever has the master key.
@@ -142,6 +151,7 @@ pub(crate) fn made(new: NewToken, now: UnixMillis) -> Result<Token, StoreError> 
         revoked_at: None,
         origins: new.origins,
         limits: new.limits,
+        bytes_used: 0,
         constraint: new.constraint,
     })
 }

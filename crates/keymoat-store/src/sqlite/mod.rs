@@ -104,6 +104,7 @@ impl Sqlite {
         schema::prove_pepper(&mut writer, &pepper, place())?;
         let reader = connect(&path)?;
         reader.pragma_update(None, "query_only", true)?;
+        keys::teach(&reader)?;
         Ok(Self { path, file, pepper, kek, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 

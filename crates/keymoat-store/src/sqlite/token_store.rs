@@ -10,7 +10,7 @@ use super::claims::{self, Use};
 use super::tokens::Kept;
 use super::{Sqlite, connect, desk, held, keys, mint, tokens};
 use crate::error::StoreError;
-use crate::token::{MintOrder, Minting, TokenState};
+use crate::token::{MintOrder, Minting, TokenBytes, TokenState};
 
 impl Sqlite {
     pub(crate) fn mint_token(&self, order: MintOrder) -> Result<Minting, StoreError> {
@@ -50,6 +50,20 @@ impl Sqlite {
         let state = state(&change, kept, now)?;
         change.commit()?;
         Ok(state)
+    }
+
+    pub(crate) fn add_token_bytes(&self, carried: &[TokenBytes]) -> Result<Vec<TokenBytes>, StoreError> {
+        self.refuse_replaced()?;
+        let mut writer = held(&self.writer);
+        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut all = Vec::with_capacity(carried.len());
+        for TokenBytes { token_id, bytes } in carried {
+            if let Some(bytes) = tokens::add_bytes(&change, token_id, *bytes)? {
+                all.push(TokenBytes { token_id: Arc::clone(token_id), bytes });
+            }
+        }
+        change.commit()?;
+        Ok(all)
     }
 
     pub(crate) fn forget_tokens(&self, now: UnixMillis) -> Result<bool, StoreError> {

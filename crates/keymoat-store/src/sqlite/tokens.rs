@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keymoat_core::token::{Calls, Constraint, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, TokenLimits, Uses};
 use keymoat_core::{Digest, Origin, Scopes, Token, UnixMillis};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -20,6 +20,9 @@ pub(crate) const REPEATED_MILLIS: i64 = 10 * 60_000;
 /// Sessions that seem to lie so far ahead were noted under a clock that went wrong.
 pub(crate) const AHEAD_MILLIS: i64 = 24 * 3_600_000;
 
+/// Nothing is counted beyond this, so that no sum overflows.
+pub(crate) const BYTES_USED_MAX: i64 = 1 << 62;
+
 /// So many resumption handles of one token are remembered, the last ones.
 pub(crate) const HANDLES_MAX: i64 = 256;
 
@@ -27,7 +30,7 @@ pub(crate) const HANDLES_MAX: i64 = 256;
 macro_rules! select {
     () => {
         "SELECT token.number, id, key_id, scopes, calls, uses_max, uses_left, created_at, start_by, live_until,
-                revoked_at, origins, duration_secs_max, bytes_max, messages_max, constraints, digest
+                revoked_at, origins, duration_secs_max, bytes_max, messages_max, constraints, digest, limits, bytes_used
          FROM token JOIN token_terms ON token_terms.token = token.number "
     };
 }
@@ -70,8 +73,8 @@ pub(super) fn insert(connection: &Connection, token: &Token, digest: &Digest) ->
     let limit = |limit: Option<u64>| limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
     connection
         .prepare_cached(
-            "INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO token_terms (token, origins, duration_secs_max, bytes_max, messages_max, constraints, limits)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             number,
@@ -80,6 +83,7 @@ pub(super) fn insert(connection: &Connection, token: &Token, digest: &Digest) ->
             limit(token.limits.bytes_max),
             limit(token.limits.messages_max),
             token.constraint.to_json(),
+            token.limits.overall_to_json(),
         ])?;
     Ok(number)
 }
@@ -163,6 +167,18 @@ pub(super) fn note_handle(
     Ok(())
 }
 
+/// Adds payload bytes that a token's sessions have carried, and gives all of them; none for a token that is gone.
+pub(super) fn add_bytes(connection: &Connection, token_id: &str, bytes: u64) -> Result<Option<u64>, StoreError> {
+    let sql = "UPDATE token_terms SET bytes_used = min(bytes_used + ?2, ?3)
+               WHERE token = (SELECT number FROM token WHERE id = ?1) RETURNING bytes_used";
+    let bytes = i64::try_from(bytes).unwrap_or(BYTES_USED_MAX).min(BYTES_USED_MAX);
+    let all = connection
+        .prepare_cached(sql)?
+        .query_row(params![token_id, bytes, BYTES_USED_MAX], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(all.map(i64::unsigned_abs))
+}
+
 /// Forgets some of what ended long ago, and says whether there may be more of it. A token takes its handles along, and so
 /// counts more than a session.
 pub(super) fn forget(connection: &Connection, now: UnixMillis, rows_max: u32) -> Result<bool, StoreError> {
@@ -196,6 +212,16 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let origins: Result<Vec<Origin>, _> = origins.split_ascii_whitespace().map(Origin::parse).collect();
     let uses = row.get::<_, Option<u32>>(5)?.map_or(Uses::Unlimited, Uses::AtMost);
     let constraint: String = row.get(15)?;
+    let of_session = TokenLimits {
+        duration_secs_max: limit(12)?,
+        bytes_max: limit(13)?,
+        messages_max: limit(14)?,
+        ..TokenLimits::default()
+    };
+    let limits = match row.get::<_, Option<String>>(17)? {
+        Some(overall) => of_session.with_overall(&overall).ok().ok_or_else(damaged(17, Type::Text))?,
+        None => of_session,
+    };
     let token = Token {
         id: row.get(1)?,
         key_id: row.get(2)?,
@@ -207,7 +233,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
         live_until: UnixMillis(row.get(9)?),
         revoked_at: row.get::<_, Option<i64>>(10)?.map(UnixMillis),
         origins: origins.ok().ok_or_else(damaged(11, Type::Text))?,
-        limits: SessionLimits { duration_secs_max: limit(12)?, bytes_max: limit(13)?, messages_max: limit(14)? },
+        limits,
+        bytes_used: row.get::<_, i64>(18)?.unsigned_abs(),
         constraint: Constraint::from_json(&constraint).ok().ok_or_else(damaged(15, Type::Text))?,
     };
     Ok(Kept { number: row.get(0)?, token, uses_left: row.get(6)?, digest: Digest(row.get(16)?) })

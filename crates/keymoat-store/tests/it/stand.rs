@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keymoat_core::format::{Kind, generate};
-use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, NewToken, TokenLimits, Uses};
 use keymoat_core::{Digest, Key, Scopes, Secret, Token, UnixMillis};
 use keymoat_store::desk::WAIT;
 use keymoat_store::{Claim, MintDenial, MintOrder, Minted, Minting, SessionId, Store, TokenDesk};
@@ -94,7 +94,7 @@ pub(crate) fn new_token(key_id: &str, uses: Uses) -> NewToken {
         start_by: NOW.plus_millis(START_MILLIS),
         live_until: NOW.plus_millis(LIVE_MILLIS),
         origins: Vec::new(),
-        limits: SessionLimits::default(),
+        limits: TokenLimits::default(),
         constraint: Constraint::None,
         idempotency_key: None,
     }

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use keymoat_admin::listener::new_claim_link;
-use keymoat_admin::{hash_password, new_secret};
-use keymoat_core::format::Kind;
 use keymoat_core::{Role, Secret, UnixMillis};
-use keymoat_store::{Admin, NewAdmin, Proof, Store};
+use keymoat_store::Admin;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +14,7 @@ use super::key::expiry;
 use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, print_bytes, remark, table, to_json};
 use crate::config;
+use crate::hand::{AdminOrder, Hand};
 use crate::output::time::{now, rfc3339};
 use crate::process;
 use crate::socket::Socket;
@@ -112,8 +111,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 .map(|text| expiry(text, now()).map_err(anyhow::Error::msg))
                 .transpose()
                 .context("--expires")?;
-            let new = New { name, role: role.role(), expires_at };
-            create(&store, new, password_file.as_deref(), json)
+            let password = password_file.as_deref().map(read_password).transpose()?;
+            let order = AdminOrder { name, role: role.role(), expires_at, password };
+            create(&Hand::on(&store, &config.dir), order, json)
         }
         Action::List => {
             let admins =
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Action::Remove { admin } => {
             let store = open_existing(&config, "there is nobody to remove")?;
-            let removed = store.remove_admin(&store.admin(admin)?.id, None, now())?;
+            let removed = Hand::on(&store, &config.dir).remove_admin(admin, now())?;
             let text = format!("{} ({}) is removed\n", removed.id, removed.name);
             print(&if json { to_json(&Shown::of(&removed))? } else { text })
         }
@@ -135,29 +135,16 @@ fn url_of_server(store_dir: &Path) -> Option<String> {
     health.get("admin_url").and_then(Value::as_str).map(str::to_owned)
 }
 
-struct New<'a> {
-    name: &'a str,
-    role: Role,
-    expires_at: Option<UnixMillis>,
+fn read_password(path: &Path) -> anyhow::Result<Secret> {
+    let (password, warning) = config::secret_from(path)?;
+    if let Some(warning) = warning {
+        remark(&format!("keymoat: warning: {warning}"));
+    }
+    Ok(password)
 }
 
-fn create(store: &Store, new: New<'_>, password_file: Option<&Path>, json: bool) -> anyhow::Result<()> {
-    let New { name, role, expires_at } = new;
-    let of = |proof| NewAdmin { name: name.to_owned(), role, expires_at, proof };
-    let (admin, key) = match password_file {
-        Some(path) => {
-            let (password, warning) = config::secret_from(path)?;
-            if let Some(warning) = warning {
-                remark(&format!("keymoat: warning: {warning}"));
-            }
-            let hash = hash_password(&password).context("--password-file")?;
-            (store.create_admin(of(Proof::Password(hash)), now())?, None)
-        }
-        None => {
-            let key: Secret = new_secret(Kind::Admin)?;
-            (store.create_admin(of(Proof::Key(&key)), now())?, Some(key))
-        }
-    };
+fn create(hand: &Hand<'_>, order: AdminOrder<'_>, json: bool) -> anyhow::Result<()> {
+    let (admin, key) = hand.create_admin(order, now())?;
     // The one time that the key is shown: whoever asked for it must get it.
     let plain = key.as_ref().map(|key| std::str::from_utf8(key.expose())).transpose()?;
     if json {

@@ -15,7 +15,7 @@ mod ready;
 mod redact;
 mod scan;
 mod serve;
-mod session;
+pub(crate) mod session;
 mod store;
 mod store_choice;
 mod sunset;
@@ -135,6 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::SecretTaken
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
+            | StoreError::OwnerInvalid
             | StoreError::ScopesInvalid
             | StoreError::ExpiryPassed { .. }
             | StoreError::SecretExists { .. }

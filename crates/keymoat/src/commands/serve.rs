@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use keymoat_admin::listener::Listening;
@@ -169,6 +169,7 @@ fn serve(
                 snapshots: Arc::clone(keys.snapshots()),
                 configured: Arc::clone(&face),
                 acts: Arc::clone(&observed.acts),
+                kept_acts: Arc::clone(&observed.kept_acts),
                 clock: Arc::new(time::now),
                 rules: output.rules(),
                 events: observed.events.clone(),
@@ -182,7 +183,7 @@ fn serve(
         }
         None => None,
     };
-    let offer = Offer::for_person(first_run, arguments.json);
+    let offer = Offer::for_person(arguments.json);
     let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
     let ready =
         Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
@@ -291,7 +292,10 @@ fn until_asked_to_end(
                 admin.end();
             }
         }
-        Over::End => drain(running),
+        Over::End => {
+            leave_the_balancer(running, &asked);
+            drain(running);
+        }
     }
     let (running, output) = (Arc::clone(running), output.clone());
     std::thread::Builder::new().name("second-signal".into()).spawn(move || {
@@ -307,6 +311,21 @@ fn until_asked_to_end(
         }
     })?;
     Ok(())
+}
+
+/// Waits until a load balancer has noticed that this process is about to end. A second signal says that there is no need.
+fn leave_the_balancer(running: &Running, asked: &Receiver<Asked>) {
+    let wait = running.announce_end();
+    if wait.is_zero() {
+        return;
+    }
+    tracing::info!(?wait, "not ready any more, and going on as ever: a second signal begins the shutdown");
+    let until = Instant::now() + wait;
+    while let Ok(also) = asked.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if also == Asked::End {
+            return;
+        }
+    }
 }
 
 fn drain(running: &Running) {

@@ -111,6 +111,6 @@ fn listed(sessions: &[Value]) -> String {
 }
 
 /// A text as one segment of a path, or one value of a query.
-pub(super) fn path_segment(text: &str) -> String {
+pub(crate) fn path_segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

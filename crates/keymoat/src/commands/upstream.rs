@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use keymoat_core::{Action as Act, Secret, UnixMillis};
+use keymoat_core::{Secret, UnixMillis};
 use keymoat_store::SealedSecret;
 use serde::Serialize;
 
 use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, remark, table, to_json, upstream_test};
 use crate::config::{self, StoreConfig};
-use crate::observed::tell_of_command;
+use crate::hand::{Expected, Hand};
 use crate::output::time::{now, rfc3339};
 use crate::process;
 
@@ -65,27 +65,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Add(Entry { name, secret_file }) => {
             let secret = read_secret(name, secret_file)?;
             let store = open(&config)?;
-            let sealed = store.seal_secret(name, &secret, now())?;
+            let sealed = Hand::on(&store, &config.dir).seal_secret(name, &secret, Expected::None, now())?;
             warn_of_configuration(&config, name);
-            tell_of_command(&store, Act::UpstreamSecretSealed, name, version(&sealed));
-            (sealed, "sealed: gateways use it from their next start on")
+            (sealed, "sealed: running gateways use it within a moment")
         }
         Action::Rotate(Entry { name, secret_file }) => {
             let store = open_existing(&config, first)?;
             let secret = read_secret(name, secret_file)?;
-            let sealed = store.rotate_secret(name, &secret, now())?;
-            tell_of_command(&store, Act::UpstreamSecretSealed, name, version(&sealed));
-            (sealed, "sealed: gateways use it from their next start on. Revoke the one before at its provider")
+            let sealed = Hand::on(&store, &config.dir).seal_secret(name, &secret, Expected::Sealed, now())?;
+            (sealed, "sealed: running gateways use it within a moment. Revoke the one before at its provider")
         }
         Action::Remove { name } => {
             let store = open_existing(&config, first)?;
-            let removed = store.remove_secret(name, now())?;
-            tell_of_command(&store, Act::UpstreamSecretRemoved, name, version(&removed));
+            let removed = Hand::on(&store, &config.dir).remove_secret(name, now())?;
             (removed, "removed. Revoke it at its provider, if nobody needs it any more")
         }
         Action::Test(test) => return upstream_test::run(test, &arguments.store, &config, arguments.store.json),
         Action::List => {
-            let secrets = open_existing(&config, first)?.sealed_secrets()?;
+            let store = open_existing(&config, first)?;
+            let secrets = Hand::on(&store, &config.dir).sealed_secrets()?;
             let json = || to_json(&secrets.iter().map(Shown::of).collect::<Vec<_>>());
             return print(&if arguments.store.json { json()? } else { listed(&secrets) });
         }
@@ -94,11 +92,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print(&to_json(&Shown::of(&secret))?);
     }
     print(&format!("the secret of upstream {}, version {}, is {done}\n", secret.upstream, secret.version))
-}
-
-/// Which of an upstream's secrets it is.
-fn version(secret: &SealedSecret) -> Option<String> {
-    Some(format!("version {}", secret.version))
 }
 
 fn read_secret(upstream: &str, secret_file: &Path) -> anyhow::Result<Secret> {

@@ -1,20 +1,25 @@
 //! `keymoat upstream test`: asks an upstream once with its secret, as the gateway would, and says what was seen.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use anyhow::Context;
-use http::Uri;
+use http::{Method, Uri};
 use keymoat_admin::{GEMINI_TARGET, OPENAI_TARGET, Verdict, verdict};
-use keymoat_core::Dialect;
+use keymoat_core::{Action, Dialect};
 use keymoat_gateway::settings::Upstream;
-use keymoat_gateway::{Certificate, Probe, probe};
-use serde::Serialize;
+use keymoat_gateway::{Certificate, probe};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::session::path_segment;
 use super::store_choice::{StoreChoice, is_there, open};
 use super::{Found, print, to_json};
 use crate::config::{self, StoreConfig};
+use crate::observed::tell_of_command;
 use crate::output::time::now;
 use crate::sealed::{self, Sealed, Taken};
+use crate::socket::Socket;
 
 /// Asks an upstream once with its secret, and says what it saw: address, TLS, certificate, answer.
 ///
@@ -40,10 +45,17 @@ pub(crate) fn run(
     place: &StoreConfig,
     as_json: bool,
 ) -> anyhow::Result<()> {
+    if let Some(server) = Socket::of_store(&place.dir) {
+        return by_server(server, &place.dir, arguments, as_json);
+    }
     let mut config = config::load(choice.file(), &config::environment())?;
-    let taken = match is_there(&place.dir, place.database.as_ref()) {
-        true => sealed::take(&mut config, &open(place)?)?,
-        false => Taken::new(),
+    let store = match is_there(&place.dir, place.database.as_ref()) {
+        true => Some(open(place)?),
+        false => None,
+    };
+    let taken = match &store {
+        Some(store) => sealed::take(&mut config, store)?,
+        None => Taken::new(),
     };
     let names: Vec<String> = config.upstreams.iter().map(|upstream| format!("`{}`", upstream.name)).collect();
     let upstream = config.upstreams.into_iter().find(|upstream| *upstream.name == *arguments.name);
@@ -65,101 +77,183 @@ pub(crate) fn run(
         (None, Some(Sealed::Version(version))) => format!("sealed in the store, version {version}"),
         (None, _) => "none".to_owned(),
     };
-    let asked = Asked {
-        own_call: dialect != Dialect::Generic && arguments.path.is_none(),
-        has_secret: upstream.secret.is_some(),
-        shown: Shown { upstream: &arguments.name, url: url(&upstream), secret, path: target.path().to_owned() },
-    };
+    let own_call = dialect != Dialect::Generic && arguments.path.is_none();
+    let has_secret = upstream.secret.is_some();
+    let url = url(&upstream);
     let seen = probe(upstream, &target, &config.limits)?;
-    let days_left = seen.certificate.as_ref().map(|one| one.not_after_secs.saturating_sub(now().0 / 1000) / 86_400);
-    let verdict = asked.verdict(&seen);
-    print(&if as_json { asked.json(&seen, days_left, &verdict)? } else { asked.text(&seen, days_left) })?;
-    match verdict {
-        Ok(_) if as_json => Ok(()),
-        Ok(text) => print(&format!("{text}\n")),
-        Err(error) => Err(error),
+    let days_left = |one: &Certificate| one.not_after_secs.saturating_sub(now().0 / 1000) / 86_400;
+    let told = Told {
+        upstream: arguments.name.clone(),
+        url,
+        secret,
+        path: target.path().to_owned(),
+        address: seen.address.map(|address| address.to_string()),
+        certificate_days_left: seen.certificate.as_ref().map(days_left),
+        certificate_names: seen.certificate.as_ref().map(|certificate| certificate.names.clone()),
+        status: seen.answer.as_ref().map(|answer| answer.status),
+        verdict: match verdict(&seen, own_call, has_secret) {
+            Verdict::Well(text) => Outcome::Well(text.to_owned()),
+            Verdict::NotWell(text) => Outcome::NotWell(text.to_owned()),
+            Verdict::NotAsked(text) => Outcome::NotAsked(text),
+        },
+        tls_version: seen.tls_version,
+    };
+    if let Some(store) = &store {
+        tell_of_command(store, Action::UpstreamTested, &arguments.name, Some(told.verdict.text().to_owned()));
     }
+    told.show(as_json)
 }
 
-/// What was asked for.
-struct Asked<'a> {
-    shown: Shown<'a>,
-    /// Whether it is a call that is known to need a key.
-    own_call: bool,
-    has_secret: bool,
+/// Has the server ask that runs on the store: from where it runs, with the secret that it uses.
+fn by_server(server: Socket, dir: &Path, arguments: &Arguments, as_json: bool) -> anyhow::Result<()> {
+    let name = &arguments.name;
+    let list = server.get("/api/v1/upstreams?limit=500")?;
+    let list = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let name_of = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+    let Some(upstream) = list.iter().find(|item| name_of(item).as_deref() == Some(name)) else {
+        let names: Vec<String> = list.iter().filter_map(name_of).map(|name| format!("`{name}`")).collect();
+        anyhow::bail!("the server on this store has no upstream of that name, but {}", names.join(" and "));
+    };
+    if let Some(why) = upstream.get("withheld").and_then(Value::as_str) {
+        anyhow::bail!("{why}");
+    }
+    let server = Socket::of_store(dir).context("the server on this store has gone")?;
+    let target = format!("/api/v1/upstreams/{}/test", path_segment(name));
+    let body = json!({"path": arguments.path.as_ref().map(ToString::to_string)});
+    let seen: Seen = serde_json::from_value(server.ask(Method::POST, &target, Some(&body))?)?;
+    let (certificate_names, certificate_days_left) = seen.certificate.map(|one| (one.names, one.days_left)).unzip();
+    let told = Told {
+        upstream: name.clone(),
+        url: seen.url,
+        secret: match (seen.secret.reference, seen.secret.version) {
+            (Some(reference), _) => format!("from {reference}"),
+            (None, Some(version)) => format!("sealed in the store, version {version}"),
+            (None, None) => seen.secret.source.replace('_', " "),
+        },
+        path: seen.path,
+        address: seen.address,
+        tls_version: seen.tls_version,
+        certificate_names,
+        certificate_days_left,
+        status: seen.status,
+        verdict: match (seen.ok, seen.status) {
+            (true, _) => Outcome::Well(seen.detail),
+            (false, Some(_)) => Outcome::NotWell(seen.detail),
+            (false, None) => Outcome::NotAsked(seen.detail),
+        },
+    };
+    told.show(as_json)
 }
 
+/// What the server has seen.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    ok: bool,
+    detail: String,
+    url: String,
+    path: String,
+    secret: SeenSecret,
+    address: Option<String>,
+    tls_version: Option<String>,
+    certificate: Option<SeenCertificate>,
+    status: Option<u16>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeenSecret {
+    source: String,
+    reference: Option<String>,
+    version: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeenCertificate {
+    names: Vec<String>,
+    days_left: i64,
+}
+
+/// What was asked for and what was seen.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
-    upstream: &'a str,
+struct Told {
+    upstream: String,
     url: String,
     secret: String,
     path: String,
+    address: Option<String>,
+    tls_version: Option<String>,
+    certificate_names: Option<Vec<String>>,
+    certificate_days_left: Option<i64>,
+    status: Option<u16>,
+    #[serde(skip)]
+    verdict: Outcome,
 }
 
 /// The JSON form.
-#[derive(Debug, Serialize)]
-struct Told<'a> {
+#[derive(Serialize)]
+struct Printed<'a> {
     #[serde(flatten)]
-    asked: &'a Shown<'a>,
-    address: Option<String>,
-    tls_version: Option<&'a str>,
-    certificate_names: Option<&'a [String]>,
-    certificate_days_left: Option<i64>,
-    status: Option<u16>,
+    told: &'a Told,
     is_well: bool,
-    verdict: String,
+    verdict: &'a str,
 }
 
-impl Asked<'_> {
-    fn json(&self, seen: &Probe, days_left: Option<i64>, verdict: &anyhow::Result<String>) -> anyhow::Result<String> {
-        to_json(&Told {
-            asked: &self.shown,
-            address: seen.address.map(|address| address.to_string()),
-            tls_version: seen.tls_version.as_deref(),
-            certificate_names: seen.certificate.as_ref().map(|certificate| certificate.names.as_slice()),
-            certificate_days_left: days_left,
-            status: seen.answer.as_ref().map(|answer| answer.status),
-            is_well: verdict.is_ok(),
-            verdict: verdict.as_ref().map_or_else(ToString::to_string, Clone::clone),
-        })
+/// What that means.
+#[derive(Debug)]
+enum Outcome {
+    Well(String),
+    NotWell(String),
+    NotAsked(String),
+}
+
+impl Outcome {
+    fn text(&self) -> &str {
+        let (Self::Well(text) | Self::NotWell(text) | Self::NotAsked(text)) = self;
+        text
+    }
+}
+
+impl Told {
+    fn show(self, as_json: bool) -> anyhow::Result<()> {
+        print(&if as_json { self.json()? } else { self.text() })?;
+        match self.verdict {
+            Outcome::Well(_) if as_json => Ok(()),
+            Outcome::Well(text) => print(&format!("{text}\n")),
+            Outcome::NotWell(text) => Err(Found(text).into()),
+            Outcome::NotAsked(text) => Err(anyhow::anyhow!(text)),
+        }
+    }
+
+    fn json(&self) -> anyhow::Result<String> {
+        let (is_well, verdict) = (matches!(self.verdict, Outcome::Well(_)), self.verdict.text());
+        to_json(&Printed { told: self, is_well, verdict })
     }
 
     /// One line for each step that was taken.
-    fn text(&self, seen: &Probe, days_left: Option<i64>) -> String {
-        let Shown { upstream, url, secret, path } = &self.shown;
-        let mut text = format!("upstream {upstream}: {url}, secret {secret}\n");
-        if let Some(address) = seen.address {
+    fn text(&self) -> String {
+        let mut text = format!("upstream {}: {}, secret {}\n", self.upstream, self.url, self.secret);
+        if let Some(address) = &self.address {
             let _ = writeln!(text, "connected to {address}");
         }
-        if let Some(version) = &seen.tls_version {
+        if let Some(version) = &self.tls_version {
             let _ = write!(text, "{version}, trusted certificate");
-            if let (Some(certificate), Some(days)) = (&seen.certificate, days_left) {
-                let _ = write!(text, " of {}, {days} days left", names(certificate));
+            if let (Some(certificate_names), Some(days)) = (&self.certificate_names, self.certificate_days_left) {
+                let _ = write!(text, " of {}, {days} days left", names(certificate_names));
             }
             text.push('\n');
         }
-        if let Some(answer) = &seen.answer {
-            let _ = writeln!(text, "GET {path} was answered with {}", answer.status);
+        if let Some(status) = self.status {
+            let _ = writeln!(text, "GET {} was answered with {status}", self.path);
         }
         text
-    }
-
-    fn verdict(&self, seen: &Probe) -> anyhow::Result<String> {
-        match verdict(seen, self.own_call, self.has_secret) {
-            Verdict::Well(text) => Ok(text.to_owned()),
-            Verdict::NotWell(text) => Err(Found(text.to_owned()).into()),
-            Verdict::NotAsked(text) => Err(anyhow::anyhow!(text)),
-        }
     }
 }
 
 /// The first names of a certificate. They come from outside, and a terminal would obey some characters.
-fn names(certificate: &Certificate) -> String {
+fn names(names: &[String]) -> String {
     const SHOWN: usize = 3;
-    let first: Vec<String> = certificate.names.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
+    let first: Vec<String> = names.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
     let first = first.join(", ");
-    match certificate.names.len().saturating_sub(SHOWN) {
+    match names.len().saturating_sub(SHOWN) {
         0 => first,
         more => format!("{first} and {more} more"),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keymoat_admin::events::Delivery;
 use keymoat_core::Secret;
 use keymoat_store::MasterKey;
 
@@ -36,6 +37,8 @@ pub(crate) struct StoreConfig {
     pub(crate) master_key: MasterKey,
     /// The upstreams of the configuration, each with whether a secret is named there; `None` without a configuration.
     pub(crate) upstreams: Option<BTreeMap<String, bool>>,
+    /// What becomes of events that cannot be kept, by the configuration.
+    pub(crate) delivery: Delivery,
     /// What works, but should not stay so.
     pub(crate) warnings: Vec<String>,
 }
@@ -67,7 +70,14 @@ pub(crate) fn in_folder(dir: &Path, environment: &Environment) -> Result<StoreCo
     let mut read = Reader::new(&source, Path::new("."), environment);
     let master_key = master_key(&mut read, &file::Store::default(), dir);
     let (problems, warnings, watched) = read.finish();
-    let config = StoreConfig { dir: dir.to_owned(), database: None, master_key, upstreams: None, warnings };
+    let config = StoreConfig {
+        dir: dir.to_owned(),
+        database: None,
+        master_key,
+        upstreams: None,
+        delivery: Delivery::default(),
+        warnings,
+    };
     if problems.is_empty() { Ok(config) } else { Err(Problems { problems, watched }) }
 }
 
@@ -84,7 +94,10 @@ fn read(name: String, text: String, base: &Path, environment: &Environment) -> R
     if !problems.is_empty() {
         return Err(Problems { problems, watched });
     }
-    Ok(StoreConfig { dir, database, master_key, upstreams, warnings })
+    // A word that is none is for `keymoat check` to find.
+    let is_required = file.events.delivery.is_some_and(|word| word.get_ref() == "required");
+    let delivery = if is_required { Delivery::Required } else { Delivery::BestEffort };
+    Ok(StoreConfig { dir, database, master_key, upstreams, delivery, warnings })
 }
 
 /// Where a store is.

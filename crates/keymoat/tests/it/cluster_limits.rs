@@ -367,7 +367,7 @@ async fn nodes_are_seen_and_one_that_is_gone_is_warned_of() {
     assert_eq!(seen, addresses, "{shown:#}");
     assert!(nodes.iter().all(|node| node["state"] == "ready" && node["unseen_millis"].as_i64() < Some(5000)));
     let doctor = |cluster: &Cluster| -> Value {
-        let (_, output, errors) = told(&cluster.nodes[0].folder.run(&["doctor", "--json", "--only", "D114"]));
+        let (_, output, errors) = told(&cluster.nodes[0].folder.run(&["doctor", "--json", "--only", "D116"]));
         serde_json::from_str::<Value>(&output).unwrap_or_else(|_| panic!("{output}{errors}"))["checks"][0].clone()
     };
     assert_eq!(doctor(&cluster)["outcome"], "ok");

@@ -6,15 +6,15 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
-use keymoat_core::Action;
 use keymoat_core::format::Kind;
+use keymoat_core::{Action, RotateAfter};
 use keymoat_store::{KeyChange, Rotated, Rotation, WhileRotating};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::limits::LimitsBody;
 use super::shown::KeyShown;
-use super::{KeyMade, find_own, made_with, rotate_after, scopes_of};
+use super::{KeyMade, both_rotations, find_own, made_with, rotate_age, scopes_of};
 use crate::access::Caller;
 use crate::api::Desk;
 use crate::api::admins::text_of;
@@ -34,6 +34,10 @@ pub(in crate::api) struct KeyChangeBody {
     /// Another name.
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Another owner; null for nobody in particular.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    owner: Option<Option<String>>,
     /// Other scopes, in place of all there are.
     #[schema(min_items = 1, max_items = 64)]
     scopes: Option<Vec<String>>,
@@ -45,6 +49,10 @@ pub(in crate::api) struct KeyChangeBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 316_224_000)]
     rotate_after_secs: Option<Option<u32>>,
+    /// From when on somebody is reminded, in place of an age; null for never.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Moment>)]
+    rotate_at: Option<Option<Moment>>,
     /// Other limits, in place of all there are; null for none.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<LimitsBody>)]
@@ -65,17 +73,20 @@ pub(in crate::api) async fn change(
     let now = desk.house.now();
     let key = find_own(&desk, &id).await?;
     demand_match(&headers, &KeyShown::of(&key, now))?;
-    let KeyChangeBody { name, scopes, expires_at, rotate_after_secs, limits } = asked;
+    let KeyChangeBody { name, owner, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
     let mut words = Vec::new();
     words.extend(name.as_ref().map(|_| "name"));
+    words.extend(owner.as_ref().map(|_| "owner"));
     words.extend(scopes.as_ref().map(|_| "scopes"));
     words.extend(expires_at.map(|_| "expiry"));
-    words.extend(rotate_after_secs.map(|_| "rotation"));
+    words.extend(rotate_after_secs.map(|_| "rotation").or(rotate_at.map(|_| "rotation")));
     words.extend(limits.as_ref().map(|_| "limits"));
-    let rotation = match rotate_after_secs {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(secs)) => Some(Some(rotate_after(secs)?)),
+    let rotation = match (rotate_after_secs, rotate_at) {
+        (None, None) => None,
+        (Some(None), None) | (None, Some(None)) => Some(None),
+        (Some(Some(secs)), None) => Some(Some(rotate_age(secs)?)),
+        (None, Some(Some(at))) => Some(Some(RotateAfter::Moment(at.0))),
+        (Some(_), Some(_)) => return Err(both_rotations()),
     };
     let limits = match limits {
         None => None,
@@ -83,14 +94,16 @@ pub(in crate::api) async fn change(
     };
     let change = KeyChange {
         name,
+        owner,
         scopes: scopes.map(|words| scopes_of(&words)).transpose()?,
         expires_at: expires_at.map(|at| at.map(|at| at.0)),
         rotate_after: rotation,
         limits,
         only_if: Some(key),
     };
+    let words = change.words();
     let key = desk.store(move |store| store.change_key(&id, &change, now)).await?;
-    desk.tell(&caller, Action::KeyChanged, &key.id, Some(format!("`{}`: {}", key.name, words.join(", "))));
+    desk.tell(&caller, Action::KeyChanged, &key.id, Some(format!("`{}`: {words}", key.name)));
     Ok(Tagged(KeyShown::of(&key, now)))
 }
 
@@ -150,6 +163,27 @@ fn overlap(key: &keymoat_core::Key, now: keymoat_core::UnixMillis) -> String {
         Some(at) => format!("at {}", Moment(at).text()),
         None => "at once".to_owned(),
     }
+}
+
+/// Ends the old secret of a key that is being rotated before its time; sessions that are open go on.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/retire", tag = "keys",
+    params(("id" = String, Path, description = "The id."), ("If-Match" = Option<String>, Header, description = "The `ETag` of what you looked at.")),
+    responses((status = 200, description = "The key as it is now.", body = KeyShown)))]
+pub(in crate::api) async fn retire(
+    State(desk): State<Arc<Desk>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    _: NoBody,
+) -> Result<Tagged<KeyShown>, Problem> {
+    let now = desk.house.now();
+    // Between the comparison and the change nobody else changes anything here.
+    let _changing = desk.changing.lock().await;
+    let key = find_own(&desk, &id).await?;
+    allow_match(&headers, &KeyShown::of(&key, now))?;
+    let key = desk.store(move |store| store.end_old_secret(&id, now)).await?;
+    desk.tell(&caller, Action::KeyChanged, &key.id, Some(format!("`{}`: the old secret was ended", key.name)));
+    Ok(Tagged(KeyShown::of(&key, now)))
 }
 
 /// Revokes a key for good; its live sessions end within a second.

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use keymoat_core::format::{NearMiss, Shape, canonical};
-use keymoat_core::{Action, Secret};
+use keymoat_core::{Action, Scopes, Secret};
 use keymoat_store::{Import, ImportMode, Imported, NewKey};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::limits::LimitsBody;
 use super::shown::KeyShown;
-use super::{SCOPES_MAX, scopes_of};
+use super::{rotate_after, scopes_of};
 use crate::access::Caller;
 use crate::api::Desk;
 use crate::api::answer::Json;
 use crate::api::body::Body;
+use crate::api::moment::Moment;
 use crate::api::problem::{Code, Problem};
 
 /// So many are taken over at once.
@@ -37,27 +39,64 @@ pub(in crate::api) struct ImportBody {
     /// One key a line, as `NAME=KEY`, `NAME KEY` or `KEY` alone; or a JSON list of keys, as in `API_KEYS`. Empty lines and those
     /// that begin with `#` are passed over.
     #[schema(format = Password, min_length = 1)]
-    text: String,
+    text: Option<String>,
+    /// The keys one by one, in place of `text`.
+    #[schema(min_items = 1, max_items = 1000)]
+    keys: Option<Vec<ImportKey>>,
     /// What the names of keys without one begin with; a number follows.
     #[schema(min_length = 1, max_length = 80, default = "imported")]
     name_prefix: Option<String>,
+    /// Who answers for all of them.
+    #[schema(min_length = 1, max_length = 100)]
+    owner: Option<String>,
     /// Where they may be used, as of a new key.
     #[schema(min_items = 1, max_items = 64)]
     scopes: Option<Vec<String>>,
+    /// From when on they are refused; null for never.
+    expires_at: Option<Moment>,
+    /// How old their secrets may become before somebody is reminded to rotate them, in seconds.
+    #[schema(minimum = 1, maximum = 316_224_000)]
+    rotate_after_secs: Option<u32>,
+    /// From when on somebody is reminded, in place of an age.
+    rotate_at: Option<Moment>,
+    /// How much may be done with each.
+    limits: Option<LimitsBody>,
     /// Only says what would be taken over.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// One key to be taken over.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ImportKey {
+    /// Its name; of `name_prefix` and a number where there is none.
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// The secret that its holders have.
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
+    secret: String,
 }
 
 /// What became of an import.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct ImportDone {
     /// The keys that were taken over.
-    imported: Vec<KeyShown>,
+    imported: Vec<ImportedKey>,
     /// Those that are known already.
-    known: Vec<KeyShown>,
+    known: Vec<ImportedKey>,
     /// The lines that were not taken over, each with why.
     refused: Vec<RefusedLine>,
+}
+
+/// A key of an import.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct ImportedKey {
+    /// The number of its line, or its place in the list, from 1 on.
+    line: usize,
+    /// The key.
+    #[serde(flatten)]
+    key: KeyShown,
 }
 
 /// A line that was not taken over.
@@ -85,16 +124,35 @@ pub(in crate::api) async fn import(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<ImportBody>,
 ) -> Result<Json<ImportDone>, Problem> {
-    let ImportBody { text, name_prefix, scopes, dry_run } = asked;
-    let words = scopes.unwrap_or_else(|| vec!["*".to_owned()]);
-    debug_assert!(words.len() <= SCOPES_MAX || scopes_of(&words).is_err(), "a list that is too long is refused");
-    let scopes = scopes_of(&words)?;
+    let ImportBody {
+        text,
+        keys,
+        name_prefix,
+        owner,
+        scopes,
+        expires_at,
+        rotate_after_secs,
+        rotate_at,
+        limits,
+        dry_run,
+    } = asked;
+    let template = NewKey {
+        owner,
+        scopes: scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?,
+        expires_at: expires_at.map(|at| at.0),
+        rotate_after: rotate_after(rotate_after_secs, rotate_at)?,
+        limits: limits.map(LimitsBody::limits).transpose()?.unwrap_or_default(),
+        ..NewKey::named("")
+    };
     let prefix = name_prefix.unwrap_or_else(|| "imported".to_owned());
     if !(1..=PREFIX_CHARS_MAX).contains(&prefix.chars().count()) {
         return Err(Problem::with(Code::FieldInvalid, "this has 1 to 80 characters").field("name_prefix"));
     }
-    let text = zeroize::Zeroizing::new(text);
-    let lines = lines_of(&text)?;
+    let lines = match (text.map(zeroize::Zeroizing::new), keys) {
+        (Some(text), None) => lines_of(&text)?,
+        (None, Some(keys)) => lines_of_list(keys)?,
+        _ => return Err(Problem::with(Code::FieldInvalid, "write `text` or `keys`, one of both").field("text")),
+    };
     let now = desk.house.now();
     let (mut refused, mut taken) = (Vec::new(), Vec::new());
     for line in lines {
@@ -107,7 +165,7 @@ pub(in crate::api) async fn import(
     let done = desk.store(move |store| {
         let imports = taken.iter().map(|line| {
             let name = line.name.clone().unwrap_or_else(|| format!("{prefix} {}", line.number));
-            Import { new: NewKey { scopes: scopes.clone(), ..NewKey::named(&name) }, secret: &line.secret }
+            Import { new: NewKey { name, ..template.clone() }, secret: &line.secret }
         });
         let imports: Vec<_> = imports.collect();
         let numbers: Vec<_> = taken.iter().map(|line| line.number).collect();
@@ -121,9 +179,9 @@ pub(in crate::api) async fn import(
                 if !dry_run {
                     desk.tell(&caller, Action::KeyImported, &key.id, Some(format!("`{}`", key.name)));
                 }
-                answer.imported.push(KeyShown::of(&key, now));
+                answer.imported.push(ImportedKey { line, key: KeyShown::of(&key, now) });
             }
-            Imported::Known(key) => answer.known.push(KeyShown::of(&key, now)),
+            Imported::Known(key) => answer.known.push(ImportedKey { line, key: KeyShown::of(&key, now) }),
             Imported::Refused(error) => answer.refused.push(RefusedLine { line, detail: error.to_string() }),
         }
     }
@@ -131,10 +189,19 @@ pub(in crate::api) async fn import(
     Ok(Json(answer))
 }
 
+/// The keys of a list.
+fn lines_of_list(keys: Vec<ImportKey>) -> Result<Vec<Line>, Problem> {
+    let numbered = keys.into_iter().zip(1..);
+    let lines = numbered.map(|(ImportKey { name, secret }, number)| {
+        // The empty text is no name, and would be the same for all.
+        let name = name.filter(|name| !name.is_empty());
+        Line { number, name, secret: canonical(Secret::from(secret)).0 }
+    });
+    counted(lines.collect(), "keys")
+}
+
 /// The keys in a text.
 fn lines_of(text: &str) -> Result<Vec<Line>, Problem> {
-    let too_many = || Problem::with(Code::FieldInvalid, "1000 keys at most at once").field("text");
-    let nothing = || Problem::with(Code::FieldInvalid, "there is no key in it").field("text");
     let lines: Vec<Line> = if text.trim_start().starts_with('[') {
         let list: Vec<String> = serde_json::from_str(text)
             .map_err(|_| Problem::with(Code::FieldInvalid, "this is no JSON list of texts").field("text"))?;
@@ -145,10 +212,15 @@ fn lines_of(text: &str) -> Result<Vec<Line>, Problem> {
         let kept = numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
         kept.map(|(line, number)| line_of(line, number)).collect()
     };
+    counted(lines, "text")
+}
+
+/// The same keys, if there are some and not too many; `field` is where they stand.
+fn counted(lines: Vec<Line>, field: &'static str) -> Result<Vec<Line>, Problem> {
     match lines.len() {
-        0 => Err(nothing()),
-        count if count > KEYS_MAX => Err(too_many()),
-        _ => Ok(lines),
+        0 => Err(Problem::with(Code::FieldInvalid, "there is no key in it").field(field)),
+        1..=KEYS_MAX => Ok(lines),
+        _ => Err(Problem::with(Code::FieldInvalid, "1000 keys at most at once").field(field)),
     }
 }
 

@@ -71,6 +71,7 @@ enum Stage {
 #[derive(Debug)]
 struct Ending {
     close_code: u16,
+    reason: Option<Box<str>>,
     closed_by: Side,
     cause: Option<String>,
     outcome: Outcome,
@@ -147,6 +148,7 @@ where
             messages_in,
             messages_out,
             close_code: Some(ending.close_code),
+            close_reason: ending.reason,
             closed_by: ending.closed_by,
             cause: ending.cause,
             outcome: ending.outcome,
@@ -231,7 +233,7 @@ impl Session<'_> {
         client.close_with(code, &refusal.reason());
         upstream.close_with(1001, "");
         let outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
-        let ending = Ending::new(Side::Keymoat, code, outcome).code(refusal.code);
+        let ending = Ending::new(Side::Keymoat, code, outcome).code(refusal.code).reason(&refusal.reason());
         self.begin_end(Ending { wait: ASKED_WAIT_MAX, ..ending });
     }
 
@@ -257,7 +259,8 @@ impl Session<'_> {
                 to.close_with(1001, "");
             }
         }
-        self.begin_end(Ending::new(Side::Keymoat, code, Outcome::Refused).code(refusal.code));
+        let ending = Ending::new(Side::Keymoat, code, Outcome::Refused);
+        self.begin_end(ending.code(refusal.code).reason(&refusal.reason()));
     }
 
     fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
@@ -414,7 +417,12 @@ impl Session<'_> {
             Err(error) => return self.frame_fault(from, to, error),
         };
         let code = close.as_ref().map_or(NO_STATUS, |close| close.code);
-        let masked = close.filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(&close));
+        let masked = close.as_ref().filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(close));
+        let told = match &masked {
+            Some(payload) => Close::parse(payload).ok().flatten(),
+            None => close,
+        };
+        let ending = Ending::new(from.side(), code, Outcome::Allowed).reason(told.map_or("", |close| close.reason));
         from.reading = Reading::Closed;
         if !from.closes() {
             from.answer = Some(payload.to_vec());
@@ -431,7 +439,7 @@ impl Session<'_> {
             to.close_sent = true;
             to.answer = None;
         }
-        self.begin_end(Ending::new(from.side(), code, Outcome::Allowed));
+        self.begin_end(ending);
     }
 }
 
@@ -445,7 +453,12 @@ impl Session<'_> {
 
 impl Ending {
     const fn new(closed_by: Side, close_code: u16, outcome: Outcome) -> Self {
-        Self { close_code, closed_by, cause: None, outcome, code: None, wait: Duration::MAX }
+        Self { close_code, reason: None, closed_by, cause: None, outcome, code: None, wait: Duration::MAX }
+    }
+
+    /// With what was said; nothing is no reason.
+    fn reason(self, reason: &str) -> Self {
+        Self { reason: (!reason.is_empty()).then(|| reason.into()), ..self }
     }
 
     fn cause(self, cause: String) -> Self {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use keymoat_core::record::Outcome;
-use keymoat_core::token::SessionLimits;
+use keymoat_core::token::TokenLimits;
 use keymoat_core::{Code, Dialect};
 
 use keymoat_core::route::QueryPolicy;
@@ -148,7 +148,7 @@ fn a_request_that_waits_for_its_answer_ends_with_its_token() {
 fn the_bytes_of_a_request_and_its_answer_count_together() {
     let stand = TokenStand::start();
     let held = stand.minted(|token| {
-        token.limits = SessionLimits { bytes_max: Some(3000), ..SessionLimits::default() };
+        token.limits = TokenLimits { bytes_max: Some(3000), ..TokenLimits::default() };
     });
     let headers = format!("X-API-Key: {}\r\n", held.text);
     assert!(stand.ask("POST", "/demo/echo", &headers, "small").starts_with("HTTP/1.1 200 "));
@@ -157,7 +157,7 @@ fn the_bytes_of_a_request_and_its_answer_count_together() {
     let scripted = Scripted::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9000)));
     let stand = in_front_of(&scripted);
     let held = stand.minted(|token| {
-        token.limits = SessionLimits { bytes_max: Some(3000), ..SessionLimits::default() };
+        token.limits = TokenLimits { bytes_max: Some(3000), ..TokenLimits::default() };
     });
     let mut stream = stand.stand.connect();
     let request = format!("GET /x/a HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", held.text);
@@ -171,7 +171,7 @@ fn the_bytes_of_a_request_and_its_answer_count_together() {
 fn a_session_has_its_own_bounds() {
     let stand = TokenStand::start();
     let held = stand.minted(|token| {
-        token.limits = SessionLimits { messages_max: Some(3), bytes_max: None, duration_secs_max: Some(600) };
+        token.limits = TokenLimits { messages_max: Some(3), duration_secs_max: Some(600), ..TokenLimits::default() };
     });
     let headers = format!("X-API-Key: {}\r\n", held.text);
     let (_, mut socket) = stand.stand.open_websocket("/demo/ws", &headers);
@@ -186,7 +186,7 @@ fn a_session_has_its_own_bounds() {
     };
     assert_eq!(closed.0, 4002);
     let held = stand.minted(|token| {
-        token.limits = SessionLimits { bytes_max: Some(SETUP.len() as u64 + 5), ..SessionLimits::default() };
+        token.limits = TokenLimits { bytes_max: Some(SETUP.len() as u64 + 5), ..TokenLimits::default() };
     });
     let (_, answer) = stand.live(&held.text, SETUP);
     let (code, reason) = close_of(&answer);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keymoat_core::token::Uses;
 use keymoat_core::{Digest, UnixMillis};
-use keymoat_store::{Claim, Denial, DeskError, MintDenial, TokenDesk, Verdict, Watch};
+use keymoat_store::{Claim, Denial, DeskError, MintDenial, TokenBytes, TokenDesk, Verdict, Watch};
 use tokio::task::JoinSet;
 
 use super::Stand;
@@ -310,6 +310,9 @@ async fn what_is_minted_elsewhere_is_found_at_once_and_comes_back_as_it_was() {
     ];
     new.limits.bytes_max = Some(u64::from(u32::MAX) + 1);
     new.limits.duration_secs_max = Some(60);
+    new.limits.requests_per_second = Some(keymoat_core::Pace { per_second: 2, burst: 9 });
+    new.limits.total_bytes_max = Some(1 << 40);
+    new.limits.models = vec!["models/a".into()];
     new.constraint = keymoat_core::token::Constraint::Models(vec!["models/a".into()]);
     let minted = made(stand.again().mint_token(order(new)).unwrap());
     let found = stand.desk.find(stand.digest(&minted.secret)).await.unwrap().unwrap();
@@ -317,6 +320,19 @@ async fn what_is_minted_elsewhere_is_found_at_once_and_comes_back_as_it_was() {
     assert!(found.id.starts_with("tok_") && found.limits.messages_max.is_none());
     assert_eq!(stand.desk.find(stand.digest(&secret("unknown"))).await, Ok(None));
     assert_eq!(stand.desk.claim(claim(stand.digest(&secret("unknown")))).await, Ok(no(Denial::Unknown)));
+}
+
+#[tokio::test]
+async fn what_sessions_of_a_token_carried_adds_up_over_all_processes() {
+    let stand = Stand::new();
+    let (token, digest) = stand.minted(Uses::Unlimited);
+    let carried = |bytes| [TokenBytes { token_id: Arc::clone(&token.id), bytes }];
+    assert_eq!(stand.store.add_token_bytes(&carried(700)).unwrap(), carried(700));
+    assert_eq!(stand.again().add_token_bytes(&carried(300)).unwrap(), carried(1000));
+    assert_eq!(stand.desk.find(digest).await.unwrap().unwrap().bytes_used, 1000);
+    assert_eq!(stand.store.add_token_bytes(&carried(u64::MAX)).unwrap(), carried(1 << 62), "it stays a number");
+    let gone = TokenBytes { token_id: "tok_none".into(), bytes: 1 };
+    assert_eq!(stand.store.add_token_bytes(&[gone]).unwrap(), []);
 }
 
 #[tokio::test]

@@ -6,14 +6,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context;
-use keymoat_core::{Action, Secret};
-use keymoat_store::{Import, ImportMode, Imported, NewKey, Store};
+use keymoat_core::Secret;
+use keymoat_store::{ImportMode, NewKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::commands::{Found, print, to_json};
 use crate::config;
-use crate::observed::tell_of_commands;
+use crate::hand::{Hand, ImportOrder, Taken};
 use crate::output::time::now;
 
 /// A file with keys may be this large.
@@ -85,7 +85,7 @@ struct Report {
 /// The file cannot be read or holds no keys, and what the store refuses as a whole. Keys that were refused are an error at
 /// the end, when the others were taken over.
 pub(super) fn import(
-    store: &Store,
+    hand: &Hand<'_>,
     file: &Path,
     (format, name_prefix, dry_run): (Format, &str, bool),
     template: &NewKey,
@@ -95,48 +95,34 @@ pub(super) fn import(
     let entries = entries(&text, format);
     anyhow::ensure!(!entries.is_empty(), "there is no key in {}", shown(file));
     anyhow::ensure!(entries.len() <= KEYS_MAX, "there are more than {KEYS_MAX} keys: import them in parts");
-    let taken: HashSet<String> = store.keys()?.iter().map(|key| key.name.to_string()).collect();
+    let taken: HashSet<String> = hand.store().keys()?.iter().map(|key| key.name.to_string()).collect();
     let named: HashSet<String> = entries.iter().filter_map(|entry| entry.name.clone()).collect();
     let mut free = (1..).map(|number| format!("{name_prefix}-{number}"));
     let mut free = free.by_ref().filter(|name| !taken.contains(name) && !named.contains(name));
-    let mut names = Vec::new();
-    let mut imports = Vec::new();
+    let mut orders = Vec::new();
     for entry in &entries {
         let Ok((secret, _)) = &entry.secret else { continue };
         let name = entry.name.clone().or_else(|| free.next()).unwrap_or_default();
-        imports.push(Import { new: NewKey { name: name.clone(), ..template.clone() }, secret });
-        names.push(name);
+        orders.push(ImportOrder { name, secret });
     }
     let mode = if dry_run { ImportMode::DryRun } else { ImportMode::Commit };
-    let mut done = store.import_keys(imports, mode, now())?.into_iter();
+    let mut done = hand.import_keys(&orders, template, mode, now())?.into_iter();
     let keys: Vec<_> = entries.iter().map(|entry| outcome(entry, &mut done)).collect();
-    let imported = keys.iter().filter(|key| !dry_run && key.result == "imported");
-    let mut told =
-        imported.filter_map(|key| Some((key.id.as_deref()?, key.name.as_ref().map(|name| format!("`{name}`")))));
-    if let Some(first) = told.next() {
-        tell_of_commands(store, Action::KeyImported, std::iter::once(first).chain(told));
-    }
     report(keys, dry_run, json)
 }
 
-fn outcome(entry: &Entry, done: &mut impl Iterator<Item = Imported>) -> Outcome {
+fn outcome(entry: &Entry, done: &mut impl Iterator<Item = Taken>) -> Outcome {
     let place = entry.place;
     let refused = |why: String| Outcome { place, result: "refused", id: None, name: None, remark: Some(why) };
     let remark = match &entry.secret {
         Ok((_, remark)) => remark.clone(),
         Err(why) => return refused(why.clone()),
     };
-    let about = |result, key: keymoat_core::Key, remark| Outcome {
-        place,
-        result,
-        id: Some(key.id.to_string()),
-        name: Some(key.name.to_string()),
-        remark,
-    };
+    let about = |result, (id, name), remark| Outcome { place, result, id: Some(id), name: Some(name), remark };
     match done.next() {
-        Some(Imported::Made(key)) => about("imported", key, remark),
-        Some(Imported::Known(key)) => about("known", key, None),
-        Some(Imported::Refused(error)) => refused(error.to_string()),
+        Some(Taken::Made { id, name }) => about("imported", (id, name), remark),
+        Some(Taken::Known { id, name }) => about("known", (id, name), None),
+        Some(Taken::Refused(why)) => refused(why),
         None => refused("it was not looked at".to_owned()),
     }
 }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use keymoat_core::act::Action as Act;
-use keymoat_core::{Dialect, KeyLimits, RotateAfter, Scopes, UnixMillis};
+use keymoat_core::{Dialect, Key, KeyLimits, RotateAfter, Scopes, UnixMillis};
 use keymoat_store::events::Durability;
 use keymoat_store::{KeyChange, NewKey, Store};
 use serde::Serialize;
@@ -21,7 +20,6 @@ use super::store_choice::{StoreChoice, open, open_existing};
 use super::{print, remark, to_json};
 use crate::config;
 use crate::hand::Hand;
-use crate::observed::tell_of_command;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
 
 /// Makes, lists, shows, changes, rotates, imports and revokes keys.
@@ -58,6 +56,9 @@ enum Action {
         /// Another name.
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Who answers for it from now on, or `none`.
+        #[arg(long, value_name = "OWNER")]
+        owner: Option<String>,
         /// A route that it may use from now on, `mint`, or `*` for all; repeatable, and replaces all that it has.
         #[arg(long = "scope", value_name = "ROUTE")]
         scopes: Vec<String>,
@@ -122,6 +123,9 @@ enum Action {
 /// What new keys are to be.
 #[derive(Debug, clap::Args)]
 struct Terms {
+    /// Who answers for it: a person, a team, an address [default: nobody is named].
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
     /// A route that it may use, or `mint` to make tokens; repeatable [default: all].
     #[arg(long = "scope", value_name = "ROUTE")]
     scopes: Vec<String>,
@@ -142,6 +146,7 @@ impl Terms {
         let expires = |text: &str| expiry(text, now).map_err(anyhow::Error::msg).context("--expires");
         let rotation = |text: &str| rotate_after(text).map_err(anyhow::Error::msg).context("--rotate-after");
         Ok(NewKey {
+            owner: self.owner.clone(),
             scopes: if self.scopes.is_empty() { Scopes::All } else { scopes_of(&self.scopes) },
             expires_at: self.expires.as_deref().map(expires).transpose()?,
             rotate_after: self.rotate_after.as_deref().map(rotation).transpose()?,
@@ -177,19 +182,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let uses = uses_of(&store, &key.id);
             print(&if json { to_json(&Shown::of(&key, now).with(&uses))? } else { details(&key, &uses, now) })
         }
-        Action::Change { key, name, scopes, expires, rotate_after, limits } => {
-            let change = change(name.as_deref(), scopes, expires.as_deref(), rotate_after.as_deref())?;
-            change_key(&store, key, change, limits, file, json)
+        Action::Change { key, name, owner, scopes, expires, rotate_after, limits } => {
+            let names = (name.as_deref(), owner.as_deref());
+            let change = change(names, scopes, expires.as_deref(), rotate_after.as_deref())?;
+            change_key(&hand, key, change, limits, file, json)
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
             let asked = rotate::asked(overlap, if_older_than.as_deref(), *end_oldest)?;
             rotate::rotate(&hand, key, asked, json)
         }
-        Action::Retire { key } => rotate::retire(&store, key, json),
+        Action::Retire { key } => rotate::retire(&hand, key, json),
         Action::Import { file: keys, format, name_prefix, dry_run, terms } => {
             let template = terms.named("", now())?;
             refuse_unheld(file, &template.limits, &template.scopes)?;
-            import::import(&store, keys, (*format, name_prefix, *dry_run), &template, json)
+            import::import(&hand, keys, (*format, name_prefix, *dry_run), &template, json)
         }
         Action::Revoke { key } => {
             let now = now();
@@ -223,7 +229,7 @@ fn create(hand: &Hand<'_>, name: &str, terms: &Terms, file: &Path, json: bool) -
 }
 
 fn change(
-    name: Option<&str>,
+    (name, owner): (Option<&str>, Option<&str>),
     scopes: &[String],
     expires: Option<&str>,
     rotation: Option<&str>,
@@ -233,6 +239,7 @@ fn change(
     let rotate = |text| if text == "never" { Ok(None) } else { rotate_after(text).map(Some) };
     Ok(KeyChange {
         name: name.map(str::to_owned),
+        owner: owner.map(|owner| (owner != "none").then(|| owner.to_owned())),
         scopes: (!scopes.is_empty()).then(|| scopes_of(scopes)),
         expires_at: expires.map(end).transpose().map_err(anyhow::Error::msg).context("--expires")?,
         rotate_after: rotation.map(rotate).transpose().map_err(anyhow::Error::msg).context("--rotate-after")?,
@@ -242,26 +249,28 @@ fn change(
 }
 
 fn change_key(
-    store: &Store,
+    hand: &Hand<'_>,
     key: &str,
     mut change: KeyChange,
     limits: &[NewLimit],
     file: &Path,
     json: bool,
 ) -> anyhow::Result<()> {
-    let before = store.key(key)?;
-    if !limits.is_empty() {
-        let limits = limits::applied(before.limits.clone(), limits).map_err(anyhow::Error::msg).context("--limit")?;
-        // The limits are changed one by one, so nobody else may have changed them meanwhile.
-        change.only_if = Some(before.clone());
-        change.limits = Some(limits);
-    }
-    anyhow::ensure!(change != KeyChange::default(), "nothing to change: name what, such as `--limit sessions=3`");
-    let limits = change.limits.as_ref().unwrap_or(&before.limits);
-    refuse_unheld(file, limits, change.scopes.as_ref().unwrap_or(&before.scopes))?;
     let now = now();
-    let key = store.change_key(&before.id, &change, now)?;
-    tell_of_command(store, Act::KeyChanged, &key.id, None);
+    let change = |before: &Key| {
+        if !limits.is_empty() {
+            let limits =
+                limits::applied(before.limits.clone(), limits).map_err(anyhow::Error::msg).context("--limit")?;
+            // The limits are changed one by one, so nobody else may have changed them meanwhile.
+            change.only_if = Some(before.clone());
+            change.limits = Some(limits);
+        }
+        anyhow::ensure!(change != KeyChange::default(), "nothing to change: name what, such as `--limit sessions=3`");
+        let limits = change.limits.as_ref().unwrap_or(&before.limits);
+        refuse_unheld(file, limits, change.scopes.as_ref().unwrap_or(&before.scopes))?;
+        Ok(change)
+    };
+    let key = hand.change_key(key, change, now)?;
     print(&if json { to_json(&Shown::of(&key, now))? } else { details(&key, &[], now) })
 }
 

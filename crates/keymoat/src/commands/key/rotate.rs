@@ -1,14 +1,12 @@
 //! `keymoat key rotate` and `keymoat key retire`.
 
 use anyhow::Context;
-use keymoat_core::act::Action;
-use keymoat_store::{OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, WhileRotating};
+use keymoat_store::{OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating};
 
 use super::shown::Shown;
 use super::{Created, millis};
 use crate::commands::{print, remark, to_json};
 use crate::hand::Hand;
-use crate::observed::tell_of_command;
 use crate::output::time::{now, rfc3339};
 
 /// Reads what was asked for.
@@ -53,10 +51,9 @@ pub(super) fn rotate(hand: &Hand<'_>, key: &str, rotation: Rotation, json: bool)
     }
 }
 
-pub(super) fn retire(store: &Store, key: &str, json: bool) -> anyhow::Result<()> {
+pub(super) fn retire(hand: &Hand<'_>, key: &str, json: bool) -> anyhow::Result<()> {
     let now = now();
-    let key = store.end_old_secret(key, now)?;
-    tell_of_command(store, Action::KeyChanged, &key.id, Some("the old secret was ended".to_owned()));
+    let key = hand.retire_key(key, now)?;
     let text = format!("the old secret of {} ({}) works no longer; its sessions go on\n", key.id, key.name);
     print(&if json { to_json(&Shown::of(&key, now))? } else { text })
 }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use keymoat_admin::events::Delivery;
 use keymoat_core::format::{Kind, Spelling};
 use keymoat_core::json::{self, Caps, Object, Value};
-use keymoat_core::token::{self, Calls, Constraint, MintRules, NewToken, SessionLimits, Uses};
-use keymoat_core::{Action as Act, Key, Origin, Scopes, Secret, UnixMillis, gemini, openai};
+use keymoat_core::token::{self, Calls, Constraint, MintRules, NewToken, TokenLimits, Uses};
+use keymoat_core::{Key, Origin, Scopes, Secret, UnixMillis, gemini, openai};
 use keymoat_store::private_file::{self, Created, Readers};
-use keymoat_store::{MintDenial, MintOrder, Minted, Minting, Store, StoreError, TokenState};
+use keymoat_store::{MintDenial, MintOrder, Store, StoreError, TokenState};
 use serde::Serialize;
 
 use super::super::{Found, print, remark, to_json};
+use super::limits::{self, NewLimit};
 use super::{Shown, words};
 use crate::config;
-use crate::observed::tell_of_command;
+use crate::hand::{Hand, NotMinted};
 use crate::process::new_secret;
 
 /// What the ids of the configuration's keys start with.
@@ -63,6 +65,9 @@ pub(super) struct Arguments {
     /// How many messages one session may take in both directions together.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     max_messages: Option<u64>,
+    /// A limit of all that it does, such as sessions=1, total-bytes=50MiB or models=gemini-x,gemini-y; repeatable.
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = limits::parse)]
+    limits: Vec<NewLimit>,
     /// How it is written: as it is, or with what a provider's SDK looks for in front of it. All are the same token.
     #[arg(long, value_enum, default_value = "plain")]
     spelling: Written,
@@ -85,19 +90,23 @@ enum Written {
 ///
 /// # Errors
 /// What does not make sense, what cannot be read, and what the store refuses.
-pub(super) fn run(store: &Store, arguments: &Arguments, json: bool, now: UnixMillis) -> anyhow::Result<()> {
-    let token = arguments.token(store, now)?;
+pub(super) fn run(
+    hand: &Hand<'_>,
+    arguments: &Arguments,
+    (delivery, json): (Delivery, bool),
+    now: UnixMillis,
+) -> anyhow::Result<()> {
+    let token = arguments.token(hand.store(), now)?;
     let key_id = Arc::clone(&token.key_id);
     refuse_existing(arguments.out.as_deref())?;
     let live_tokens_max = MintRules::default().live_tokens_max;
     let order = MintOrder { token, secret: new_secret(Kind::Token)?, live_tokens_max, now };
-    let Minted { token, secret } = match store.mint_token(order)? {
-        Minting::Made(minted) => minted,
-        Minting::Denied(denial) => return Err(Found(told(denial, &key_id)).into()),
-    };
-    tell_of_command(store, Act::TokenMinted, &token.id, Some(format!("from {key_id}")));
+    let minted = hand.mint_token(order, delivery).map_err(|error| match error.downcast_ref::<NotMinted>() {
+        Some(NotMinted(denial)) => Found(told(*denial, &key_id)).into(),
+        None => error,
+    });
+    let (secret, state) = minted?;
     let spelled = token::spelled(&secret, arguments.spelling.spelling());
-    let state = TokenState { uses_left: words::uses_max(token.uses), denial: None, token };
     show(&spelled, &state, arguments.out.as_deref(), json, now)
 }
 
@@ -129,6 +138,10 @@ impl Arguments {
         }
         let start_millis = millis(&self.start_within).context("--start-within")?.min(live_millis);
         let constraint = self.constraint()?;
+        let limits = self.token_limits()?;
+        if let Some(key) = &key {
+            limits.check_within(&key.limits).map_err(|refusal| Found(refusal.detail.into_owned()))?;
+        }
         let is_locked = matches!(constraint, Constraint::Gemini(_) | Constraint::OpenAi(_));
         Ok(NewToken {
             key_id: key.map_or_else(|| self.key.as_str().into(), |key| key.id),
@@ -138,11 +151,7 @@ impl Arguments {
             start_by: now.plus_millis(start_millis),
             live_until: now.plus_millis(live_millis),
             origins: self.origins.clone(),
-            limits: SessionLimits {
-                duration_secs_max: self.duration_secs_max()?,
-                bytes_max: self.max_bytes,
-                messages_max: self.max_messages,
-            },
+            limits,
             constraint,
             idempotency_key: None,
         })
@@ -153,6 +162,16 @@ impl Arguments {
         let Some(route) = self.routes.iter().find(|route| !key.scopes.allow(route)) else { return Ok(()) };
         let found = format!("--route: key {} ({}) may not use `{route}`, and so no token of it may", key.id, key.name);
         Err(Found(found).into())
+    }
+
+    fn token_limits(&self) -> anyhow::Result<TokenLimits> {
+        let of_session = TokenLimits {
+            duration_secs_max: self.duration_secs_max()?,
+            bytes_max: self.max_bytes,
+            messages_max: self.max_messages,
+            ..TokenLimits::default()
+        };
+        limits::applied(of_session, &self.limits).map_err(anyhow::Error::msg).context("--limit")
     }
 
     fn scopes(&self) -> Scopes {

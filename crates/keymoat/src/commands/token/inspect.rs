@@ -117,7 +117,7 @@ fn details(state: &TokenState, now: UnixMillis) -> String {
         words::routes(token),
         words::calls(token.calls),
         words::origins(&token.origins),
-        words::limits(token.limits),
+        words::limits(token),
         words::constraint(&token.constraint),
     )
 }

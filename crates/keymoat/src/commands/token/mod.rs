@@ -2,6 +2,7 @@
 
 mod create;
 mod inspect;
+mod limits;
 mod words;
 
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let json = arguments.store.json;
     let now = now();
     match &arguments.action {
-        Action::Create(create) => create::run(&store, create, json, now),
+        Action::Create(create) => create::run(&Hand::on(&store, &config.dir), create, (config.delivery, json), now),
         Action::List { key } => {
             let key_id = key.as_deref().map(|key| create::parent_id(&store, key)).transpose()?;
             let tokens = store.tokens(key_id.as_deref(), now)?;
@@ -131,6 +132,14 @@ struct Shown<'a> {
     duration_secs_max: Option<u64>,
     bytes_max: Option<u64>,
     messages_max: Option<u64>,
+    requests_per_second: Option<u32>,
+    burst: Option<u32>,
+    sessions_max: Option<u32>,
+    total_bytes_max: Option<u64>,
+    /// Absent where nobody counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_used: Option<u64>,
+    models: Vec<&'a str>,
     constraint: serde_json::Value,
 }
 
@@ -154,6 +163,12 @@ impl<'a> Shown<'a> {
             duration_secs_max: token.limits.duration_secs_max,
             bytes_max: token.limits.bytes_max,
             messages_max: token.limits.messages_max,
+            requests_per_second: token.limits.requests_per_second.map(|pace| pace.per_second),
+            burst: token.limits.requests_per_second.map(|pace| pace.burst),
+            sessions_max: token.limits.sessions_max,
+            total_bytes_max: token.limits.total_bytes_max,
+            bytes_used: token.limits.total_bytes_max.map(|_| token.bytes_used),
+            models: token.limits.models.iter().map(|model| &**model).collect(),
             // It was rendered by us; if it were not JSON, it would be shown as text.
             constraint: serde_json::from_str(&token.constraint.to_json()).unwrap_or_default(),
         }
@@ -183,7 +198,7 @@ fn listed(tokens: &[TokenState], now: UnixMillis) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use keymoat_core::token::{Calls, Constraint, SessionLimits, Token, Uses};
+    use keymoat_core::token::{Calls, Constraint, Token, TokenLimits, Uses};
     use keymoat_core::{Scopes, gemini};
     use keymoat_store::Denial;
 
@@ -203,7 +218,8 @@ mod tests {
             live_until: NOW.plus_millis(29 * 60_000 + 45_000),
             revoked_at: None,
             origins: Vec::new(),
-            limits: SessionLimits::default(),
+            limits: TokenLimits::default(),
+            bytes_used: 0,
             constraint: Constraint::None,
         };
         TokenState { token: Arc::new(token), uses_left: left, denial }

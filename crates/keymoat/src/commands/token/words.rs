@@ -1,7 +1,7 @@
 //! What is known of a token in words for people.
 
 use keymoat_core::gemini;
-use keymoat_core::token::{Calls, Constraint, SessionLimits, Token, Uses};
+use keymoat_core::token::{Calls, Constraint, Token, Uses};
 use keymoat_core::{Origin, Scopes, UnixMillis};
 use keymoat_store::{Denial, TokenState};
 
@@ -88,14 +88,23 @@ pub(super) fn origins(origins: &[Origin]) -> String {
     if origins.is_empty() { "those of the route".to_owned() } else { origins.join(", ") }
 }
 
-pub(super) fn limits(limits: SessionLimits) -> String {
-    let limits = [
+pub(super) fn limits(token: &Token) -> String {
+    let limits = &token.limits;
+    let of_session = [
         limits.duration_secs_max.map(|secs| span(secs.saturating_mul(1000))),
         limits.bytes_max.map(|bytes| format!("{bytes} bytes")),
         limits.messages_max.map(|messages| format!("{messages} messages")),
     ];
-    let limits: Vec<String> = limits.into_iter().flatten().collect();
-    if limits.is_empty() { "those of the route".to_owned() } else { format!("{} in a session", limits.join(", ")) }
+    let of_session: Vec<String> = of_session.into_iter().flatten().collect();
+    let mut texts = Vec::new();
+    if !of_session.is_empty() {
+        texts.push(format!("{} in a session", of_session.join(", ")));
+    }
+    texts.extend(super::limits::texts(limits));
+    if limits.total_bytes_max.is_some() {
+        texts.push(format!("{} bytes used", token.bytes_used));
+    }
+    if texts.is_empty() { "those of the route".to_owned() } else { texts.join("; ") }
 }
 
 /// What is locked, without the values.

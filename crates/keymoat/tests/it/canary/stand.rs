@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keymoat_core::format::{self, Kind};
-use keymoat_core::token::{Calls, Constraint, NewToken, SessionLimits, Uses};
+use keymoat_core::token::{Calls, Constraint, NewToken, TokenLimits, Uses};
 use keymoat_core::{Scopes, Secret, UnixMillis};
 use keymoat_emulator::{Options, Recorder};
 use keymoat_store::{MintOrder, Minting, Store};
@@ -306,7 +306,7 @@ fn minted(folder: &Folder, uses: Uses, live_millis: i64) -> String {
         start_by: now.plus_millis(live_millis),
         live_until: now.plus_millis(live_millis),
         origins: Vec::new(),
-        limits: SessionLimits::default(),
+        limits: TokenLimits::default(),
         constraint: Constraint::None,
         idempotency_key: None,
     };
