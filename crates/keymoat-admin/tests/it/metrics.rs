@@ -90,6 +90,7 @@ fn every_metric_of_the_catalogue_is_rendered_and_no_other() {
         gauges.sessions([("voice".into(), 2)]);
         gauges.lines_dropped(7);
         gauges.snapshot_age(Duration::from_millis(250));
+        gauges.changes_seen(41);
         gauges.certificate_expiry("data", Some(-5));
         gauges.rotations_due(1);
     });
@@ -123,6 +124,7 @@ fn every_metric_of_the_catalogue_is_rendered_and_no_other() {
         ("keymoat_events_waiting", 3.0),
         ("keymoat_log_lines_dropped_total", 7.0),
         ("keymoat_store_snapshot_age_seconds", 0.25),
+        ("keymoat_store_changes_seen", 41.0),
         (r#"keymoat_certificate_expiry_seconds{listener="data"}"#, -5.0),
         (r#"keymoat_acts_total{action="key.revoked"}"#, 1.0),
     ] {

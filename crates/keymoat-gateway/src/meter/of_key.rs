@@ -163,8 +163,10 @@ fn unavailable() -> Refusal {
 impl Drop for KeyPlace {
     fn drop(&mut self) {
         self.meter.sessions.fetch_sub(1, Ordering::Relaxed);
-        let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.meter.freed_millis.store(millis.max(1), Ordering::Relaxed);
-        drop(self.shared.take());
+        // Who was refused has given nothing back.
+        if self.shared.take().is_some() {
+            let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.meter.freed_millis.store(millis.max(1), Ordering::Relaxed);
+        }
     }
 }

@@ -175,7 +175,7 @@ async fn of_60_sessions_at_once_over_three_nodes_five_live_and_a_killed_node_s_p
     // It was heard of a second before its end at most.
     let bound = CLOSE_AFTER + FREED_GRACE;
     assert!(freed_after > bound.saturating_sub(Duration::from_millis(1500)), "{freed_after:?}");
-    assert!(freed_after < bound + Duration::from_secs(6), "{freed_after:?}");
+    assert!(freed_after < bound + Duration::from_secs(15), "{freed_after:?}");
     for _ in 1..lost {
         live.push((other, open_at_last(&addresses[other]).0));
     }
@@ -264,7 +264,7 @@ async fn a_node_that_is_cut_off_has_ended_its_sessions_before_others_take_their_
         last = last.max(ended_at);
     }
     assert!(last < taken_at, "a place was taken while its session lived");
-    assert!(taken_at - cut_at < CLOSE_AFTER + FREED_GRACE + Duration::from_secs(6));
+    assert!(taken_at - cut_at < CLOSE_AFTER + FREED_GRACE + Duration::from_secs(15));
     tell(&format!(
         "cut off: the last session ended after {:?}, its place was taken after {:?}",
         last - cut_at,
