@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Hand, entrusted, moment, take_secret, text_at};
 use crate::observed::tell_of_commands;
+use crate::output::time::rfc3339;
 use crate::process::new_key_secret;
 use crate::socket::ENTRUSTED_BYTES_MAX;
 
@@ -97,7 +98,11 @@ impl Hand<'_> {
             let secret = new_key_secret()?;
             return Ok(match self.store.rotate_key(key, &secret, rotation, now)? {
                 Rotated::Done(key) => {
-                    self.tell(Action::KeyRotated, &key.id, format!("`{}`", key.name));
+                    let end = match key.ending_secret(now).and_then(|secret| secret.ends_at) {
+                        Some(at) => format!("at {}", rfc3339(at)),
+                        None => "at once".to_owned(),
+                    };
+                    self.tell(Action::KeyRotated, &key.id, format!("`{}`, the old secret ends {end}", key.name));
                     (Rotated::Done(key), Some(secret))
                 }
                 not_due @ Rotated::NotDue(_) => (not_due, None),
