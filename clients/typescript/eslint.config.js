@@ -13,6 +13,8 @@ const NODE = [
   'clearTimeout',
   'btoa',
   'AbortController',
+  'Buffer',
+  'URL',
 ];
 
 export default tseslint.config(
@@ -22,10 +24,10 @@ export default tseslint.config(
   { files: ['**/*.mjs'], languageOptions: { globals: Object.fromEntries(NODE.map((name) => [name, 'readonly'])) } },
   {
     // These run in the page.
-    files: ['tests/runtimes/page.mjs'],
+    files: ['tests/runtimes/page.mjs', 'tests/runtimes/admin-page.mjs'],
     languageOptions: {
       globals: Object.fromEntries(
-        ['keymoat', 'shim', 'GoogleGenAI', 'Modality', 'WebSocket'].map((name) => [name, 'readonly']),
+        ['keymoat', 'shim', 'GoogleGenAI', 'Modality', 'WebSocket', 'inPage'].map((name) => [name, 'readonly']),
       ),
     },
   },

@@ -51,6 +51,15 @@ async function until(wanted, act) {
   while (status !== wanted && Date.now() < end);
   assert.equal(status, wanted);
 }
+/** What is listed, as soon as there is something. */
+async function untilListed(list) {
+  const end = Date.now() + 2500;
+  let found;
+  do found = await list();
+  while (found.items?.length === 0 && Date.now() < end);
+  assert.ok(found.items?.length > 0, JSON.stringify(found));
+  return found;
+}
 const row = (text) => page.getByRole('row').filter({ hasText: text });
 const dialog = page.getByRole('dialog');
 
@@ -98,6 +107,7 @@ await check('a key is made and shown once', async () => {
   await browser.visit(page, '/keys');
   await page.getByRole('link', { name: 'Create a key' }).first().click();
   await page.getByLabel('Name').fill('old-client');
+  await page.getByLabel('Owner').fill('Payments, ada@example.org');
   await page.getByRole('button', { name: 'Create' }).click();
   await page.locator('.secret-once').waitFor();
   await browser.assertGone(page, 'km_');
@@ -110,6 +120,23 @@ await check('a key is made and shown once', async () => {
   await page.getByRole('link', { name: 'Go to the key' }).click();
   await page.getByRole('heading', { name: 'old-client' }).waitFor();
   made.key = new URL(page.url()).pathname.split('/').at(-1);
+});
+
+await check('a key has an owner, and shows what it begins with and nothing more of its text', async () => {
+  await page.getByText('Payments, ada@example.org').waitFor();
+  await page.getByRole('button', { name: 'Change the owner' }).click();
+  await dialog.getByLabel('Owner').fill(made.secret);
+  await dialog.getByRole('button', { name: 'Change', exact: true }).click();
+  await dialog.getByRole('alert').waitFor();
+  assert.ok(!(await dialog.getByRole('alert').textContent()).includes(made.secret.slice(3)));
+  await dialog.getByLabel('Owner').fill('Billing');
+  await dialog.getByRole('button', { name: 'Change', exact: true }).click();
+  await dialog.waitFor({ state: 'detached' });
+  await page.locator('dd').filter({ hasText: 'Billing' }).waitFor();
+  await browser.visit(page, '/keys?text=billing');
+  await row('old-client').getByText('km_…').waitFor();
+  await row('old-client').getByText('Billing').waitFor();
+  await browser.assertGone(page, made.secret.slice(3));
 });
 
 await check('the new key is gone when the screen is left, also for the way back', async () => {
@@ -131,6 +158,19 @@ await check('a request is seen when it arrives, its credential as a chip', async
   await page.locator('.stream > li').filter({ hasText: 'URL query ?api_key' }).first().waitFor();
   assert.equal((await byUrl('km_TestVector0TestVector0TestVector0TestVector02cu8n')).status, 401);
   await page.locator('.stream > li').filter({ hasText: 'refused' }).first().waitFor();
+  await browser.assertGone(page, made.secret);
+});
+
+await check('a session tells which protocols were offered and chosen, its origin, and why it closed', async () => {
+  const more = ['--protocol', 'chat.v2', '--origin', 'https://app.example'];
+  const client = house.listen(`${data.replace(/^http/, 'ws')}/ws/events`, made.secret, 'subprotocol', { more });
+  const { items } = await untilListed(async () => page.evaluate(() => fetch('/api/v1/sessions').then((answer) => answer.json())));
+  const end = { method: 'POST', headers: { 'x-keymoat-request': 'console', 'content-type': 'application/json' }, body: '{"reason":"lunch"}' };
+  await page.evaluate(([id, end]) => fetch(`/api/v1/sessions/${id}/end`, end), [items[0].id, end]);
+  await client.closed;
+  const line = page.locator('.stream > li').filter({ hasText: '/ws/events' }).first();
+  for (const text of ['api-key.•', 'chat.v2', 'https://app.example', 'lunch']) await line.getByText(text).first().waitFor();
+  await line.locator('.chip.good').filter({ hasText: 'chat.v2' }).waitFor();
   await browser.assertGone(page, made.secret);
 });
 
@@ -189,6 +229,30 @@ await check('a token is minted, and its session is seen and ended', async () => 
   await page.getByText('Nothing is connected').waitFor();
 });
 
+await check('a live session shows what was asked for beside what its lock made of it', async () => {
+  const canary = 'km_TestVector0TestVector0TestVector0TestVector02cu8n';
+  const setup = { model: 'models/gemini-2.5-flash-native-audio', systemInstruction: { parts: [{ text: 'You are a lamp.' }] } };
+  const body = JSON.stringify({ key_id: made.key, uses: 5, constraints: { gemini: { setup, field_mask: 'model,systemInstruction' } } });
+  const order = { method: 'POST', headers: { 'x-keymoat-request': 'console', 'content-type': 'application/json' }, body };
+  const { token, ...refused } = await page.evaluate((order) => fetch('/api/v1/tokens', order).then((answer) => answer.json()), order);
+  assert.ok(token, JSON.stringify(refused));
+  secrets.add(token);
+  const path = '/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained';
+  const asked = { ...setup, systemInstruction: { parts: [{ text: `You are mine. ${canary}` }] } };
+  const client = house.listen(data.replace(/^http/, 'ws') + path, token, 'token', { first: JSON.stringify({ setup: asked }) });
+  await browser.visit(page, '/sessions');
+  await row('gemini').first().waitFor();
+  await page.getByRole('button', { name: /^Setup of the session/ }).first().click();
+  await dialog.getByRole('region', { name: 'The client asked for' }).getByText('You are mine.').waitFor();
+  const effective = await dialog.getByRole('region', { name: 'In effect upstream' }).textContent();
+  assert.ok(effective.includes('You are a lamp.') && !effective.includes('You are mine.'), effective);
+  await browser.assertGone(page, canary);
+  assert.deepEqual(await browser.violations(page), []);
+  if (process.env.SUITE_DEBUG) await page.screenshot({ path: `${process.env.SUITE_DEBUG}/setup-wide-light.png` });
+  await dialog.getByRole('button', { name: 'Close' }).click();
+  client.end();
+});
+
 await check('the chart shows by what credentials came, as a picture and as a table', async () => {
   await browser.visit(page, '/');
   const chart = page.getByRole('figure', { name: 'Requests a day by carrier' });
@@ -221,6 +285,13 @@ await check('a route shows its override as the line that makes it permanent, and
   await page.locator('.snippet').filter({ hasText: '[route.events]' }).first().waitFor();
   await page.getByRole('button', { name: 'Remove the override' }).click();
   await page.getByText('in step').waitFor();
+});
+
+await check('the node that answers is seen', async () => {
+  await browser.visit(page, '/routes');
+  const nodes = page.getByRole('table', { name: 'Nodes' });
+  await nodes.getByText('(this one)').waitFor();
+  await nodes.getByText('ready', { exact: true }).waitFor();
 });
 
 await check('an upstream is tested by a button', async () => {

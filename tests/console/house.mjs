@@ -73,13 +73,14 @@ export async function command(...words) {
   return stdout.trim();
 }
 
-/** A client that keeps a WebSocket open until somebody ends it; `closed` gives the lines that it printed. */
-export function listen(url, credential, carrier) {
+/** A client that keeps a WebSocket open until somebody ends it; `closed` gives the lines that it printed. It sends `first`, if there is anything. */
+export function listen(url, credential, carrier, { first = '', more = [] } = {}) {
   const file = `${folder}/${Math.random().toString(36).slice(2)}.secret`;
   writeFileSync(file, credential, { mode: 0o600 });
-  const words = ['ws', '--json', '--secret-file', file, '--carrier', carrier, url];
+  const words = ['ws', '--json', '--secret-file', file, '--carrier', carrier, ...more, url];
   const child = spawn(SUITE_BINARY, words, { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] });
   children.push(child);
+  if (first) child.stdin.write(`${first}\n`);
   let printed = '';
   child.stdout.on('data', (chunk) => (printed += chunk));
   child.stderr.on('data', (chunk) => (printed += chunk));

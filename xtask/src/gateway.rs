@@ -203,7 +203,7 @@ fn serve(binary: &Path) -> Command {
 }
 
 /// Writes a file that only its owner can read.
-fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let file = File::options().create_new(true).write(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(content));
     written.with_context(|| format!("cannot write `{}`", path.display()))

@@ -38,6 +38,10 @@ pub(crate) enum Need {
     Openssl,
     /// nginx, to stand in front and behind, and to measure beside.
     Nginx,
+    /// Caddy, to stand in front.
+    Caddy,
+    /// HAProxy, to stand in front, also of many nodes.
+    Haproxy,
     /// `strace`, which counts system calls and makes some fail.
     Strace,
     /// Valgrind, which counts instructions.
@@ -65,6 +69,8 @@ impl Need {
             Self::Curl => find("curl").is_some(),
             Self::Openssl => find("openssl").is_some(),
             Self::Nginx => find("nginx").is_some(),
+            Self::Caddy => find("caddy").is_some(),
+            Self::Haproxy => find("haproxy").is_some() || Path::new("/usr/sbin/haproxy").exists(),
             Self::Strace => find("strace").is_some(),
             Self::Valgrind => find("valgrind").is_some(),
             Self::Ripgrep => find("rg").is_some(),
@@ -91,6 +97,8 @@ impl Need {
             Self::Curl => Some("curl"),
             Self::Openssl => Some("openssl"),
             Self::Nginx => Some("nginx-light"),
+            Self::Caddy => Some("caddy"),
+            Self::Haproxy => Some("haproxy"),
             Self::Strace => Some("strace"),
             Self::Valgrind => Some("valgrind"),
             Self::Ripgrep => Some("ripgrep"),
@@ -111,6 +119,8 @@ impl Need {
             Self::Curl => "curl",
             Self::Openssl => "openssl",
             Self::Nginx => "nginx",
+            Self::Caddy => "Caddy",
+            Self::Haproxy => "HAProxy",
             Self::Strace => "strace",
             Self::Valgrind => "Valgrind",
             Self::Ripgrep => "ripgrep",

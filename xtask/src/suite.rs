@@ -82,7 +82,7 @@ impl Suite {
             Self::Fmt => &[Need::Rustfmt],
             Self::Clippy => &[Need::Clippy, Need::Node],
             Self::Docs | Self::Node => &[Need::Node],
-            Self::Rust => &[Need::Postgres, Need::Strace, Need::Nginx, Need::Node],
+            Self::Rust => &[Need::Postgres, Need::Strace, Need::Nginx, Need::Caddy, Need::Haproxy, Need::Node],
             Self::Container => &[Need::Python],
             Self::Admin => &[Need::Python, Need::Node],
             Self::Python => &[Need::Python, Need::Node],

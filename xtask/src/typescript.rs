@@ -38,6 +38,8 @@ pub(crate) fn all(place: Place<'_>) -> Result<Findings> {
     let mut command = Command::new("node");
     command.arg("run.mjs").current_dir(&runtimes);
     command.env("SUITE_CA_FILE", &gateway.ca_file).env("SUITE_CHROMIUM", chromium).env("SUITE_FOLDER", folder.path());
+    // The scripts of the admin listener start one each.
+    command.env("SUITE_BINARY", &binary);
     sdk::client(place, gateway, &mut command, "client", &mut findings)?;
     Ok(findings)
 }

@@ -81,7 +81,8 @@ test.each(SNIPPETS)('runs: $first', async ({ at, kind, code }) => {
   if (code.includes('carryTokensInSubprotocols')) expect(FakeSocket.last.credential).toBe('auth_tokens/kmt_shortlived');
 });
 
-test('has the right types', () => {
+// The compiler takes a while where other suites run beside it.
+test('has the right types', { timeout: 60_000 }, () => {
   const paths = Object.fromEntries(Object.entries(OURS).map(([name, path]) => [name, [join(ROOT, path)]]));
   const config = {
     extends: join(ROOT, 'tsconfig.json'),

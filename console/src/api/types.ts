@@ -19,11 +19,15 @@ export type Token = Schemas['Token'];
 /** A token just minted: the only answer that holds its text. */
 export type NewToken = Schemas['TokenMade'];
 export type Session = Schemas['Session'];
+/** A session with what it was set up with. */
+export type SessionWhole = Schemas['SessionWhole'];
 export type QueryPolicy = Schemas['QueryPolicy'];
 export type Upstream = Schemas['Upstream'];
 export type Certificate = Schemas['CertificateShown'];
 export type UpstreamTest = Schemas['UpstreamTest'];
 export type Health = Schemas['Health'];
+/** One process that serves over the store. */
+export type Node = Schemas['Node'];
 export type Redaction = Schemas['Redaction'];
 
 export type Route = Schemas['Route'];
@@ -69,6 +73,7 @@ export interface Event {
   messages_in?: number;
   messages_out?: number;
   user_agent?: string;
+  origin?: string;
   sink?: string;
   count?: number;
 }

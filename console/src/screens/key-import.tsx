@@ -14,9 +14,11 @@ import { plural } from '../ui/time.tsx';
 export function ImportKeysScreen() {
   const [text, setText] = useState('');
   const [prefix, setPrefix] = useState('imported');
+  const [owner, setOwner] = useState('');
   const [done, setDone] = useState<Imported>();
   const run = useAction(async () => {
-    const imported = await call<Imported>('POST', '/keys/import', { body: { text, name_prefix: prefix.trim() } });
+    const body = { text, name_prefix: prefix.trim(), ...(owner.trim() && { owner: owner.trim() }) };
+    const imported = await call<Imported>('POST', '/keys/import', { body });
     setText('');
     setDone(imported);
   });
@@ -46,6 +48,12 @@ export function ImportKeysScreen() {
             value={prefix}
             onInput={setPrefix}
             hint="Keys without a name are called this, with a number."
+          />
+          <Field
+            label="Owner"
+            value={owner}
+            onInput={setOwner}
+            hint="Who answers for all of them. Empty: nobody is named."
           />
           <ProblemNotice problem={run.problem} />
           <div class="row">

@@ -29,12 +29,14 @@ export function NewKeyScreen() {
 function Form({ onMade }: { onMade: (made: NewKey) => void }) {
   const routes = useLoaded<ApiPage<Route>>('/routes', { limit: 200 });
   const [name, setName] = useState('');
+  const [owner, setOwner] = useState('');
   const [scopes, setScopes] = useState<string[]>([]);
   const [days, setDays] = useState('');
   const [rotateDays, setRotateDays] = useState('');
   const create = useAction(async () => {
     const body = {
       name: name.trim(),
+      ...(owner.trim() && { owner: owner.trim() }),
       ...(scopes.length > 0 && { scopes }),
       ...(days && { expires_at: new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
       ...(rotateDays && { rotate_after_secs: Number(rotateDays) * 86_400 }),
@@ -58,6 +60,12 @@ function Form({ onMade }: { onMade: (made: NewKey) => void }) {
           hint="What people call it, such as voice-app."
           required
           autoFocus
+        />
+        <Field
+          label="Owner"
+          value={owner}
+          onInput={setOwner}
+          hint="Who answers for it: a person, a team, an address. Empty: nobody is named."
         />
         <Checks
           legend="May use"

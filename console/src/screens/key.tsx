@@ -10,14 +10,14 @@ import { Card, Page as Screen } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
 import { Confirm } from '../ui/dialog.tsx';
-import { Select } from '../ui/field.tsx';
+import { Field, Select } from '../ui/field.tsx';
 import { EmptyState, Loading, Notice, ProblemNotice } from '../ui/notice.tsx';
 import { SecretOnce } from '../ui/secret-once.tsx';
 import { PagedTable, Table } from '../ui/table.tsx';
 import { Ago, At, count } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
 import { EVENT_COLUMNS } from './event-columns.tsx';
-import { isRotating, KeyState, Scopes } from './parts.tsx';
+import { isRotating, KeyState, Prefix, Scopes } from './parts.tsx';
 
 const OVERLAPS = [
   ['0', 'None: the old one stops at once'],
@@ -30,7 +30,7 @@ const OVERLAPS = [
 export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
   const path = `/keys/${encodeURIComponent(id)}`;
   const { data: key, etag, problem, reload } = useLoaded<Key>(path, {}, 15_000);
-  const [asked, setAsked] = useState<'rotate' | 'revoke'>();
+  const [asked, setAsked] = useState<'owner' | 'rotate' | 'revoke'>();
   const [made, setMade] = useState<string>();
   if (!key) {
     return (
@@ -50,6 +50,13 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
       actions={
         canChange && (
           <>
+            <Button
+              onClick={() => {
+                setAsked('owner');
+              }}
+            >
+              Change the owner
+            </Button>
             <Button
               onClick={() => {
                 setAsked('rotate');
@@ -82,6 +89,7 @@ export function KeyScreen({ parts: [id = ''] }: ScreenProps) {
       <Facts item={key} />
       <Secrets item={key} />
       <Recent id={key.id} />
+      {asked === 'owner' && <Owner item={key} etag={etag} onClose={close} onDone={reload} />}
       {asked === 'rotate' && (
         <Rotate
           item={key}
@@ -108,6 +116,12 @@ function Facts({ item }: { item: Key }) {
         <dd>
           <CredentialChip kind="key" name={item.id} />
         </dd>
+        <dt>Begins with</dt>
+        <dd>
+          {item.prefix ? <Prefix prefix={item.prefix} /> : <span class="soft">not known: it came from elsewhere</span>}
+        </dd>
+        <dt>Owner</dt>
+        <dd class="break">{item.owner ?? <span class="soft">nobody is named</span>}</dd>
         <dt>May use</dt>
         <dd>
           <Scopes scopes={item.scopes} />
@@ -197,6 +211,34 @@ function Recent({ id }: { id: string }) {
         }
       />
     </Card>
+  );
+}
+
+interface OwnerProps {
+  item: Key;
+  etag: string | undefined;
+  onClose: () => void;
+  onDone: () => void;
+}
+
+function Owner({ item, etag, onClose, onDone }: OwnerProps) {
+  const [owner, setOwner] = useState(item.owner ?? '');
+  const change = useAction(async () => {
+    const body = { owner: owner.trim() || null };
+    await call('PATCH', `/keys/${encodeURIComponent(item.id)}`, { etag, body });
+    onClose();
+    onDone();
+  });
+  return (
+    <Confirm title={`Owner of ${item.name}`} confirm="Change" look="primary" action={change} onClose={onClose}>
+      <Field
+        label="Owner"
+        value={owner}
+        onInput={setOwner}
+        hint="Who answers for it: a person, a team, an address. Empty: nobody is named."
+        autoFocus
+      />
+    </Confirm>
   );
 }
 

@@ -6,11 +6,11 @@ import { address, place, refine } from '../routing.tsx';
 import { may } from '../session.ts';
 import { Page } from '../shell.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
-import { Field, Select } from '../ui/field.tsx';
+import { Field } from '../ui/field.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { Ago } from '../ui/time.tsx';
-import { CarrierChip, KeyState, Scopes } from './parts.tsx';
+import { CarrierChip, KeyState, ListCard, Prefix, Scopes, StateFilter, stateOf } from './parts.tsx';
 
 const STATES = [
   ['', 'All keys'],
@@ -22,7 +22,7 @@ const STATES = [
 export function KeysScreen() {
   const { query } = place.value;
   const text = query.get('text') ?? '';
-  const state = STATES.find(([state]) => state === query.get('state'))?.[0] ?? '';
+  const state = stateOf(STATES);
   const pages = usePages<ListedKey>('/keys', { text, state });
   return (
     <Page
@@ -41,66 +41,65 @@ export function KeysScreen() {
         )
       }
     >
-      <section class="card" aria-label="Keys">
-        <div class="inside filters">
-          <Field
-            label="Find"
-            type="search"
-            value={text}
-            placeholder="name or id"
-            onInput={(text) => {
-              refine({ text });
-            }}
-          />
-          <Select
-            label="Show"
-            value={state}
-            options={STATES}
-            onChange={(state) => {
-              refine({ state });
-            }}
-          />
-        </div>
-        <div class="flush">
-          <PagedTable
-            caption="Keys"
-            pages={pages}
-            rowKey={({ id }) => id}
-            empty={
-              <EmptyState title={text || state ? 'No key matches' : 'No keys yet'}>
-                <p>
-                  {text || state
-                    ? 'Clear the filters to see the others.'
-                    : 'Create one for each client: a key of its own can be rotated and revoked without touching the others.'}
-                </p>
-              </EmptyState>
-            }
-            columns={[
-              {
-                label: 'Name',
-                isHead: true,
-                cell: ({ id, name, source }) => (
-                  <>
-                    <a class="break" href={address('keys', id)}>
-                      {name}
-                    </a>
-                    <br />
-                    <CredentialChip kind="key" name={id} /> {source === 'file' && <Chip>file</Chip>}
-                  </>
-                ),
-              },
-              { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
-              { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
-              {
-                label: 'By',
-                cell: ({ last_carrier }) => (last_carrier ? <CarrierChip carrier={last_carrier} /> : '–'),
-              },
-              { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
-              { label: 'State', cell: (key) => <KeyState item={key} /> },
-            ]}
-          />
-        </div>
-      </section>
+      <ListCard
+        label="Keys"
+        filters={
+          <>
+            <Field
+              label="Find"
+              type="search"
+              value={text}
+              placeholder="name, owner or id"
+              onInput={(text) => {
+                refine({ text });
+              }}
+            />
+            <StateFilter states={STATES} />
+          </>
+        }
+      >
+        <PagedTable
+          caption="Keys"
+          pages={pages}
+          rowKey={({ id }) => id}
+          empty={
+            <EmptyState title={text || state ? 'No key matches' : 'No keys yet'}>
+              <p>
+                {text || state
+                  ? 'Clear the filters to see the others.'
+                  : 'Create one for each client: a key of its own can be rotated and revoked without touching the others.'}
+              </p>
+            </EmptyState>
+          }
+          columns={[
+            {
+              label: 'Name',
+              isHead: true,
+              cell: ({ id, name, source, prefix }) => (
+                <>
+                  <a class="break" href={address('keys', id)}>
+                    {name}
+                  </a>
+                  <span class="chips">
+                    <CredentialChip kind="key" name={id} />
+                    <Prefix prefix={prefix} />
+                    {source === 'file' && <Chip>file</Chip>}
+                  </span>
+                </>
+              ),
+            },
+            { label: 'Owner', cell: ({ owner }) => <span class="break">{owner ?? '–'}</span> },
+            { label: 'May use', cell: ({ scopes }) => <Scopes scopes={scopes} /> },
+            { label: 'Last used', cell: ({ last_used_at }) => <Ago at={last_used_at} /> },
+            {
+              label: 'By',
+              cell: ({ last_carrier }) => (last_carrier ? <CarrierChip carrier={last_carrier} /> : '–'),
+            },
+            { label: 'Ends', cell: ({ expires_at }) => <Ago at={expires_at} /> },
+            { label: 'State', cell: (key) => <KeyState item={key} /> },
+          ]}
+        />
+      </ListCard>
       <p class="soft small">
         A <Chip>file</Chip> key is named in the configuration and can only be changed there.
       </p>

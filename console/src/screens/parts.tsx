@@ -1,13 +1,63 @@
 // Small things that several screens show.
 
+import type { ComponentChildren } from 'preact';
 import type { Key } from '../api/types.ts';
-import { address } from '../routing.tsx';
+import { address, place, refine } from '../routing.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
+import { Select } from '../ui/field.tsx';
 import { now } from '../ui/time.tsx';
 import { carrierTone, carrierWords, outcomeTone } from '../words.ts';
 
 export function CarrierChip({ carrier }: { carrier: string }) {
   return <Chip tone={carrierTone(carrier)}>{carrierWords(carrier)}</Chip>;
+}
+
+/** What a client offered as a subprotocol; a credential among it has come as its kind only, such as `api-key.•`. */
+export function ProtocolChip({ name, isChosen }: { name: string; isChosen: boolean }) {
+  if (name.endsWith('•')) return <CredentialChip kind="credential" name={name === '•' ? 'not shown' : name} />;
+  return (
+    <Chip tone={isChosen ? 'good' : 'plain'} title={isChosen ? 'Offered and chosen' : 'Offered'}>
+      {name}
+    </Chip>
+  );
+}
+
+/** A list of one screen, below what it is filtered by. */
+export function ListCard({
+  label,
+  filters,
+  children,
+}: {
+  label: string;
+  filters: ComponentChildren;
+  children: ComponentChildren;
+}) {
+  return (
+    <section class="card" aria-label={label}>
+      <div class="inside filters">{filters}</div>
+      <div class="flush">{children}</div>
+    </section>
+  );
+}
+
+type States = readonly (readonly [string, string])[];
+
+/** The state that the address asks for, out of those that there are. */
+export const stateOf = (states: States): string =>
+  states.find(([state]) => state === place.value.query.get('state'))?.[0] ?? '';
+
+/** Chooses the state of what a list shows. */
+export function StateFilter({ states }: { states: States }) {
+  return (
+    <Select
+      label="Show"
+      value={stateOf(states)}
+      options={states}
+      onChange={(state) => {
+        refine({ state });
+      }}
+    />
+  );
 }
 
 export function OutcomeChip({ outcome }: { outcome: string | undefined }) {
@@ -25,6 +75,12 @@ export function Scopes({ scopes }: { scopes: readonly string[] | null | undefine
       ))}
     </span>
   );
+}
+
+/** All that is public of a key's text: what every key of its form begins with. */
+export function Prefix({ prefix }: { prefix: string | null | undefined }) {
+  if (!prefix) return null;
+  return <code class="soft small">{prefix}…</code>;
 }
 
 /** Whether two secrets of a key work. */

@@ -1,4 +1,4 @@
-// What is configured: routes and the APIs behind them, with what was overridden since.
+// What is configured: routes and the APIs behind them, with what was overridden since; and the nodes that serve it.
 
 import { usePages } from '../api/query.ts';
 import type { Certificate, QueryPolicy, Route, Upstream } from '../api/types.ts';
@@ -8,6 +8,7 @@ import { Chip } from '../ui/chip.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { QUERY_POLICIES } from '../words.ts';
+import { NodesCard } from './nodes.tsx';
 
 export function RoutesScreen() {
   const routes = usePages<Route>('/routes');
@@ -75,6 +76,7 @@ export function RoutesScreen() {
           ]}
         />
       </Card>
+      <NodesCard />
     </Page>
   );
 }

@@ -2,14 +2,15 @@
 
 import { useState } from 'preact/hooks';
 import { call } from '../api/client.ts';
-import { useAction, usePages } from '../api/query.ts';
-import type { Session } from '../api/types.ts';
+import { useAction, useLoaded, usePages } from '../api/query.ts';
+import type { Session, SessionWhole } from '../api/types.ts';
 import { may } from '../session.ts';
 import { Page, Tabs } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { CredentialChip } from '../ui/chip.tsx';
-import { Confirm } from '../ui/dialog.tsx';
-import { EmptyState } from '../ui/notice.tsx';
+import { Confirm, Look } from '../ui/dialog.tsx';
+import { EmptyState, Loading, Notice, ProblemNotice } from '../ui/notice.tsx';
+import { Snippet } from '../ui/snippet.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { bytes, lasting, now } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
@@ -19,6 +20,7 @@ import { TOKEN_TABS } from './tokens.tsx';
 export function SessionsScreen() {
   const pages = usePages<Session>('/sessions', {}, 50, 3000);
   const [ending, setEnding] = useState<Session>();
+  const [looking, setLooking] = useState<Session>();
   return (
     <Page title="Live sessions" about="WebSockets and streams that are open now.">
       <Tabs label="Tokens and sessions" all={TOKEN_TABS} />
@@ -54,10 +56,12 @@ export function SessionsScreen() {
             },
             {
               label: 'Client',
-              cell: ({ client, protocol }) => (
+              cell: ({ client, protocol, origin, user_agent }) => (
                 <>
                   {client}
-                  <div class="soft small">{protocol}</div>
+                  <div class="soft small break">
+                    {[protocol, origin && `from ${origin}`, user_agent].filter(Boolean).join(' · ')}
+                  </div>
                 </>
               ),
             },
@@ -82,6 +86,15 @@ export function SessionsScreen() {
               isBare: true,
               cell: (session) => (
                 <div class="row">
+                  <Button
+                    small
+                    label={`Setup of the session on ${session.route} from ${session.client}`}
+                    onClick={() => {
+                      setLooking(session);
+                    }}
+                  >
+                    Setup
+                  </Button>
                   {may('operator') && (
                     <Button
                       small
@@ -100,6 +113,14 @@ export function SessionsScreen() {
           ]}
         />
       </section>
+      {looking && (
+        <Setup
+          session={looking}
+          onClose={() => {
+            setLooking(undefined);
+          }}
+        />
+      )}
       {ending && (
         <EndSession
           session={ending}
@@ -112,6 +133,34 @@ export function SessionsScreen() {
     </Page>
   );
 }
+
+/** What a session asked for, beside what it got. */
+function Setup({ session, onClose }: { session: Session; onClose: () => void }) {
+  const { data, problem, reload } = useLoaded<SessionWhole>(`/sessions/${encodeURIComponent(session.id)}`);
+  return (
+    <Look title="How this session is set up" onClose={onClose}>
+      <ProblemNotice problem={problem} onRetry={reload} />
+      {!data && !problem && <Loading what="its setup" />}
+      {data && !data.setup_asked && !data.setup_effective && (
+        <Notice>
+          Nothing holds this session to a setup, so Keymoat does not look at what its client asks for. It does where a
+          token or a key’s models lock something.
+        </Notice>
+      )}
+      {data && (data.setup_asked ?? data.setup_effective) && (
+        <>
+          <p>What its token or key locks has replaced what the client asked for. Long texts are cut short.</p>
+          <div class="columns">
+            <Snippet title="The client asked for" text={written(data.setup_asked, 'nothing yet')} />
+            <Snippet title="In effect upstream" text={written(data.setup_effective, 'as asked')} />
+          </div>
+        </>
+      )}
+    </Look>
+  );
+}
+
+const written = (setup: unknown, none: string) => (setup ? JSON.stringify(setup, null, 2) : none);
 
 function EndSession({ session, onClose, onDone }: { session: Session; onClose: () => void; onDone: () => void }) {
   const end = useAction(async () => {

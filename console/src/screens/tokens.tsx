@@ -4,20 +4,18 @@ import { useState } from 'preact/hooks';
 import { call } from '../api/client.ts';
 import { useAction, usePages } from '../api/query.ts';
 import type { Token } from '../api/types.ts';
-import { place, refine } from '../routing.tsx';
 import { may } from '../session.ts';
 import { Page, Tabs } from '../shell.tsx';
 import { Button } from '../ui/button.tsx';
 import { Chip, CredentialChip } from '../ui/chip.tsx';
-import { Confirm, Dialog } from '../ui/dialog.tsx';
-import { Select } from '../ui/field.tsx';
+import { Confirm, Look } from '../ui/dialog.tsx';
 import { EmptyState } from '../ui/notice.tsx';
 import { Snippet } from '../ui/snippet.tsx';
 import { PagedTable } from '../ui/table.tsx';
 import { Ago, count } from '../ui/time.tsx';
 import { toast } from '../ui/toast.tsx';
 import { MintToken } from './mint.tsx';
-import { KeyLink } from './parts.tsx';
+import { KeyLink, ListCard, StateFilter, stateOf } from './parts.tsx';
 
 export const TOKEN_TABS = [
   ['/sessions', 'Live sessions'],
@@ -33,8 +31,7 @@ const STATES = [
 ] as const;
 
 export function TokensScreen() {
-  const state = STATES.find(([state]) => state === place.value.query.get('state'))?.[0] ?? '';
-  const pages = usePages<Token>('/tokens', { state });
+  const pages = usePages<Token>('/tokens', { state: stateOf(STATES) });
   const [ending, setEnding] = useState<Token>();
   const [looking, setLooking] = useState<Token>();
   const [isMinting, setMinting] = useState(false);
@@ -64,83 +61,71 @@ export function TokensScreen() {
           onMinted={pages.reload}
         />
       )}
-      <section class="card" aria-label="Tokens">
-        <div class="inside filters">
-          <Select
-            label="Show"
-            value={state}
-            options={STATES}
-            onChange={(state) => {
-              refine({ state });
-            }}
-          />
-        </div>
-        <div class="flush">
-          <PagedTable
-            caption="Tokens"
-            pages={pages}
-            rowKey={({ id }) => id}
-            empty={
-              <EmptyState title="No tokens">
-                <p>Your server mints one for each client that signs in; they show here with the uses that are left.</p>
-              </EmptyState>
-            }
-            columns={[
-              { label: 'Token', isHead: true, cell: ({ id }) => <CredentialChip kind="token" name={id} /> },
-              { label: 'From key', cell: ({ key_id, key_name }) => <KeyLink id={key_id} name={key_name} /> },
-              { label: 'Uses left', cell: (token) => <Uses token={token} /> },
-              { label: 'Starts until', cell: ({ start_by }) => <Ago at={start_by} /> },
-              { label: 'Lives until', cell: ({ live_until }) => <Ago at={live_until} /> },
-              {
-                label: 'Only for',
-                cell: ({ origins, routes, calls }) => (
-                  <span class="break">
-                    {[
-                      ...origins,
-                      ...routes.filter((route) => route !== '*').map((route) => `route ${route}`),
-                      calls === 'live' && 'WebSockets',
-                    ]
-                      .filter(Boolean)
-                      .join(', ') || '–'}
-                  </span>
-                ),
-              },
-              { label: 'State', cell: (token) => <TokenState token={token} /> },
-              {
-                label: 'Actions',
-                isBare: true,
-                cell: (token) => (
-                  <div class="row">
+      <ListCard label="Tokens" filters={<StateFilter states={STATES} />}>
+        <PagedTable
+          caption="Tokens"
+          pages={pages}
+          rowKey={({ id }) => id}
+          empty={
+            <EmptyState title="No tokens">
+              <p>Your server mints one for each client that signs in; they show here with the uses that are left.</p>
+            </EmptyState>
+          }
+          columns={[
+            { label: 'Token', isHead: true, cell: ({ id }) => <CredentialChip kind="token" name={id} /> },
+            { label: 'From key', cell: ({ key_id, key_name }) => <KeyLink id={key_id} name={key_name} /> },
+            { label: 'Uses left', cell: (token) => <Uses token={token} /> },
+            { label: 'Starts until', cell: ({ start_by }) => <Ago at={start_by} /> },
+            { label: 'Lives until', cell: ({ live_until }) => <Ago at={live_until} /> },
+            {
+              label: 'Only for',
+              cell: ({ origins, routes, calls }) => (
+                <span class="break">
+                  {[
+                    ...origins,
+                    ...routes.filter((route) => route !== '*').map((route) => `route ${route}`),
+                    calls === 'live' && 'WebSockets',
+                  ]
+                    .filter(Boolean)
+                    .join(', ') || '–'}
+                </span>
+              ),
+            },
+            { label: 'State', cell: (token) => <TokenState token={token} /> },
+            {
+              label: 'Actions',
+              isBare: true,
+              cell: (token) => (
+                <div class="row">
+                  <Button
+                    small
+                    label={`Setup of token ${token.id}`}
+                    onClick={() => {
+                      setLooking(token);
+                    }}
+                  >
+                    Setup
+                  </Button>
+                  {may('operator') && token.state === 'live' && (
                     <Button
                       small
-                      label={`Setup of token ${token.id}`}
+                      look="danger"
+                      label={`Revoke token ${token.id}`}
                       onClick={() => {
-                        setLooking(token);
+                        setEnding(token);
                       }}
                     >
-                      Setup
+                      Revoke
                     </Button>
-                    {may('operator') && token.state === 'live' && (
-                      <Button
-                        small
-                        look="danger"
-                        label={`Revoke token ${token.id}`}
-                        onClick={() => {
-                          setEnding(token);
-                        }}
-                      >
-                        Revoke
-                      </Button>
-                    )}
-                  </div>
-                ),
-              },
-            ]}
-          />
-        </div>
-      </section>
+                  )}
+                </div>
+              ),
+            },
+          ]}
+        />
+      </ListCard>
       {looking && (
-        <Dialog
+        <Look
           title="What its sessions may ask for"
           onClose={() => {
             setLooking(undefined);
@@ -148,16 +133,7 @@ export function TokensScreen() {
         >
           <p>What is locked here replaces what a client asks for; the rest of the client’s setup is passed on.</p>
           <Snippet title="Constraints" text={JSON.stringify(looking.constraints, null, 2)} />
-          <footer>
-            <Button
-              onClick={() => {
-                setLooking(undefined);
-              }}
-            >
-              Close
-            </Button>
-          </footer>
-        </Dialog>
+        </Look>
       )}
       {ending && (
         <RevokeToken

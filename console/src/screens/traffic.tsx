@@ -7,14 +7,14 @@ import { place, refine } from '../routing.tsx';
 import { Page } from '../shell.tsx';
 import { EVENT_STREAM, streamTokens } from '../stream.ts';
 import { Button } from '../ui/button.tsx';
-import { Chip, CredentialChip } from '../ui/chip.tsx';
+import { CredentialChip } from '../ui/chip.tsx';
 import { Field, Select } from '../ui/field.tsx';
 import { EmptyState, Notice } from '../ui/notice.tsx';
 import { bytes, Clock, count, plural } from '../ui/time.tsx';
 import { kindOf } from '../words.ts';
 import { useEventStream } from 'keymoat/react';
 import { ending } from './event-columns.tsx';
-import { CarrierChip, KeyLink, OutcomeChip } from './parts.tsx';
+import { CarrierChip, KeyLink, OutcomeChip, ProtocolChip } from './parts.tsx';
 
 const KEPT_MAX = 1000;
 const SHOWN_MAX = 200;
@@ -227,7 +227,9 @@ function Line({ event }: { event: Event }) {
         </span>
         <br />
         <span class="small soft break">
-          {[event.route && `route ${event.route}`, event.client, event.user_agent].filter(Boolean).join(' · ')}
+          {[event.route && `route ${event.route}`, event.client, event.origin, event.user_agent]
+            .filter(Boolean)
+            .join(' · ')}
         </span>
       </span>
       <span class="chips">
@@ -239,10 +241,8 @@ function Line({ event }: { event: Event }) {
         ) : event.carrier ? (
           <CredentialChip kind="credential" />
         ) : null}
-        {offered.map((protocol) => (
-          <Chip key={protocol} tone={protocol === event.protocol_chosen ? 'good' : 'plain'}>
-            {protocol}
-          </Chip>
+        {offered.map((name, index) => (
+          <ProtocolChip key={index} name={name} isChosen={name === event.protocol_chosen} />
         ))}
       </span>
       <span class="small break">

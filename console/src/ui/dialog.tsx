@@ -48,6 +48,18 @@ export function Dialog({ title, children, onClose }: DialogProps) {
   );
 }
 
+/** Something to look at, and to close again. */
+export function Look({ title, children, onClose }: DialogProps) {
+  return (
+    <Dialog title={title} onClose={onClose}>
+      {children}
+      <footer>
+        <Button onClick={onClose}>Close</Button>
+      </footer>
+    </Dialog>
+  );
+}
+
 interface ConfirmProps {
   title: string;
   children: ComponentChildren;

@@ -43,6 +43,8 @@ pub struct House {
     pub version: &'static str,
     /// When it started.
     pub started_at: UnixMillis,
+    /// This process among the nodes of the store.
+    pub node_id: Arc<str>,
 }
 
 /// What of the configuration the API shows.

@@ -86,7 +86,7 @@ impl Presented {
 /// instead, in words that depend on the request's syntax and the route only.
 pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Record) -> Result<Presented, Refusal> {
     let advice = hint::Advice::of(route, head.is_from_browser());
-    let Gathered { mut found, slips, unread, unread_in_query } = gather::all(head, route);
+    let Gathered { mut found, slips, unread, unread_in_query, resembled } = gather::all(head, route);
     let well_known = if found.is_empty() { hint::well_known(head) } else { None };
     let strays = strip::strays(head, &found, snapshot);
     let elsewhere = strays.iter().flatten().next().copied().or(well_known);
@@ -94,6 +94,9 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
         Dialect::Generic => {}
         Dialect::Gemini => strip::withhold_from_gemini(head),
         Dialect::OpenAi => strip::withhold_from_openai(head),
+    }
+    if let Ask::WebSocket(opening) = &head.ask {
+        record.subprotocols_offered = opening.offer.told().into();
     }
     record.in_url = in_url(&found, &strays, unread_in_query);
     let removed = found.len() + slips.len() + unread + strays.len();
@@ -103,7 +106,8 @@ pub fn take(head: &mut Head, route: &Route, snapshot: &Snapshot, record: &mut Re
     check_path(head, &found, record, &advice)?;
     check_host(head, &found, &advice)?;
     if found.is_empty() {
-        return Err(hint::missing(&slips, elsewhere, &advice));
+        let in_offer = unread > unread_in_query;
+        return Err(hint::missing(&slips, elsewhere, (resembled.as_deref(), in_offer), &advice));
     }
     let first = found.remove(0);
     let policy = route.query_at(record.at);

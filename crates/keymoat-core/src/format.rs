@@ -165,6 +165,13 @@ pub fn generate(kind: Kind, random: &mut dyn FnMut(&mut [u8])) -> Secret {
     Secret::new(text)
 }
 
+/// What everybody may be shown of `credential` for good: what all keys of Keymoat's form begin with. All that follows in such
+/// a key is secret; of one that came from elsewhere nobody knows which part is not.
+#[must_use]
+pub fn public_prefix(credential: &Secret) -> Option<&'static str> {
+    matches!(shape(credential), Shape::Key).then(|| Kind::Key.prefix())
+}
+
 /// Says what `credential` looks like.
 #[must_use]
 pub fn shape(credential: &Secret) -> Shape {

@@ -96,11 +96,15 @@ impl Object {
     /// The member of that name.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Value> {
+        #[cfg(test)]
+        searched::add(self.members.len());
         self.members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The member of that name, to be changed.
     pub fn member_mut(&mut self, name: &str) -> Option<&mut Value> {
+        #[cfg(test)]
+        searched::add(self.members.len());
         self.members.iter_mut().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
@@ -115,6 +119,8 @@ impl Object {
 
     /// Takes a member out.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
+        #[cfg(test)]
+        searched::add(self.members.len());
         let at = self.members.iter().position(|(known, _)| known == name)?;
         Some(self.members.remove(at).1)
     }
@@ -258,6 +264,25 @@ impl fmt::Debug for Value {
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "object of {}", self.members.len())
+    }
+}
+
+/// Counts, in tests, the members that searches had before them, which says more of linear time than a clock does.
+#[cfg(test)]
+pub(crate) mod searched {
+    thread_local! {
+        static MEMBERS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    pub(super) fn add(members: usize) {
+        MEMBERS.with(|all| all.set(all.get() + members));
+    }
+
+    /// How many `work` searched, at most.
+    pub(crate) fn by(work: impl FnOnce()) -> usize {
+        MEMBERS.set(0);
+        work();
+        MEMBERS.get()
     }
 }
 

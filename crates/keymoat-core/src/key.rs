@@ -18,6 +18,8 @@ pub struct Key {
     pub id: Arc<str>,
     /// The name that a person gave it.
     pub name: Arc<str>,
+    /// Who answers for it, in a person's own words.
+    pub owner: Option<Arc<str>>,
     /// Where it may be used.
     pub scopes: Scopes,
     /// When it was made.
@@ -43,6 +45,9 @@ pub struct KeySecret {
     pub created_at: UnixMillis,
     /// From when on it is refused, because another one took its place.
     pub ends_at: Option<UnixMillis>,
+    /// What all keys of its form begin with, such as `km_`: nothing of the secret itself. Absent where its form is not ours
+    /// or not known.
+    pub prefix: Option<Arc<str>>,
 }
 
 impl KeySecret {
@@ -69,6 +74,7 @@ impl Key {
         Self {
             id: id.into(),
             name: name.into(),
+            owner: None,
             scopes: Scopes::All,
             created_at,
             expires_at: None,
@@ -82,7 +88,7 @@ impl Key {
     /// The same key with one secret more, which has no end.
     #[must_use]
     pub fn with_secret(mut self, id: &str, created_at: UnixMillis) -> Self {
-        self.secrets.push(KeySecret { id: id.into(), created_at, ends_at: None });
+        self.secrets.push(KeySecret { id: id.into(), created_at, ends_at: None, prefix: None });
         self
     }
 

@@ -44,6 +44,12 @@ pub struct Record {
     pub let_in_by_url: bool,
     /// The secret was echoed as the lone subprotocol, as the route demands.
     pub lone_subprotocol_echoed: bool,
+    /// What a WebSocket's client offered in `Sec-WebSocket-Protocol`: names of protocols, and of credentials only their kind.
+    pub subprotocols_offered: Box<[Box<str>]>,
+    /// Which of them was answered; a credential that was echoed is not in it.
+    pub subprotocol_selected: Option<Box<str>>,
+    /// The origin of the page that opened a WebSocket, if it named one.
+    pub origin: Option<Arc<str>>,
     /// The key it was, or the one that the token was minted from.
     pub key_id: Option<Arc<str>>,
     /// Which of the key's secrets it came with, so that what is left of a replaced one can be counted; none for a token.
@@ -62,6 +68,8 @@ pub struct Record {
     pub status: Option<u16>,
     /// The close code that the client got or gave; 1006 when there was no close frame.
     pub close_code: Option<u16>,
+    /// What was said with the close code, credentials masked.
+    pub close_reason: Option<Box<str>>,
     /// Who ended a WebSocket.
     pub closed_by: Option<Side>,
     /// From the head to the end, in milliseconds.
@@ -238,6 +246,9 @@ impl Record {
             in_url: InUrl::Nothing,
             let_in_by_url: false,
             lone_subprotocol_echoed: false,
+            subprotocols_offered: Box::default(),
+            subprotocol_selected: None,
+            origin: None,
             key_id: None,
             secret_id: None,
             token_id: None,
@@ -247,6 +258,7 @@ impl Record {
             cause: None,
             status: None,
             close_code: None,
+            close_reason: None,
             closed_by: None,
             duration_millis: 0,
             upstream_millis: None,

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::credential::is_absent;
 use crate::disguise;
 use crate::format;
+use crate::offered;
 use crate::refusal::{Code, Refusal};
 use crate::route::LoneSubprotocol;
 use crate::secret::Secret;
@@ -21,6 +22,8 @@ pub const MARKER: &str = "keymoat.v1";
 
 const ENTRY_BYTES_MAX: usize = 4 << 10;
 const HEADER_BYTES_MAX: usize = 8 << 10;
+/// So many entries are told of.
+const TOLD_MAX: usize = 16;
 
 /// Entries with these prefixes carry a credential of some other gateway or provider: they are never selected.
 const FOREIGN_CREDENTIALS: [&str; 7] = [
@@ -75,6 +78,7 @@ pub struct Offer {
     credentials: Vec<Entry>,
     lone: Option<Secret>,
     passes: Passes,
+    told: Vec<Box<str>>,
 }
 
 /// Which of the entries that are not for Keymoat go upstream.
@@ -137,6 +141,20 @@ impl Offer {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.offered
+    }
+
+    /// What was offered, in the client's order, as it may be written down: names of protocols, and of credentials only what
+    /// stands before them, such as `api-key.•`. Ask once the credentials were taken: until then nobody knows all of them.
+    #[must_use]
+    pub fn told(&self) -> &[Box<str>] {
+        &self.told
+    }
+
+    /// What is told of one entry that was offered, or selected.
+    #[must_use]
+    pub fn told_of(&self, entry: &str) -> Box<str> {
+        let is_private = self.labels.iter().any(|label| label.private && label.text == entry);
+        offered::told(entry, &[], is_private)
     }
 
     /// What to offer upstream, in the client's order: no credential for Keymoat, not Keymoat's marker, and only what
@@ -203,7 +221,14 @@ impl Offer {
     /// Drops the entries that `is_credential` recognises and says how many there were.
     pub(crate) fn drop_labels(&mut self, mut is_credential: impl FnMut(&[u8]) -> bool) -> usize {
         let before = self.labels.len();
-        self.labels.retain(|label| !is_credential(label.text.as_bytes()));
+        let told = &mut self.told;
+        self.labels.retain(|label| {
+            let is_credential = is_credential(label.text.as_bytes());
+            if is_credential {
+                told.iter_mut().filter(|told| ***told == *label.text).for_each(|told| *told = offered::hidden());
+            }
+            !is_credential
+        });
         before - self.labels.len()
     }
 
@@ -217,17 +242,25 @@ impl Offer {
         self.passes = Passes::Only(label);
     }
 
+    fn tell(&mut self, told: Box<str>) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(told);
+        }
+    }
+
     fn admit(&mut self, entry: &str) {
         if entry == MARKER {
             self.marker = true;
-            return;
+            return self.tell(MARKER.into());
         }
         if let Some(form) = Form::ALL.into_iter().find(|form| entry.starts_with(form.prefix())) {
             self.credentials.push(Entry { form, whole: Secret::from(entry) });
-            return;
+            return self.tell(offered::told(entry, &[form.prefix()], true));
         }
-        let private = FOREIGN_CREDENTIALS.iter().chain(&OPENAI_REMARKS).any(|prefix| entry.starts_with(prefix))
+        let prefixes: Vec<&str> = FOREIGN_CREDENTIALS.iter().chain(&OPENAI_REMARKS).copied().collect();
+        let private = prefixes.iter().any(|prefix| entry.starts_with(prefix))
             || disguise::any_reading(entry.as_bytes(), &mut format::is_in);
+        self.tell(offered::told(entry, &prefixes, private));
         self.labels.push(Label { text: entry.to_owned(), private });
     }
 }
@@ -362,6 +395,19 @@ mod tests {
             let offer = read(&[private, "app"]).expect("well formed");
             assert_eq!(offer.select(Some(private)).as_deref(), Some("app"));
         }
+    }
+
+    #[test]
+    fn what_was_offered_is_told_by_name_and_of_credentials_by_their_kind() {
+        let offered =
+            "keymoat.v1, api-key.raw, chat.v2, bearer.other, openai-organization.org_1, hunter, km_0123456789abcdef";
+        let mut offer = read(&[offered]).expect("well formed");
+        let _ = offer.withdraw(LoneSubprotocol::Refuse);
+        assert_eq!(offer.drop_labels(|label| label == b"hunter"), 1);
+        let told: Vec<&str> = offer.told().iter().map(|told| &**told).collect();
+        assert_eq!(told, ["keymoat.v1", "api-key.•", "chat.v2", "bearer.•", "openai-organization.•", "•", "•"]);
+        let many: Vec<String> = (0..99).map(|number| format!("p{number}")).collect();
+        assert_eq!(read(&[&many.join(",")]).expect("well formed").told().len(), TOLD_MAX);
     }
 
     #[test]

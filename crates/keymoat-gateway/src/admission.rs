@@ -27,6 +27,8 @@ use crate::worker::Shared;
 
 /// How much of a client's own name is kept.
 const USER_AGENT_CHARS_MAX: usize = 128;
+/// How much of the origin of a page is kept.
+const ORIGIN_CHARS_MAX: usize = 128;
 /// So long it takes at most until a key that was made just now is in the view of the store.
 const NEWS_WAIT: Duration = Duration::from_millis(400);
 /// How often it is looked whether there is a new view.
@@ -72,6 +74,13 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
     let snapshot = shared.snapshots.load();
     let record = &mut passage.ledger.record;
     let presented = credential::take(head, passage.route, &snapshot, record);
+    if matches!(head.ask, Ask::WebSocket(_))
+        && let Named::Page { origin, .. } = &named
+        && head.headers.contains_key(header::ORIGIN)
+    {
+        // One with a credential in it has just been removed.
+        record.origin = Some(origin.as_str().chars().take(ORIGIN_CHARS_MAX).collect::<String>().into());
+    }
     if record.in_url != InUrl::Nothing {
         record.user_agent = user_agent(head);
     }
@@ -94,7 +103,7 @@ pub(crate) async fn admit(passage: &mut Passage<'_>, head: &mut Head, page: Page
     }
     let (identity, digest) = identify(passage, presented?).await?;
     let grant = policy::decide(identity, route, &head.ask, &named, &mut passage.ledger.record)?;
-    meter(passage, &grant.identity)?;
+    meter(passage, &grant.identity).await?;
     let token = grant.identity.holder.token().cloned();
     let unclaimed = token.zip(digest).map(|(token, digest)| Unclaimed { token, digest });
     Ok(Admitted { access: Access::Keyed(grant), path: dialect::upstream_path(route, head)?, unclaimed })
@@ -165,11 +174,11 @@ async fn await_news(shared: &Shared) {
 
 /// Counts the request towards the limits of its key, and of its token if it came by one, and has what follows counted
 /// there, too.
-fn meter(passage: &mut Passage<'_>, identity: &Identity) -> Result<(), Refusal> {
+async fn meter(passage: &mut Passage<'_>, identity: &Identity) -> Result<(), Refusal> {
     let meters = &passage.worker.shared.meters;
     passage.metered = match identity.holder.token() {
-        Some(token) => meters.admit_token(&identity.key, token)?,
-        None => meters.admit(&identity.key)?,
+        Some(token) => meters.admit_token(&identity.key, token).await?,
+        None => meters.admit(&identity.key).await?,
     };
     Ok(())
 }

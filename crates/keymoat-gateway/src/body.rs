@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::ledger::Ledger;
 use crate::masked::Masked;
-use crate::meter::Metered;
+use crate::meter::{Metered, Taking};
 use crate::relay::websocket::too_many;
 use crate::session::{SessionControl, SessionGuard};
 use crate::through::Timed;
@@ -88,16 +88,50 @@ impl Allowance {
         Self { bytes_max, metered: metered.filter(|metered| metered.counts_bytes()).cloned() }
     }
 
-    /// Takes `more` bytes, which make `total` of both directions.
-    fn take(&self, more: u64, total: u64) -> Result<(), Refusal> {
+    /// Takes `more` bytes, which make `total` of both directions, before they pass.
+    fn take(&self, more: u64, total: u64) -> Taking<Refusal> {
         if let Some((most, refusal)) = &self.bytes_max
             && total > *most
         {
-            return Err(refusal.clone());
+            return Taking::Now(Err(refusal.clone()));
         }
-        self.metered.as_ref().map_or(Ok(()), |metered| metered.take_bytes(more))
+        self.metered.as_ref().map_or(Taking::Now(Ok(())), |metered| metered.take_bytes(more))
     }
 }
+
+/// A piece of a body that may pass once its bytes are granted.
+#[derive(Default)]
+pub(crate) struct Withheld(Option<Box<(Frame<Bytes>, Grant)>>);
+
+/// The answer to a question for bytes.
+type Grant = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
+impl Withheld {
+    /// Has `frame` pass when `taking` says so.
+    fn decide(&mut self, frame: Frame<Bytes>, taking: Taking<Refusal>, cx: &mut Context<'_>) -> Poll<Decided> {
+        match taking {
+            Taking::Now(done) => Poll::Ready(done.map(|()| frame)),
+            Taking::Later(grant) => {
+                self.0 = Some(Box::new((frame, grant)));
+                self.poll(cx).map(|decided| decided.unwrap_or_else(|| Ok(Frame::data(Bytes::new()))))
+            }
+        }
+    }
+
+    /// The piece that waits, once it is decided; none when there is none.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Decided>> {
+        let Some((_, grant)) = self.0.as_deref_mut() else { return Poll::Ready(None) };
+        let done = ready!(grant.as_mut().poll(cx));
+        Poll::Ready(self.0.take().map(|waited| done.map(|()| waited.0)))
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// A piece that may pass, or why not.
+type Decided = Result<Frame<Bytes>, Refusal>;
 
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +172,7 @@ pub(crate) struct Upload {
     uploaded: Rc<Uploaded>,
     idle: Duration,
     allowance: Allowance,
+    withheld: Withheld,
     silence: Silence,
 }
 
@@ -182,7 +217,24 @@ impl Upload {
             beyond: RefCell::new(None),
         };
         let uploaded = Rc::new(uploaded);
-        (Self { source, uploaded: uploaded.clone(), idle, allowance, silence: Silence::default() }, uploaded)
+        let (withheld, silence) = (Withheld::default(), Silence::default());
+        (Self { source, uploaded: uploaded.clone(), idle, allowance, withheld, silence }, uploaded)
+    }
+
+    /// Passes a piece on that was decided about, or ends the body.
+    fn pass(&self, decided: Decided) -> Result<Frame<Bytes>, BodyError> {
+        match decided {
+            Ok(frame) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.uploaded.bytes.set(self.uploaded.bytes() + bytes);
+                Ok(frame)
+            }
+            Err(refusal) => {
+                self.uploaded.cut.set(Some(Cut::Beyond));
+                self.uploaded.beyond.replace(Some(refusal.clone()));
+                Err(BodyError::Ended(refusal))
+            }
+        }
     }
 }
 
@@ -200,23 +252,19 @@ impl Body for ToUpstream {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
+        if let Some(decided) = ready!(upload.withheld.poll(cx)) {
+            return Poll::Ready(Some(upload.pass(decided)));
+        }
         match upload.source.poll_frame(cx) {
             // Trailers are not passed on: no stage has looked for credentials in them.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.silence = Silence::default();
                 upload.uploaded.moved.set(Instant::now());
-                if let Some(data) = frame.data_ref() {
-                    let more = data.len() as u64;
-                    let bytes = upload.uploaded.bytes() + more;
-                    if let Err(refusal) = upload.allowance.take(more, bytes) {
-                        upload.uploaded.cut.set(Some(Cut::Beyond));
-                        upload.uploaded.beyond.replace(Some(refusal.clone()));
-                        return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
-                    }
-                    upload.uploaded.bytes.set(bytes);
-                }
-                Poll::Ready(Some(Ok(frame)))
+                let more = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let taking = upload.allowance.take(more, upload.uploaded.bytes() + more);
+                let decided = ready!(upload.withheld.decide(frame, taking, cx));
+                Poll::Ready(Some(upload.pass(decided)))
             }
             Poll::Ready(Some(Err(error))) => {
                 upload.uploaded.cut.set(Some(Cut::Broken));
@@ -234,7 +282,7 @@ impl Body for ToUpstream {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Upload(upload) => upload.source.is_end_stream(),
+            Self::Upload(upload) => upload.source.is_end_stream() && upload.withheld.is_empty(),
         }
     }
 
@@ -266,6 +314,7 @@ pub(crate) struct Relayed {
     pub(crate) idle: Duration,
     /// How many bytes may pass in both directions together.
     pub(crate) allowance: Allowance,
+    pub(crate) withheld: Withheld,
     pub(crate) clock: BodyClock,
     pub(crate) masked: Masked,
 }
@@ -308,6 +357,9 @@ impl Relayed {
         {
             return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
         }
+        if let Some(decided) = ready!(self.withheld.poll(cx)) {
+            return Poll::Ready(Some(self.pass(decided)));
+        }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -322,23 +374,26 @@ impl Relayed {
                 Poll::Pending => return self.clock.0.poll(cx, self.idle).map(|error| Some(Err(error))),
             };
             let Some(frame) = frame else { continue };
-            if let Some(data) = frame.data_ref() {
-                let more = data.len() as u64;
-                let bytes = self.ledger.record.bytes_out + more;
-                if let Err(refusal) = self.allowance.take(more, bytes.saturating_add(self.uploaded.bytes())) {
-                    return Poll::Ready(Some(Err(BodyError::Ended(refusal))));
-                }
-                self.ledger.record.bytes_out = bytes;
-                if let Some(session) = &self.session {
-                    session.control().note_bytes(self.uploaded.bytes(), bytes);
-                }
-            }
-            return Poll::Ready(Some(Ok(frame)));
+            let more = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let bytes = self.ledger.record.bytes_out + more;
+            let taking = self.allowance.take(more, bytes.saturating_add(self.uploaded.bytes()));
+            let decided = ready!(self.withheld.decide(frame, taking, cx));
+            return Poll::Ready(Some(self.pass(decided)));
         }
     }
 
+    /// Passes a piece on that was decided about, or ends the body.
+    fn pass(&mut self, decided: Decided) -> Result<Frame<Bytes>, BodyError> {
+        let frame = decided.map_err(BodyError::Ended)?;
+        self.ledger.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(session) = &self.session {
+            session.control().note_bytes(self.uploaded.bytes(), self.ledger.record.bytes_out);
+        }
+        Ok(frame)
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream() && !self.masked.may_follow()
+        self.withheld.is_empty() && self.incoming.is_end_stream() && !self.masked.may_follow()
     }
 
     /// Notes why the body ends before its end.

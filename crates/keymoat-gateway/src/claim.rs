@@ -70,6 +70,17 @@ pub(crate) fn session_granted(session: &SessionGuard, token: &Token) {
     session.take_the_place_of_older(at_once_max, &told::resumed_elsewhere());
 }
 
+/// The same for a session that can be resumed, over all nodes: each ends its own that are too old, a moment later.
+pub(crate) fn resumable_session_granted(shared: &Shared, session: &mut SessionGuard, token: &Token) {
+    session_granted(session, token);
+    if let (Uses::AtMost(uses), Some(commons)) = (token.uses, shared.meters.commons())
+        && commons.has_other_nodes()
+    {
+        let place = commons.note_newest(&token.id, uses, session.control());
+        session.be_known_as(place);
+    }
+}
+
 /// By what a resumption handle is known: it means something to the upstream that gave it out, and to no other.
 pub(crate) fn handle_digest(shared: &Shared, upstream: &str, handle: &Secret) -> Digest {
     let snapshot = shared.snapshots.load();
@@ -149,13 +160,14 @@ pub(crate) fn bounds(access: &Access, metered: Option<&Metered>) -> Option<Bound
     Some(bounds)
 }
 
-/// Has a session take its place among those that its key, and its token, may have at once.
+/// Has a session take its place among those that its key, on all nodes, and its token may have at once. Durable when it
+/// returns.
 ///
 /// # Errors
-/// `rate_limited` when all are taken.
-pub(crate) fn place(session: &mut SessionGuard, metered: Option<&Metered>) -> Result<(), Refusal> {
+/// `rate_limited` when all are taken, `unavailable` when the store does not say.
+pub(crate) async fn place(session: &mut SessionGuard, metered: Option<&Metered>) -> Result<(), Refusal> {
     if let Some(metered) = metered {
-        session.keep(metered.take_places()?);
+        session.keep(metered.take_places(session.control()).await?);
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use keymoat_core::refusal::{Code, Refusal};
 use keymoat_core::token::told;
 use keymoat_core::{RouteOverride, Snapshot};
-use keymoat_store::{Store, StoreError, TokenDesk};
+use keymoat_store::TokenDesk;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ use crate::admission;
 use crate::clock;
 use crate::ledger::{Beginnings, Records};
 use crate::memory::{self, Memory};
-use crate::meter::{Keeper, Meters};
+use crate::meter::Meters;
 use crate::permits::{Permit, Permits};
 use crate::plan::{Plan, PlanError};
 use crate::session::{SessionInfo, Sessions, expiry};
@@ -33,8 +33,6 @@ use crate::worker::{Phase, Shared, Worker};
 
 /// How long refused and closing connections may take after the sessions were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How often what was counted of a day is written: what a process forgets when it is killed.
-const KEEP_COUNTS: Duration = Duration::from_secs(5);
 /// How often a draining thread looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -128,6 +126,7 @@ impl Gateway {
             beginnings: OnceLock::new(),
             desk: OnceLock::new(),
             handed_over: AtomicBool::new(false),
+            ends_soon: AtomicBool::new(false),
             accepting: Permits::new(usize::MAX),
         });
         let mut bound = Vec::new();
@@ -336,7 +335,8 @@ impl Running {
     /// Whether it takes new work, as `/keymoat/readyz` says.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving && self.shared.is_ready()
+        let ends_soon = self.shared.ends_soon.load(Ordering::Acquire);
+        *self.phase.borrow() == Phase::Serving && !ends_soon && self.shared.is_ready()
     }
 
     /// The live sessions of this process: to be listed, and to be ended one by one.
@@ -360,6 +360,18 @@ impl Running {
             self.shared.handed_over.store(true, Ordering::Release);
         }
         self.advance(Phase::HandedOver);
+    }
+
+    /// Says no at `/keymoat/readyz` from now on and serves everything as ever, so that a load balancer takes this process
+    /// out first; each answer over HTTP/1 is its connection's last. Gives how long to wait until [`Running::drain`]
+    /// ([`crate::settings::Limits::drain_after`]).
+    #[must_use]
+    pub fn announce_end(&self) -> Duration {
+        let drain_after = self.shared.plan.load().limits.drain_after;
+        if !drain_after.is_zero() {
+            self.shared.ends_soon.store(true, Ordering::Release);
+        }
+        drain_after
     }
 
     /// Begins the shutdown: no new connections; requests and sessions may end by themselves until
@@ -394,15 +406,6 @@ impl Running {
         self.shared.sessions.end_where(|_, info| is_revocable(info), &refusal)
     }
 
-    /// Has what is counted of a day towards the limits of keys kept in `store`, so that a restart does not give it back.
-    /// Drop what is returned after [`Running::join`]: it writes what is left.
-    ///
-    /// # Errors
-    /// What the disk or the system refuses.
-    pub fn keep_counts_in(&self, store: Arc<Store>) -> Result<Keeper, StoreError> {
-        Keeper::start(store, self.shared.meters.clone(), Arc::clone(&self.shared.snapshots), KEEP_COUNTS)
-    }
-
     /// Has tokens minted, found and claimed at `desk`. Before that there are none. The first one that is given stays.
     pub fn take_tokens_from(&self, desk: TokenDesk) {
         let first = self.shared.desk.set(desk).is_ok();
@@ -417,6 +420,11 @@ impl Running {
                 tracing::error!("a serving thread panicked");
             }
         }
+    }
+
+    /// How far it has come, whenever that is asked.
+    pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
     }
 
     fn advance(&self, phase: Phase) {

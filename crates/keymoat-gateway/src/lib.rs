@@ -21,6 +21,7 @@ mod memory;
 pub mod meter;
 mod mint;
 mod models;
+pub mod node;
 mod opening;
 mod outflow;
 mod own;

@@ -201,7 +201,7 @@ async fn minter(
     if matches!(asked, Asked::Gemini | Asked::OpenAi(_)) {
         policy::decide(identity, passage.route, &head.ask, &arrived.named, record)?;
     }
-    passage.metered = passage.worker.shared.meters.admit(&key)?;
+    passage.metered = passage.worker.shared.meters.admit(&key).await?;
     Ok(key)
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn open(passage: Passage<'_>, head: Head, opening: Opening, adm
                 && (unclaimed.is_some() || access.model_lists().next().is_some()) =>
         {
             let call = if path.ends_with("BidiGenerateMusic") { Call::LiveMusic } else { Call::Live };
-            first_message::open(passage, head, &opening, (&path, call), &access, unclaimed)
+            first_message::open(passage, head, &opening, (&path, call), &access, unclaimed).await
         }
         unclaimed => dial_first(passage, head, opening, &path, access, unclaimed).await,
     }
@@ -114,7 +114,7 @@ async fn claimed(
     }
     let request = upstream::for_websocket(&link, head, path, passage, access, (key, labels))?;
     held.bounds = claim::bounds(access, passage.metered.as_ref());
-    claim::place(&mut session, passage.metered.as_ref())?;
+    claim::place(&mut session, passage.metered.as_ref()).await?;
     if let Some(Unclaimed { token, digest }) = unclaimed {
         claim::token_use(&passage.worker.shared, digest, None).await?;
         claim::session_granted(&session, &token);
@@ -182,7 +182,7 @@ impl Relaying {
         record.outcome = end.outcome;
         record.code = end.code;
         record.cause = end.cause;
-        record.close_code = end.close_code;
+        (record.close_code, record.close_reason) = (end.close_code, end.close_reason);
         record.closed_by = Some(end.closed_by);
         // The message that decided about the session is counted already.
         record.bytes_in += end.bytes_in;
@@ -208,7 +208,7 @@ pub(crate) fn refuse(passage: Passage<'_>, refusal: &Refusal, opening: &Opening)
     let outcome = if ledger.record.outcome == Outcome::Failed { Outcome::Failed } else { Outcome::Refused };
     ledger.refused(refusal, outcome, answer.status().as_u16());
     let close = refusal.code.close_code(route.dialect);
-    ledger.record.close_code = Some(close);
+    (ledger.record.close_code, ledger.record.close_reason) = (Some(close), Some(refusal.reason().into()));
     ledger.record.closed_by = Some(Side::Keymoat);
     let (peer, worker, reason, dialect) = (peer.clone(), worker.clone(), refusal.reason(), route.dialect);
     let event = answer::event(refusal, dialect, &ledger.record.id.to_string());
@@ -249,6 +249,7 @@ async fn hear<C: AsyncRead + Unpin>(mut client: End<C>, dialect: Dialect) -> End
 /// The subprotocol that the client is told. A lone credential is echoed where the route demands it: that is recorded.
 fn selection(opening: &Opening, upstream: Option<&str>, ledger: &mut Ledger) -> Option<HeaderValue> {
     if let Some(selected) = opening.offer.select(upstream) {
+        ledger.record.subprotocol_selected = Some(opening.offer.told_of(&selected));
         return HeaderValue::try_from(selected).ok();
     }
     // The one exemption from "never echoed": a browser fails without it, and the route says so.

@@ -56,7 +56,7 @@ pub(crate) async fn serve_http1(
     let span = span(&ledger);
     let answer = travel(worker, peer, parts, body, Transport::Http1, switch, ledger).instrument(span).await;
     let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let lean = worker.pressure() >= Pressure::Lean || worker.is_handed_over();
+    let lean = worker.pressure() >= Pressure::Lean || worker.is_left();
     if !switches && (passed == Passed::Upgrade || lean) {
         return answer::closing(answer);
     }
@@ -204,9 +204,13 @@ pub(crate) fn draining(worker: &Worker) -> Option<Refusal> {
 /// Why one of our own endpoints says no: all of them while this server restarts, readiness also while it takes no new
 /// work.
 fn refuse_own(worker: &Worker, own: Own) -> Option<Refusal> {
+    let ends_soon = || {
+        let refusal = || Refusal::new(Code::Draining, "this server is about to restart").retry_after_secs(1);
+        worker.shared.ends_soon.load(Ordering::Acquire).then(refusal)
+    };
     let unready = || {
         let refusal = || Refusal::new(Code::Unavailable, "the store cannot be read: see the log").retry_after_secs(1);
-        overloaded(worker).or_else(|| (!worker.shared.is_ready()).then(refusal))
+        ends_soon().or_else(|| overloaded(worker)).or_else(|| (!worker.shared.is_ready()).then(refusal))
     };
     draining(worker).or_else(|| if own == Own::Ready { unready() } else { None })
 }
@@ -285,7 +289,7 @@ async fn http(mut passage: Passage<'_>, head: Head, body: Incoming, admitted: Ad
         Ok((response, lent)) => {
             passage.ledger.record.upstream_millis = Some(passage.ledger.elapsed_millis());
             let mask = link.target.mask().clone();
-            return relay::http(passage, response, lent, uploaded, &access, session, mask);
+            return relay::http(passage, response, lent, uploaded, &access, session, mask).await;
         }
         Err(failure) => failure,
     };

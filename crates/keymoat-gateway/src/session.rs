@@ -14,7 +14,7 @@ use keymoat_core::{Carrier, Code, Record, Refusal, UnixMillis};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::meter::TakenPlaces;
+use crate::meter::{SharedPlace, TakenPlaces};
 
 /// So many sessions of one token may wait to be granted: a token costs nothing until then, not even one that is used up.
 pub const WAITING_MAX: u32 = 256;
@@ -38,6 +38,10 @@ pub struct SessionInfo {
     pub client: IpAddr,
     /// Where its credential sat.
     pub carrier: Option<Carrier>,
+    /// The origin of the page that opened it, if it named one.
+    pub origin: Option<Arc<str>>,
+    /// The client's own name for itself, where that is recorded.
+    pub user_agent: Option<Arc<str>>,
     /// What is spoken with its client.
     pub protocol: Protocol,
     /// When it was opened.
@@ -58,6 +62,8 @@ impl SessionInfo {
             upstream: record.upstream.clone().unwrap_or_default(),
             client: record.client,
             carrier: record.carrier.clone(),
+            origin: record.origin.clone(),
+            user_agent: record.user_agent.as_deref().map(Arc::from),
             protocol: record.protocol,
             opened_at,
         }
@@ -71,12 +77,23 @@ pub struct LiveSession {
     pub info: SessionInfo,
     /// The model that it asked for, where that is looked at.
     pub model: Option<Arc<str>>,
+    /// What it was configured with, where that is looked at.
+    pub setup: Option<Arc<Setup>>,
     /// Payload bytes from its client so far.
     pub bytes_in: u64,
     /// Payload bytes to its client so far.
     pub bytes_out: u64,
     /// It was asked to end, and is about to.
     pub is_ending: bool,
+}
+
+/// How a session is configured: JSON that was cut short, without handles of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// What its client asked for; absent where it has not said yet.
+    pub asked: Option<String>,
+    /// What went upstream in its place.
+    pub effective: Option<String>,
 }
 
 /// All live sessions of this process, shared by its threads.
@@ -141,7 +158,14 @@ impl Sessions {
         let control = SessionControl::default();
         places.live.insert(id, Live { info, control: control.clone(), is_granted: false });
         drop(places);
-        Ok(SessionGuard { id, control, registry: Arc::clone(&self.registry), timer: None, metered_places: None })
+        Ok(SessionGuard {
+            id,
+            control,
+            registry: Arc::clone(&self.registry),
+            timer: None,
+            metered_places: None,
+            known_as: None,
+        })
     }
 
     /// Says whether there is room, before anything is done for a session. Others may take it meanwhile.
@@ -237,6 +261,8 @@ pub struct SessionGuard {
     timer: Option<AbortHandle>,
     /// Its places among those of its key and its token.
     metered_places: Option<TakenPlaces>,
+    /// What other nodes know it by.
+    known_as: Option<SharedPlace>,
 }
 
 impl SessionGuard {
@@ -280,6 +306,11 @@ impl SessionGuard {
         self.metered_places = Some(places);
     }
 
+    /// Has other nodes know it by `place` for as long as it lives.
+    pub(crate) fn be_known_as(&mut self, place: SharedPlace) {
+        self.known_as = Some(place);
+    }
+
     /// Has the session asked to end at a moment of the monotonic clock. Call it within a runtime.
     pub fn end_at(&mut self, moment: Instant, refusal: Refusal) {
         let control = self.control.clone();
@@ -298,6 +329,7 @@ impl Drop for SessionGuard {
         if let Some(timer) = &self.timer {
             timer.abort();
         }
+        drop((self.metered_places.take(), self.known_as.take()));
         let mut places = self.registry.lock();
         if let Some(Live { info: SessionInfo { token_id: Some(token_id), .. }, is_granted: false, .. }) =
             places.live.remove(&self.id)
@@ -321,6 +353,7 @@ struct Shared {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     model: OnceLock<Arc<str>>,
+    setup: Mutex<Option<Arc<Setup>>>,
 }
 
 #[derive(Debug, Default)]
@@ -353,10 +386,24 @@ impl SessionControl {
         self.shared.model.get_or_init(|| model.into());
     }
 
+    /// Notes how it is configured; what is not given stays as it was noted before.
+    pub fn note_setup(&self, setup: Setup) {
+        let mut noted = self.setup();
+        let before = noted.take();
+        let asked = setup.asked.or_else(|| before.as_ref()?.asked.clone());
+        let effective = setup.effective.or_else(|| before.as_ref()?.effective.clone());
+        *noted = Some(Arc::new(Setup { asked, effective }));
+    }
+
+    fn setup(&self) -> MutexGuard<'_, Option<Arc<Setup>>> {
+        self.shared.setup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seen(&self, info: SessionInfo) -> LiveSession {
         LiveSession {
             info,
             model: self.shared.model.get().cloned(),
+            setup: self.setup().clone(),
             bytes_in: self.shared.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.shared.bytes_out.load(Ordering::Relaxed),
             is_ending: self.is_asked(),

@@ -170,6 +170,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// How long to wait for the peer's answer to a close frame.
     pub close_wait: Duration,
+    /// How long everything goes on as ever, but for readiness, when the end was asked for; zero for the shutdown at once.
+    pub drain_after: Duration,
     /// How long live sessions may go on after the shutdown began.
     pub drain: Duration,
 }
@@ -214,6 +216,7 @@ impl Default for Limits {
             ping_every: Duration::from_secs(20),
             write_stall: Duration::from_secs(30),
             close_wait: Duration::from_secs(2),
+            drain_after: Duration::ZERO,
             drain: Duration::from_secs(600),
         }
     }

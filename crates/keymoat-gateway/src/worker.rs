@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Vec<Option<ArcSwap<ServerConfig>>>,
     /// Whether the listening sockets were left to another process. It stays so when the shutdown begins.
     pub(crate) handed_over: AtomicBool,
+    /// Whether the shutdown is about to begin: who asks is told, and everything is served as ever.
+    pub(crate) ends_soon: AtomicBool,
     /// One permit for each socket that is still accepted from, by any thread.
     pub(crate) accepting: Arc<Permits>,
 }
@@ -148,9 +150,14 @@ impl Worker {
         self.shared.memory.pressure()
     }
 
-    /// Whether another process accepts from the same sockets: no connection is kept for its next request then.
+    /// Whether another process accepts from the same sockets.
     pub(crate) fn is_handed_over(&self) -> bool {
         self.shared.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Whether no connection is kept for its next request: another one should be opened, and will reach another process.
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_handed_over() || self.shared.ends_soon.load(Ordering::Acquire)
     }
 
     /// Whether the shutdown has begun.

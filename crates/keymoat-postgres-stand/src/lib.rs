@@ -6,8 +6,10 @@
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that has no PostgreSQL fails by panicking")]
 
+mod machine;
 mod proxy;
 mod server;
 
+pub use machine::programs;
 pub use proxy::Proxy;
-pub use server::{Durability, Postgres, programs};
+pub use server::{Durability, Postgres};

@@ -1,21 +1,22 @@
 //! The server: made from a template, started, killed, started again, asked, and removed.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::machine::{as_server, free_port, is_root, new_folder, programs, run, template};
 
 /// How long a server may take to start; also after a crash, on a busy machine.
 const START_WAIT: Duration = Duration::from_secs(60);
 
-/// The only user, who may do everything, and the database.
-const USER: &str = "keymoat";
+/// The only user, who may do everything.
+pub(crate) const USER: &str = "keymoat";
 
-/// What runs between the test and the server. The folder goes away with its standard input.
+/// What runs between the test and the server. The folder goes away with its standard input. `$2` is a folder on a small disk
+/// of its own, if there is one.
 const KEEPER: &str = r#"
-folder=$1; shift
+folder=$1; small=$2; shift 2
 pid=
 end() {
     [ -n "$pid" ] || return
@@ -31,19 +32,24 @@ while read -r word; do
         start) "$@" >>"$folder/log" 2>&1 </dev/null & pid=$! ;;
         kill) end KILL ;;
         stop) end INT ;;
+        fill) cat /dev/zero >"$small/ballast" 2>/dev/null ;;
+        room) rm -f "$small/ballast" ;;
     esac
     echo "$word"
 done
 end QUIT
+[ -z "$small" ] || umount -l "$small"
 rm -rf "$folder"
 "#;
 
-/// Makes a template once; everybody else waits for it.
-const TEMPLATE: &str = r#"
-[ -e "$1/PG_VERSION" ] && exit 0
-rm -rf "$1.partial" && mkdir -p "$1.partial" && { [ "$3" = 0 ] || chown postgres: "$1.partial"; } && shift 3 || exit 1
-"$@" && exit 0
-exit 1
+/// Puts what is in the folder `$1` on a small disk of `$2`, which nobody else sees, and goes on with the rest.
+const SMALL_DISK: &str = r#"
+set -e
+mv "$1" "$1.kept" && mkdir -m 0700 "$1"
+mount -t tmpfs -o "size=$2,mode=0700" none "$1"
+cp -a "$1.kept/." "$1" && chown --reference="$1.kept" "$1" && rm -rf "$1.kept"
+shift 2
+exec "$@"
 "#;
 
 /// What the server promises of a commit.
@@ -53,6 +59,23 @@ pub enum Durability {
     Full,
     /// Nothing beyond a crash of its own processes, for tests that do not pull the plug.
     Process,
+}
+
+/// What a server is made of.
+#[derive(Debug, Default)]
+struct Plan<'a> {
+    /// Whether a commit is synced to the disk.
+    is_synced: bool,
+    /// Each such as `max_connections=20`.
+    settings: &'a [&'a str],
+    /// Names and contents, in the folder of its data.
+    files: &'a [(&'a str, &'a str)],
+    /// A program that it runs under, with its arguments.
+    under: &'a [&'a str],
+    /// The server that it is a copy of, by its URL. Otherwise it is new and empty.
+    copy_of: Option<&'a str>,
+    /// A folder in that of its data which is on a disk of its own, and how big that is.
+    small_disk: Option<(&'a str, &'a str)>,
 }
 
 /// A running server.
@@ -76,33 +99,63 @@ impl Postgres {
     /// Starts a new, empty server with further settings, each such as `max_connections=20`.
     #[must_use]
     pub fn start_with(durability: Durability, settings: &[&str]) -> Self {
-        Self::start_from(durability, settings, &[], &[])
+        Self::start_from(&Plan { is_synced: durability == Durability::Full, settings, ..Plan::default() })
     }
 
     /// Starts one that speaks TLS with this certificate and key, in PEM.
     #[must_use]
     pub fn start_with_tls(certificate: &str, key: &str) -> Self {
         let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
-        Self::start_from(Durability::Process, &settings, &[("server.crt", certificate), ("server.key", key)], &[])
+        let files = [("server.crt", certificate), ("server.key", key)];
+        Self::start_from(&Plan { settings: &settings, files: &files, ..Plan::default() })
     }
 
     /// Starts one under another program, such as `strace` with its arguments.
     #[must_use]
     pub fn start_under(durability: Durability, program: &[&str]) -> Self {
-        Self::start_from(durability, &[], &[], program)
+        Self::start_from(&Plan { is_synced: durability == Durability::Full, under: program, ..Plan::default() })
     }
 
-    fn start_from(durability: Durability, settings: &[&str], files: &[(&str, &str)], under: &[&str]) -> Self {
+    /// Starts a standby of this server, which calls itself `standby` and is read from `port` of this machine: this server's
+    /// own or a [`crate::Proxy`]'s.
+    #[must_use]
+    pub fn start_standby(&self, port: u16) -> Self {
+        let link = format!("primary_conninfo=host=127.0.0.1 port={port} user={USER} application_name=standby");
+        let url = self.url();
+        let settings = [&*link, "wal_retrieve_retry_interval=100ms"];
+        let plan = Plan { is_synced: true, settings: &settings, copy_of: Some(&url), ..Plan::default() };
+        Self::start_from(&Plan { files: &[("standby.signal", "")], ..plan })
+    }
+
+    /// Starts one whose folder `part`, such as `base` or `pg_wal`, is on a disk of `size`, such as `40m`; nothing where
+    /// that cannot be had: it takes root, and `unshare`.
+    #[must_use]
+    pub fn start_on_small_disk(part: &str, size: &str) -> Option<Self> {
+        let mut probe = Command::new("unshare");
+        probe.args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"]).stdout(Stdio::null()).stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let plan = Plan { is_synced: true, small_disk: Some((part, size)), ..Plan::default() };
+        Some(Self::start_from(&plan))
+    }
+
+    fn start_from(plan: &Plan<'_>) -> Self {
         let bin = programs().expect(
             "this test needs PostgreSQL: `apt-get install postgresql`, or say in KEYMOAT_POSTGRES_BIN where its `initdb` \
              and `postgres` are (`cargo xtask test` installs it)",
         );
         let folder = new_folder();
         let data = folder.join("data");
-        let template = template(&bin);
         let port = free_port();
-        run(Command::new("cp").arg("-R").arg(&template).arg(&data));
-        for (name, content) in files {
+        match plan.copy_of {
+            None => run(Command::new("cp").arg("-R").arg(template(&bin)).arg(&data)),
+            Some(url) => {
+                let mut copy = Command::new(bin.join("pg_basebackup"));
+                run(copy.args(["--checkpoint=fast", "--no-sync", "-d", url, "-D"]).arg(&data));
+            }
+        }
+        for (name, content) in plan.files {
             let path = data.join(name);
             std::fs::write(&path, content).unwrap();
             run(Command::new("chmod").arg("0600").arg(&path));
@@ -111,13 +164,29 @@ impl Postgres {
             run(Command::new("chown").arg("-R").arg("postgres:").arg(&folder));
         }
         run(Command::new("chmod").args(["0700"]).arg(&data));
-        let mut command = Command::new("sh");
+        let small = plan.small_disk.map(|(part, size)| (data.join(part), size));
+        let mut command = match &small {
+            None => Command::new("sh"),
+            Some((small, size)) => {
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c", SMALL_DISK, "small-disk"]).arg(small).args([size, "sh"]);
+                command
+            }
+        };
         command.arg("-c").arg(KEEPER).arg("keeper").arg(&folder);
-        command.args(under).args(as_server()).arg(bin.join("postgres")).arg("-D").arg(&data).arg("-k").arg(&folder);
-        let fsync = if durability == Durability::Full { "fsync=on" } else { "fsync=off" };
+        command.arg(small.map(|(small, _)| small).unwrap_or_default());
+        command
+            .args(plan.under)
+            .args(as_server())
+            .arg(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(&folder);
+        let fsync = if plan.is_synced { "fsync=on" } else { "fsync=off" };
         let port_setting = format!("port={port}");
         let fixed = [fsync, &port_setting, "listen_addresses=127.0.0.1", "max_connections=200", "shared_buffers=32MB"];
-        for setting in fixed.iter().chain(settings) {
+        for setting in fixed.iter().chain(plan.settings) {
             command.arg("-c").arg(setting);
         }
         // A group of its own: Ctrl-C at the terminal reaches the test, which ends it.
@@ -169,6 +238,27 @@ impl Postgres {
     /// Shuts it down, ending all connections.
     pub fn stop(&mut self) {
         self.tell("stop");
+    }
+
+    /// Makes a standby the primary, and waits until it is one.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote(true, 60)"), "t", "{}", self.log());
+    }
+
+    /// Fills its small disk to the last byte.
+    pub fn fill_disk(&mut self) {
+        self.tell("fill");
+    }
+
+    /// Takes away what filled it.
+    pub fn make_room(&mut self) {
+        self.tell("room");
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.answers()
     }
 
     /// Starts it again and waits until it answers.
@@ -253,70 +343,6 @@ impl Drop for Postgres {
         drop(self.words.take());
         let _ = self.keeper.wait();
     }
-}
-
-/// The folder with the programs of the newest PostgreSQL of this machine, if there is one.
-#[must_use]
-pub fn programs() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("KEYMOAT_POSTGRES_BIN") {
-        return Some(folder.into());
-    }
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let is_whole =
-        |folder: &PathBuf| ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| folder.join(name).exists());
-    let in_path = std::env::split_paths(&paths).find(is_whole);
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let debian = debian.map(|entry| entry.path().join("bin")).filter(is_whole);
-    let version = |folder: &PathBuf| -> Option<u32> { folder.parent()?.file_name()?.to_str()?.parse().ok() };
-    in_path.or_else(|| debian.max_by_key(version))
-}
-
-/// A data folder as `initdb` makes it, made once on this machine.
-fn template(bin: &Path) -> PathBuf {
-    let version = Command::new(bin.join("postgres")).arg("--version").output().expect("postgres is there");
-    let version: String =
-        String::from_utf8_lossy(&version.stdout).chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
-    let root = if is_root() { "1" } else { "0" };
-    let user = std::env::var("USER").unwrap_or_default();
-    let folder = std::env::temp_dir().join(format!("keymoat-{version}-template{root}-{user}"));
-    let partial = format!("{}.partial", folder.display());
-    let mut command = Command::new("flock");
-    command.arg(format!("{}.lock", folder.display())).args(["sh", "-c"]);
-    command.arg(format!("({TEMPLATE}) && {{ [ -e \"$1/PG_VERSION\" ] || mv \"$1.partial\" \"$1\"; }}"));
-    command.arg("template").arg(&folder).arg("-").arg(root).args(as_server()).arg(bin.join("initdb"));
-    command.args(["-U", USER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]);
-    run(command.arg("-D").arg(partial));
-    folder
-}
-
-/// The words that make a program run as the server's user.
-fn as_server() -> &'static [&'static str] {
-    if is_root() { &["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] } else { &[] }
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-}
-
-/// Short, because the path of a Unix socket is.
-fn new_folder() -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("keymoat-pg-{}-{number}", std::process::id()));
-        if std::fs::create_dir(&folder).is_ok() {
-            return folder;
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[cfg(test)]

@@ -187,9 +187,12 @@ impl<'a> LineScan<'a> {
     }
 
     fn look_through(&mut self, level: usize, from: usize) {
-        (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
-        (self.no_digit_until, self.no_pem_end, self.no_value, self.one_line) = (0, false, 0..0, 0..0);
-        (self.authority, self.markers) = (userinfo::Seen::default(), 0..0);
+        // At the first level all of it is as it was made.
+        if level > 0 {
+            (self.header_until, self.colons_until, self.words_until, self.jwt_until) = (0, 0, 0, 0);
+            (self.no_digit_until, self.no_pem_end, self.no_value, self.one_line) = (0, false, 0..0, 0..0);
+            (self.authority, self.markers) = (userinfo::Seen::default(), 0..0);
+        }
         let text = self.text(level);
         self.solid_until = text.iter().rposition(|byte| !pair::says_nothing(*byte)).unwrap_or(0);
         let mut anchors = Anchors::new(text, from);

@@ -193,6 +193,21 @@ impl Redactor {
         }
     }
 
+    /// Whether nothing in these values has to be masked, each with a line feed behind it. Whoever knows that the rest of a line
+    /// is its own words, and that none of its names asks for more, need not have the whole line looked at.
+    ///
+    /// Always `false` where a user has patterns, which may be meant for the whole line.
+    #[must_use]
+    pub fn are_clean(&mut self, values: &[u8]) -> bool {
+        !self.rules.has_users() && matches!(self.redact(values), Cow::Borrowed(clean) if std::ptr::eq(clean, values))
+    }
+
+    /// Whether the next line may be the rest of something that was begun, such as a value over several lines.
+    #[must_use]
+    pub fn is_amid(&self) -> bool {
+        self.carry != Carry::None || self.dropping.is_some() || self.in_long_line || !self.held.is_empty()
+    }
+
     /// Whole lines, each with its end.
     fn lines(&mut self, known: Option<&Known>, text: &[u8], out: &mut impl Write) -> io::Result<()> {
         let rules = Arc::clone(&self.rules);
@@ -484,6 +499,21 @@ mod tests {
         }
         redactor.finish(&mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_are_clean_if_nothing_is_in_any_of_them() {
+        let mut redactor = faulty();
+        assert!(redactor.are_clean(b"/api/events\nheader:x-api-key\nkey_1\n"));
+        assert!(!redactor.are_clean(format!("/api/events\nx api_key={SECRET}\nkey_1\n").as_bytes()));
+        assert!(!redactor.are_clean(b"FAULT api_key=\n"));
+        let known = KnownSecrets::default();
+        known.replace(Known::new([&b"a-secret-in-use"[..]]));
+        let options = Options { known, ..Options::default() };
+        assert!(!Redactor::new(Arc::default(), options).are_clean(b"/x\na%2Dsecret-in-use\n"));
+        let pattern = crate::Pattern { name: "badge".to_owned(), regex: "BDG-([0-9]{6})".to_owned() };
+        let custom = crate::Custom { patterns: vec![pattern], ..crate::Custom::default() };
+        assert!(!Redactor::new(Arc::new(Rules::new(&custom).unwrap()), Options::default()).are_clean(b"/x\n"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What `cargo xtask bench store` runs: `claims prepare|desk|raw TARGET SECONDS`, where TARGET is a folder or a database.
+//! What `cargo xtask bench store` runs: `claims prepare|desk|raw|mint TARGET SECONDS`, where TARGET is a folder or a database.
 //!
 //! `desk` is one node: as many clients as wait at a busy gateway claim sessions at its desk. `raw` is the store without
-//! Keymoat: the same statements in groups of the same size, one after the other on each of as many connections.
+//! Keymoat: the same statements on as many connections, in groups that hold as many claims at once, of the same tokens, with
+//! the same settings. `mint` is one node as well, whose clients mint a token of one use each time and spend it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails says so by panicking")]
 
 use std::path::Path;
@@ -18,18 +19,21 @@ use tokio::task::JoinSet;
 /// Sessions are spread over so many tokens.
 const TOKENS: usize = 512;
 const CLIENTS: usize = 512;
-/// As the desks group them.
-const GROUP: usize = 64;
+/// The most that SQLite's desk puts into one commit.
+const FILE_GROUP: usize = 64;
+/// As many as PostgreSQL's desk writes by, and all clients spread over them.
 const CONNECTIONS: usize = 4;
+const DATABASE_GROUP: usize = CLIENTS / CONNECTIONS;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, word, target, secs] = &arguments[..] else { panic!("claims prepare|desk|raw TARGET SECONDS") };
+    let [_, word, target, secs] = &arguments[..] else { panic!("claims prepare|desk|raw|mint TARGET SECONDS") };
     let time = Duration::from_secs(secs.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let count = match &**word {
         "prepare" => prepare(target),
         "desk" => runtime.block_on(desk(target, time)),
+        "mint" => runtime.block_on(mint(target, time)),
         "raw" if is_database(target) => runtime.block_on(raw_database(target, time)),
         "raw" => raw_file(target, time),
         other => panic!("{other}"),
@@ -75,22 +79,50 @@ fn digests(store: &Store) -> Vec<Digest> {
 fn prepare(target: &str) -> u64 {
     let store = open(target);
     for secret in secrets() {
-        let token = NewToken {
-            key_id: "file_bench".into(),
-            scopes: Scopes::All,
-            calls: Calls::Any,
-            uses: Uses::AtMost(u32::MAX),
-            start_by: now().plus_millis(3_600_000),
-            live_until: now().plus_millis(7_200_000),
-            origins: Vec::new(),
-            limits: TokenLimits::default(),
-            constraint: Constraint::None,
-            idempotency_key: None,
-        };
-        let order = MintOrder { token, secret, live_tokens_max: u32::MAX, now: now() };
-        assert!(matches!(store.mint_token(order).unwrap(), Minting::Made(_)));
+        assert!(matches!(store.mint_token(order(secret, u32::MAX, u32::MAX)).unwrap(), Minting::Made(_)));
     }
     0
+}
+
+fn order(secret: Secret, uses: u32, live_tokens_max: u32) -> MintOrder {
+    let token = NewToken {
+        key_id: "file_bench".into(),
+        scopes: Scopes::All,
+        calls: Calls::Any,
+        uses: Uses::AtMost(uses),
+        start_by: now().plus_millis(3_600_000),
+        live_until: now().plus_millis(7_200_000),
+        origins: Vec::new(),
+        limits: SessionLimits::default(),
+        constraint: Constraint::None,
+        idempotency_key: None,
+    };
+    MintOrder { token, secret, live_tokens_max, now: now() }
+}
+
+/// Tokens of one use, each minted and spent: what a backend does that gives each of its clients one.
+async fn mint(target: &str, time: Duration) -> u64 {
+    let store = Arc::new(open(target));
+    let desk = TokenDesk::start_with(Arc::clone(&store), Duration::from_secs(10)).unwrap();
+    let (granted, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (store, desk, granted) = (Arc::clone(&store), desk.clone(), Arc::clone(&granted));
+        clients.spawn(async move {
+            while Instant::now() < end {
+                let secret = generate(Kind::Token, &mut |bytes| aws_lc_rs::rand::fill(bytes).unwrap());
+                let Ok(Minting::Made(minted)) = desk.mint(order(secret, 1, 10_000)).await else { continue };
+                // The digest is what is asked by.
+                let token = store.pepper().digest(minted.secret.expose());
+                let claim = Claim { session: SessionId(session()), token, resumes: None, now: now() };
+                if desk.claim(claim).await == Ok(Verdict::Granted { resumed: false }) {
+                    granted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    clients.join_all().await;
+    granted.load(Ordering::Relaxed)
 }
 
 fn session() -> [u8; 16] {
@@ -143,12 +175,13 @@ async fn raw_database(target: &str, time: Duration) -> u64 {
             let consume = client.prepare(CONSUME).await.unwrap();
             let (mut granted, mut turn) = (0, number * 131);
             while Instant::now() < end {
-                let sids: Vec<[u8; 16]> = (0..GROUP).map(|_| session()).collect();
+                let sids: Vec<[u8; 16]> = (0..DATABASE_GROUP).map(|_| session()).collect();
                 let sids: Vec<&[u8]> = sids.iter().map(|sid| &sid[..]).collect();
-                let tokens: Vec<&[u8]> = (0..GROUP).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
-                let handles: Vec<Option<&[u8]>> = vec![None; GROUP];
+                let tokens: Vec<&[u8]> =
+                    (0..DATABASE_GROUP).map(|place| &digests[(turn + place * 7) % TOKENS].0[..]).collect();
+                let handles: Vec<Option<&[u8]>> = vec![None; DATABASE_GROUP];
                 granted += client.query(&consume, &[&sids, &tokens, &handles]).await.unwrap().len() as u64;
-                turn += GROUP;
+                turn += DATABASE_GROUP;
             }
             granted
         });
@@ -164,7 +197,7 @@ fn raw_file(target: &str, time: Duration) -> u64 {
     let (end, mut granted, mut turn) = (Instant::now() + time, 0, 0);
     while Instant::now() < end {
         let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
-        for _ in 0..GROUP {
+        for _ in 0..FILE_GROUP {
             let now = now().0;
             let consume = "UPDATE token SET uses_left = uses_left - 1 WHERE digest = ?1 AND start_by > ?2
                            AND uses_left > 0 AND revoked_at IS NULL AND live_until > ?2 RETURNING number";
@@ -181,7 +214,7 @@ fn raw_file(target: &str, time: Duration) -> u64 {
             turn += 7;
         }
         change.commit().unwrap();
-        granted += GROUP as u64;
+        granted += FILE_GROUP as u64;
     }
     granted
 }

@@ -165,6 +165,13 @@ fn ask(store: &EventStore, keys: usize) {
         measure(&format!("usage of {name}"), SCREEN, || drop(store.usage(&query).unwrap()));
     }
     measure("where one key was last seen", PAGE, || drop(store.last_seen(Some(&key_id(draw.below(keys)))).unwrap()));
+    measure("when 50 keys were used last", PAGE, || {
+        let ids: Vec<Arc<str>> = (0..50).map(|_| key_id(draw.below(keys))).collect();
+        store.last_use(&ids).unwrap();
+    });
+    measure("who came by URLs within 30 days", SCREEN, || {
+        store.url_clients(UnixMillis(NOW.0 - 30 * DAY), 100).unwrap();
+    });
     measure("keys in URLs of a day", SCREEN, || drop(store.url_key_use(UnixMillis(NOW.0 - DAY)).unwrap()));
     measure("a slice of what is forgotten", SCREEN, || {
         store.forget(Retention { keep_millis: 30 * DAY, keep_max: u64::MAX }, NOW).unwrap();

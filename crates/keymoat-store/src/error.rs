@@ -6,7 +6,7 @@ use keymoat_core::UnixMillis;
 use rusqlite::ErrorCode;
 
 use crate::master_key::Place;
-use crate::new_key::NAME_CHARS_MAX;
+use crate::new_key::{NAME_CHARS_MAX, OWNER_CHARS_MAX};
 use crate::private_file::PrivateFileError;
 use crate::upstream_secret::{SECRET_BYTES_MAX, UPSTREAM_CHARS_MAX};
 
@@ -115,6 +115,12 @@ pub enum StoreError {
          start with `km_`, `kmt_`, `kma_`, `key_`, `sec_`, `tok_` or `adm_`"
     )]
     NameInvalid,
+    /// What is said of a key's owner cannot stand there. It is not shown, because it may be a credential.
+    #[error(
+        "a key's owner is one line of 1 to {OWNER_CHARS_MAX} characters, without control characters, space at its ends or \
+         a credential"
+    )]
+    OwnerInvalid,
     /// The scopes are empty or hold a word that cannot be one.
     #[error("a key's scopes are `*`, or one or more words without spaces")]
     ScopesInvalid,

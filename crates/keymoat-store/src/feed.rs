@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub struct Freshness {
     origin: Instant,
     /// When the last successful look began, in milliseconds since `origin`.
     seen_millis: Arc<AtomicU64>,
+    /// How many changes the view shows.
+    changes: Arc<AtomicI64>,
 }
 
 impl Feed {
@@ -53,7 +55,7 @@ impl Feed {
         into: impl Fn(Change) + Send + 'static,
     ) -> Result<Self, StoreError> {
         let began = Instant::now();
-        let freshness = Freshness { origin: began, seen_millis: Arc::new(AtomicU64::new(0)) };
+        let freshness = Freshness::since(began);
         let mut lookout = Lookout { store, watch: Watch::default(), freshness: freshness.clone() };
         lookout.look(began, &into)?;
         // One word that waits is as good as many.
@@ -110,6 +112,7 @@ impl Lookout {
         if let Some(change) = self.store.changed_since(&mut self.watch)? {
             into(change);
         }
+        self.freshness.changes.store(self.watch.changes(), Ordering::Release);
         self.freshness.note(began);
         Ok(())
     }
@@ -122,6 +125,16 @@ impl Drop for Feed {
 }
 
 impl Freshness {
+    fn since(origin: Instant) -> Self {
+        Self { origin, seen_millis: Arc::default(), changes: Arc::default() }
+    }
+
+    /// How many changes of the store the view shows. The store counts them in the order of their commits.
+    #[must_use]
+    pub fn changes(&self) -> i64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// How long ago the last successful look at the store began.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
@@ -153,7 +166,7 @@ mod tests {
         let store = Arc::new(Store::open(dir.path()).unwrap());
         let origin = Instant::now();
         let at = |secs| origin + Duration::from_secs(secs);
-        let freshness = Freshness { origin, seen_millis: Arc::new(AtomicU64::new(0)) };
+        let freshness = Freshness::since(origin);
         let mut lookout = Lookout { store, watch: Watch::default(), freshness: freshness.clone() };
         assert_eq!(freshness.age(at(3)), Duration::from_secs(3));
 

@@ -16,6 +16,9 @@ pub(crate) const TOKEN: &str = "tok_";
 /// What an admin's id starts with.
 pub(crate) const ADMIN: &str = "adm_";
 
+/// What the id of a node starts with.
+pub(crate) const NODE: &str = "node_";
+
 /// Lower-case base32 without the letters that look like others.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const CHARS: usize = 12;

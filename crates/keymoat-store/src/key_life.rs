@@ -3,7 +3,7 @@
 use keymoat_core::{Key, KeyLimits, RotateAfter, Scopes, UnixMillis};
 
 use crate::error::StoreError;
-use crate::new_key::{NewKey, check_expiry, check_limits, name_is_valid, scopes_are_valid};
+use crate::new_key::{NewKey, check_expiry, check_limits, check_owner, name_is_valid, scopes_are_valid};
 
 /// An old secret may work beside the new one for so long, in milliseconds: a year.
 pub const OVERLAP_MILLIS_MAX: i64 = 366 * 24 * 3_600_000;
@@ -54,6 +54,8 @@ impl Rotated {
 pub struct KeyChange {
     /// See [`Key::name`].
     pub name: Option<String>,
+    /// See [`Key::owner`]; `Some(None)` is nobody in particular.
+    pub owner: Option<Option<String>>,
     /// See [`Key::scopes`].
     pub scopes: Option<Scopes>,
     /// See [`Key::expires_at`]; `Some(None)` is never.
@@ -91,6 +93,10 @@ impl KeyChange {
                 return Err(StoreError::NameInvalid);
             }
             changed.name = name.as_str().into();
+        }
+        if let Some(owner) = &self.owner {
+            check_owner(owner.as_deref())?;
+            changed.owner = owner.as_deref().map(Into::into);
         }
         if let Some(scopes) = &self.scopes {
             if !scopes_are_valid(scopes) {

@@ -16,11 +16,14 @@ pub mod feed;
 mod file_system;
 mod id;
 mod key_life;
+mod key_query;
 mod master_key;
 mod new_key;
+mod node;
 mod postgres;
 pub mod private_file;
 mod seal;
+mod share;
 mod sqlite;
 mod token;
 mod upstream_secret;
@@ -42,9 +45,12 @@ pub use feed::{Feed, Freshness};
 pub use key_life::{
     DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
 };
+pub use key_query::{KeyQuery, KeyState};
 pub use master_key::{MasterKey, Place};
-pub use new_key::{NAME_CHARS_MAX, NewKey};
+pub use new_key::{NAME_CHARS_MAX, NewKey, OWNER_CHARS_MAX};
+pub use node::{BEAT_EVERY, Beat, FORGOTTEN_AFTER, FREED_GRACE, Node, NodeAbout, NodeSeen, NodeState, Pulse};
 pub use postgres::{CONSUME, DatabaseState, Postgres};
+pub use share::{Budget, PartAsked, PlaceAsked, PlaceKind, Placed};
 pub use sqlite::{Sqlite, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenBytes, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
@@ -160,6 +166,17 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys(),
             Self::Postgres(postgres) => postgres.keys(),
+        }
+    }
+
+    /// One page of the keys that are asked for, the newest first.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn key_page(&self, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.key_page(asked),
+            Self::Postgres(postgres) => postgres.key_page(asked),
         }
     }
 

@@ -130,9 +130,9 @@ pub(crate) enum Offer {
 }
 
 impl Offer {
-    /// A link for a person: at a terminal, or at the first run.
-    pub(crate) fn for_person(first_run: bool, json: bool) -> Self {
-        if !json && (first_run || io::stdout().is_terminal()) { Self::Link } else { Self::Hint }
+    /// A link for a person at a terminal; what goes elsewhere, also of the first run, is kept there.
+    pub(crate) fn for_person(json: bool) -> Self {
+        if !json && io::stdout().is_terminal() { Self::Link } else { Self::Hint }
     }
 }
 

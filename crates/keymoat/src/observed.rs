@@ -121,6 +121,7 @@ impl Observed {
                 gauges.sessions(running.live_sessions_by_route());
             }
             gauges.snapshot_age(freshness.age(Instant::now()));
+            gauges.changes_seen(freshness.changes());
             let now = time::now();
             let snapshot = snapshots.load();
             let is_due =

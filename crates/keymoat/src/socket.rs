@@ -53,6 +53,16 @@ impl Socket {
         self.ask(Method::GET, path, None)
     }
 
+    /// Asks for something that is no JSON.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub(crate) fn text(self, path: &str) -> anyhow::Result<String> {
+        let (status, _, bytes) = self.exchange(Request::get(path), Bytes::new())?;
+        anyhow::ensure!(status.is_success(), "the server on this store answers {status}");
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Asks for something, and gives its `ETag` too.
     ///
     /// # Errors
@@ -94,12 +104,7 @@ impl Socket {
     }
 
     fn send(self, request: request::Builder, body: Bytes) -> anyhow::Result<(HeaderMap, Value)> {
-        let Self { runtime, stream } = self;
-        let request = request.header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
-        let request = request.body(Full::new(body))?;
-        let (status, headers, bytes) = runtime
-            .block_on(async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? })
-            .context("the server on this store does not answer")?;
+        let (status, headers, bytes) = self.exchange(request, body)?;
         let value: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
         if status.is_success() {
             return Ok((headers, value));
@@ -115,6 +120,14 @@ impl Socket {
             None => detail.to_owned(),
         };
         if status.is_client_error() { Err(Found(detail).into()) } else { bail!("{detail}") }
+    }
+
+    fn exchange(self, request: request::Builder, body: Bytes) -> anyhow::Result<(StatusCode, HeaderMap, Bytes)> {
+        let Self { runtime, stream } = self;
+        let request = request.header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
+        let request = request.body(Full::new(body))?;
+        let asked = async { timeout(ANSWER, exchange(UnixStream::from_std(stream)?, request)).await? };
+        runtime.block_on(asked).context("the server on this store does not answer")
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn keys(configured: Vec<ConfiguredKey>, pepper: &Pepper, now: UnixMil
         let digest = |secret: &Secret, ends_at| {
             // Only the digest goes further.
             let digest = pepper.digest(secret.expose());
-            (digest, KeySecret { id: secret_id(pepper, &digest).into(), created_at: UnixMillis(0), ends_at })
+            let (id, prefix) = (secret_id(pepper, &digest).into(), keymoat_core::format::public_prefix(secret));
+            (digest, KeySecret { id, created_at: UnixMillis(0), ends_at, prefix: prefix.map(Arc::from) })
         };
         let previous = previous.map(|(secret, until)| digest(&secret, until));
         let secrets: Vec<_> = previous.into_iter().chain([digest(&secret, None)]).collect();

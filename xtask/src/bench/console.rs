@@ -1,6 +1,7 @@
 //! `cargo xtask bench console`: how long the data of each screen of the console takes, with 10,000 keys and 1,000,000 events.
 //!
-//! A screen's time is that of all its requests, sent at once as a browser sends them, until the last byte has come.
+//! A screen's time is that of all its requests, sent at once as a browser sends them, until the last byte has come; that of the
+//! first time after the start is printed apart.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -99,12 +100,19 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>, filled: Option<&Path>) -> 
         key,
     };
 
-    let first = admin.get("keys?limit=1")?;
-    let first: serde_json::Value = serde_json::from_slice(&first).context("the list of keys is not JSON")?;
-    let id = first["items"][0]["id"].as_str().context("there is no key")?.to_owned();
     let (days, hours) = (ago(29 * 86_400)?, ago(86_400)?);
     println!("{:<24} {:>9} {:>9}   must", "screen", "p50", "p95");
     let mut is_slow = false;
+    for (screen, paths) in SCREENS.iter().filter(|(_, paths)| !paths.iter().any(|path| path.contains("KEY"))).take(2) {
+        // Nothing was asked before: no answer can have been kept.
+        let paths: Vec<String> =
+            paths.iter().map(|path| path.replace("DAYS", &days).replace("HOURS", &hours)).collect();
+        let took = admin.screen(&paths)?;
+        is_slow |= !told(&format!("{screen}, first time"), took, took);
+    }
+    let first = admin.get("keys?limit=1")?;
+    let first: serde_json::Value = serde_json::from_slice(&first).context("the list of keys is not JSON")?;
+    let id = first["items"][0]["id"].as_str().context("there is no key")?.to_owned();
     for (screen, paths) in SCREENS {
         let filled = |path: &&str| path.replace("KEY", &id).replace("DAYS", &days).replace("HOURS", &hours);
         let paths: Vec<String> = paths.iter().map(filled).collect();
@@ -117,11 +125,16 @@ pub(crate) fn run(root: &Path, binary: Option<&Path>, filled: Option<&Path>) -> 
         }
         times.sort();
         let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
-        let word = if at(95) < LIMIT { "< 100 ms" } else { "< 100 ms   MISSED" };
-        is_slow |= at(95) >= LIMIT;
-        println!("{screen:<24} {:>6.1} ms {:>6.1} ms   {word}", millis(at(50)), millis(at(95)));
+        is_slow |= !told(screen, at(50), at(95));
     }
     Ok(if is_slow { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints what a screen took, and says whether that was quick enough.
+fn told(screen: &str, p50: Duration, p95: Duration) -> bool {
+    let word = if p95 < LIMIT { "< 100 ms" } else { "< 100 ms   MISSED" };
+    println!("{screen:<24} {:>6.1} ms {:>6.1} ms   {word}", millis(p50), millis(p95));
+    p95 < LIMIT
 }
 
 fn millis(time: Duration) -> f64 {

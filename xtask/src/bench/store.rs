@@ -1,7 +1,8 @@
 //! `cargo xtask bench store`: sessions admitted per second, beside the raw store's own rate for the same statement.
 //!
 //! Both keep every promise: each commit is synced to the disk before it counts. They take turns, and what counts is the
-//! ratio of their medians on this machine.
+//! ratio of their medians on this machine. The store's own rate is the better one of one process and of as many as there
+//! are nodes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -13,8 +14,8 @@ use crate::machine::{self, Need};
 use crate::suite;
 
 /// How long each turn measures, in seconds.
-const SECS: &str = "4";
-const TURNS: usize = 3;
+const SECS: &str = "3";
+const TURNS: usize = 5;
 
 /// What a node has to reach of the raw store.
 const RATIO_MIN: f64 = 0.8;
@@ -36,17 +37,22 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     for (name, target) in [("SQLite", path), ("PostgreSQL", server.url())] {
         sum(&claims, "prepare", &target, 1)?;
         for nodes in [1, 3] {
-            let (mut ours, mut raw) = (Vec::new(), Vec::new());
+            let (mut ours, mut alone, mut together) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..TURNS {
                 ours.push(sum(&claims, "desk", &target, nodes)?);
-                raw.push(sum(&claims, "raw", &target, 1)?);
+                alone.push(sum(&claims, "raw", &target, 1)?);
+                if nodes > 1 {
+                    together.push(sum(&claims, "raw", &target, nodes)?);
+                }
             }
-            let (ours, raw) = (median(ours), median(raw));
+            let (ours, raw) = (median(ours), median(alone).max(median(together)));
             let ratio = ours / raw;
             is_well &= ratio >= RATIO_MIN;
             let label = format!("{name}, {nodes} {}", if nodes == 1 { "node" } else { "nodes" });
             println!("{label:<44} {ours:>12.0} {raw:>12.0} {ratio:>7.2}   >= {RATIO_MIN}");
         }
+        let minted = median((0..TURNS).map(|_| sum(&claims, "mint", &target, 1)).collect::<Result<Vec<_>>>()?);
+        println!("{:<44} {minted:>12.0}", format!("{name}, 1 node, each with a token minted for it"));
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -87,7 +87,7 @@ fn complete(description: &mut utoipa::openapi::OpenApi) {
             operation.operation_id = Some(id_of(&method, path));
             let need = needs::of(&method, path).unwrap_or(Need::Role(Role::Admin));
             describe_need(operation, need);
-            describe_failures(operation, &method, need);
+            describe_failures(operation, (&method, path), need);
         }
     }
 }
@@ -110,7 +110,7 @@ fn describe_need(operation: &mut Operation, need: Need) {
     operation.description = Some(format!("{before}Needs the role `{}`.", role.word()));
 }
 
-fn describe_failures(operation: &mut Operation, method: &Method, need: Need) {
+fn describe_failures(operation: &mut Operation, (method, path): (&Method, &str), need: Need) {
     let parameters: Vec<_> = operation.parameters.iter().flatten().filter_map(inline).collect();
     let has = |place: &ParameterIn| parameters.iter().any(|parameter| parameter.parameter_in == *place);
     let (has_path, has_query) = (has(&ParameterIn::Path), has(&ParameterIn::Query));
@@ -137,8 +137,12 @@ fn describe_failures(operation: &mut Operation, method: &Method, need: Need) {
         failures.push((415, "The body is not JSON."));
         failures.push((422, "A field is not as it should be, or does not exist."));
     }
-    if has_query {
+    let has_place = parameters.iter().any(|parameter| parameter.name == "Last-Event-ID");
+    if has_query || has_place {
         failures.push((422, "A parameter is not as it should be, or does not exist."));
+    }
+    if path == needs::SOCKET {
+        failures.push((426, "It is no handshake of a WebSocket."));
     }
     if has_match {
         failures.push((409, "It does not fit what is there."));

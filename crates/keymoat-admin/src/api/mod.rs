@@ -10,11 +10,11 @@ mod errors;
 mod events;
 mod fault;
 mod health;
-mod kept;
 mod keys;
 mod live;
 mod me;
 mod moment;
+mod nodes;
 mod objects;
 mod orders;
 mod page;
@@ -44,7 +44,6 @@ use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::kept::Kept;
 use self::problem::{Code, Problem};
 use crate::access::hosts::Hosts;
 use crate::access::password::Hasher;
@@ -89,10 +88,6 @@ pub(crate) struct Desk {
     store_places: Semaphore,
     /// Held while something is read, compared with `If-Match`, and changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
-    /// How far the way off keys in URLs is.
-    pub(crate) sunset: Kept<crate::sunset::Status>,
-    /// What the end of keys in URLs would have refused in a day, on all routes.
-    pub(crate) plan: Kept<crate::sunset::Plan>,
 }
 
 impl Desk {
@@ -111,8 +106,6 @@ impl Desk {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             store_places: Semaphore::new(STORE_AT_ONCE_MAX),
             changing: tokio::sync::Mutex::new(()),
-            sunset: Kept::default(),
-            plan: Kept::default(),
         }
     }
 
@@ -188,6 +181,7 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(tokens::show))
         .routes(routes!(tokens::revoke))
         .routes(routes!(sessions::list))
+        .routes(routes!(sessions::show))
         .routes(routes!(sessions::end))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show))
@@ -200,6 +194,7 @@ fn described() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(upstreams::test))
         .routes(routes!(upstreams::secrets::seal, upstreams::secrets::unseal))
         .routes(routes!(upstreams::secrets::list))
+        .routes(routes!(nodes::list))
         .routes(routes!(events::list))
         .routes(routes!(events::usage))
         .routes(routes!(live::list))

@@ -79,9 +79,12 @@ pub(crate) fn seal(place: &str) -> String {
 /// It is none of ours.
 pub(crate) fn open(cursor: &str) -> Result<String, Problem> {
     let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    place.filter(|place| !place.is_empty()).ok_or_else(|| {
-        Problem::with(Code::FieldInvalid, "this is no cursor: take `next_cursor` of the page before").field("cursor")
-    })
+    place.filter(|place| !place.is_empty()).ok_or_else(no_cursor)
+}
+
+/// What is said of a cursor that is none.
+pub(crate) fn no_cursor() -> Problem {
+    Problem::with(Code::FieldInvalid, "this is no cursor: take `next_cursor` of the page before").field("cursor")
 }
 
 #[cfg(test)]

@@ -232,6 +232,7 @@ impl From<StoreError> for Problem {
             StoreError::NameInvalid | StoreError::UpstreamNameInvalid => {
                 Self::with(Code::FieldInvalid, text).field("name")
             }
+            StoreError::OwnerInvalid => Self::with(Code::FieldInvalid, text).field("owner"),
             StoreError::ScopesInvalid => Self::with(Code::FieldInvalid, text).field("scopes"),
             StoreError::ExpiryPassed { .. } => {
                 Self::with(Code::FieldInvalid, "the expiry lies in the past").field("expires_at")

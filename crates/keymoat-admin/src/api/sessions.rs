@@ -11,6 +11,7 @@ use http::StatusCode;
 use keymoat_core::{Action, Code as RefusalCode, Refusal};
 use keymoat_gateway::session::LiveSession;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Desk;
@@ -49,6 +50,10 @@ pub(super) struct SessionShown {
     protocol: String,
     /// Where its credential sat.
     carrier: Option<String>,
+    /// The origin of the page that opened it; null where none was named.
+    origin: Option<String>,
+    /// What its client calls itself; told only of one that came by a URL.
+    user_agent: Option<String>,
     /// The model that it asked for, where that is looked at.
     model: Option<String>,
     /// When it was opened.
@@ -77,6 +82,8 @@ impl SessionShown {
             client: info.client.to_string(),
             protocol: info.protocol.word().to_owned(),
             carrier: info.carrier.as_ref().map(ToString::to_string),
+            origin: info.origin.as_deref().map(super::masked),
+            user_agent: info.user_agent.as_deref().map(super::masked),
             model: session.model.as_ref().map(ToString::to_string),
             opened_at: Moment(info.opened_at),
             bytes_in: session.bytes_in,
@@ -84,6 +91,45 @@ impl SessionShown {
             is_ending: session.is_ending,
         }
     }
+}
+
+/// A live session, and how it is configured.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SessionWhole)]
+pub(super) struct SessionWhole {
+    /// The session.
+    #[serde(flatten)]
+    session: SessionShown,
+    /// What its client asked for; null where that is not looked at, or it has not asked yet.
+    #[schema(value_type = Option<Object>)]
+    setup_asked: Option<Value>,
+    /// What went upstream in its place, by the lock of its token or key.
+    #[schema(value_type = Option<Object>)]
+    setup_effective: Option<Value>,
+}
+
+/// A setup for people: whatever looks like a credential is masked, and what is no JSON then is not shown.
+fn readable(setup: Option<&String>) -> Option<Value> {
+    let masked = super::masked(setup?);
+    Some(serde_json::from_str(&masked).unwrap_or_else(|_| serde_json::json!({ "masked": true })))
+}
+
+/// Shows a live session with its setup, cut short and without credentials.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The id.")),
+    responses((status = 200, description = "The session.", body = SessionWhole)))]
+pub(super) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<SessionWhole>, Problem> {
+    let found = desk.house.running.sessions().list().into_iter().find(|session| *session.info.id == *id);
+    let session = found.ok_or_else(no_session)?;
+    let setup = session.setup.as_deref();
+    Ok(Json(SessionWhole {
+        session: SessionShown::of(&session, &desk),
+        setup_asked: readable(setup.and_then(|setup| setup.asked.as_ref())),
+        setup_effective: readable(setup.and_then(|setup| setup.effective.as_ref())),
+    }))
+}
+
+fn no_session() -> Problem {
+    Problem::with(Code::NotFound, "no live session of this process has this id")
 }
 
 /// Which sessions.
@@ -155,7 +201,7 @@ pub(super) async fn end(
     let text = reason.map_or_else(|| "ended by an operator".to_owned(), |reason| super::masked(&reason));
     let sessions = desk.house.running.sessions();
     if !sessions.end(&id, &Refusal::new(RefusalCode::Forbidden, text.clone())) {
-        return Err(Problem::with(Code::NotFound, "no live session of this process has this id"));
+        return Err(no_session());
     }
     desk.tell(&caller, Action::SessionEnded, &id, Some(text));
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -32,26 +32,21 @@ const CLIENTS_MAX: usize = 100;
 const HOURS_MAX: u32 = 840;
 
 /// All keys, those of the configuration too.
-async fn keys(desk: &Desk) -> Result<Vec<Key>, Problem> {
-    let mut keys = desk.store(|store| store.keys()).await?;
-    keys.extend(super::keys::configured(desk));
-    Ok(keys)
+fn keys(desk: &Desk) -> Vec<Arc<Key>> {
+    desk.house.snapshots.load().each_key().cloned().collect()
 }
 
 /// Shows who still sends keys in URLs, and how far each route is.
 #[utoipa::path(get, path = "/api/v1/sunset", tag = "sunset", responses((status = 200, description = "How far it is.", body = Object)))]
 pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Result<Json<Status>, Problem> {
-    let counted = async {
-        let (keys, routes, now) = (keys(&desk).await?, desk.house.running.routes(), desk.house.now());
-        let events = Arc::clone(desk.house.events.store());
-        let status = desk.store(move |store| {
-            let overrides = store.route_overrides()?;
-            let overridden: Vec<&str> = overrides.iter().map(|over| &*over.route).collect();
-            sunset::busiest(&events, &Known { routes: &routes, keys: &keys, now }, &overridden, CLIENTS_MAX)
-        });
-        status.await
-    };
-    Ok(Json(desk.sunset.or(counted).await?))
+    let (keys, routes, now) = (keys(&desk), desk.house.running.routes(), desk.house.now());
+    let events = Arc::clone(desk.house.events.store());
+    let status = desk.store(move |store| {
+        let overrides = store.route_overrides()?;
+        let overridden: Vec<&str> = overrides.iter().map(|over| &*over.route).collect();
+        sunset::busiest(&events, &Known { routes: &routes, keys: &keys, now }, &overridden, CLIENTS_MAX)
+    });
+    Ok(Json(status.await?))
 }
 
 /// Which dry run.
@@ -73,17 +68,12 @@ pub(super) async fn plan(State(desk): State<Arc<Desk>>, Query(asked): Query<Aske
     if !(1..=HOURS_MAX).contains(&hours) {
         return Err(Problem::with(Code::FieldInvalid, "this must be 1 to 840 hours").field("hours"));
     }
-    let is_usual = asked.route.is_none() && hours == 24;
-    let counted = async {
-        let (keys, routes, now) = (keys(&desk).await?, desk.house.running.routes(), desk.house.now());
-        let only: Vec<String> = asked.route.into_iter().collect();
-        let since = UnixMillis(now.0.saturating_sub(i64::from(hours) * DAY_MILLIS / 24));
-        let events = Arc::clone(desk.house.events.store());
-        let plan =
-            desk.store(move |_| sunset::plan(&events, &Known { routes: &routes, keys: &keys, now }, &only, since));
-        plan.await
-    };
-    Ok(Json(if is_usual { desk.plan.or(counted).await? } else { counted.await? }))
+    let (keys, routes, now) = (keys(&desk), desk.house.running.routes(), desk.house.now());
+    let only: Vec<String> = asked.route.into_iter().collect();
+    let since = UnixMillis(now.0.saturating_sub(i64::from(hours) * DAY_MILLIS / 24));
+    let events = Arc::clone(desk.house.events.store());
+    let plan = desk.store(move |_| sunset::plan(&events, &Known { routes: &routes, keys: &keys, now }, &only, since));
+    Ok(Json(plan.await?))
 }
 
 /// What is to be enforced.
@@ -145,7 +135,6 @@ pub(super) async fn enforce(
         EnforceError::Store(error) => error.into(),
     })?;
     desk.house.running.override_routes(overrides);
-    forget(&desk).await;
     let mut changed = Vec::new();
     for change in changes {
         changed.push(EnforcedRoute {
@@ -234,12 +223,5 @@ async fn take_over(
         store.route_overrides()
     });
     desk.house.running.override_routes(overrides.await?);
-    forget(desk).await;
     Ok(())
-}
-
-/// What was told of the routes before is not told again.
-async fn forget(desk: &Desk) {
-    desk.sunset.forget().await;
-    desk.plan.forget().await;
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use keymoat_core::event::Event;
+use keymoat_core::event::{Event, Written};
 use keymoat_redact::{KnownSecrets, Options, Redactor, Rules};
 
 /// Masks events, by the rules in force.
@@ -27,14 +27,18 @@ impl Masker {
         Redactor::new(Arc::clone(rules), Options { known: known.clone(), ..Options::default() })
     }
 
-    /// The JSON object of an event, masked. Each is looked at apart, so that none can hide another.
+    /// The JSON object of an event, masked. Each is looked at apart, so that none can hide another, and only what is not our
+    /// own is looked at, unless something is in that.
     pub(super) fn mask(&mut self, event: &Event) -> String {
         let rules = self.rules.load();
         if !Arc::ptr_eq(&rules, &self.taken) {
             self.taken = Arc::clone(&rules);
             self.redactor = Self::redactor(&rules, &self.known);
         }
-        let text = event.to_string();
+        let Written { text, outside } = event.written();
+        if outside.is_some_and(|outside| self.redactor.are_clean(outside.as_bytes())) {
+            return text;
+        }
         let masked = match self.redactor.redact(text.as_bytes()) {
             std::borrow::Cow::Borrowed(_) => return text,
             std::borrow::Cow::Owned(masked) => masked,

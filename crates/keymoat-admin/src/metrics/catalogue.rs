@@ -75,6 +75,8 @@ catalogue! {
         "Log lines that were dropped because standard error does not keep up";
     SNAPSHOT_AGE = "keymoat_store_snapshot_age_seconds" Gauge []
         "Age of the view of the store that decisions are made on";
+    CHANGES_SEEN = "keymoat_store_changes_seen" Gauge []
+        "Changes of the store that the view shows; nodes over one store that differ for longer are behind";
     CERTIFICATE_EXPIRY = "keymoat_certificate_expiry_seconds" Gauge ["listener"]
         "Time until the certificate of a TLS listener expires; negative when it has";
     ROTATIONS_DUE = "keymoat_keys_rotation_due" Gauge []

@@ -24,9 +24,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use self::catalogue::{
-    ACTS, AUTH_REQUESTS, BUILD, BYTES, CERTIFICATE_EXPIRY, COPIES, ECHOES, EVENTS_LOST, EVENTS_WAITING, LINES_DROPPED,
-    MESSAGES, REFUSALS, REQUEST_DURATION, ROTATIONS_DUE, SESSION_DURATION, SESSIONS_ACTIVE, SNAPSHOT_AGE, START_TIME,
-    TOKEN_MINTS, TOKEN_USES, UPSTREAM_FAILURES, UPSTREAM_RESPONSE, URL_KEYS,
+    ACTS, AUTH_REQUESTS, BUILD, BYTES, CERTIFICATE_EXPIRY, CHANGES_SEEN, COPIES, ECHOES, EVENTS_LOST, EVENTS_WAITING,
+    LINES_DROPPED, MESSAGES, REFUSALS, REQUEST_DURATION, ROTATIONS_DUE, SESSION_DURATION, SESSIONS_ACTIVE,
+    SNAPSHOT_AGE, START_TIME, TOKEN_MINTS, TOKEN_USES, UPSTREAM_FAILURES, UPSTREAM_RESPONSE, URL_KEYS,
 };
 use crate::Acts;
 use crate::events::Losses;
@@ -95,6 +95,7 @@ pub struct Gauges {
     events_waiting: Gauge,
     lines_dropped: Counter,
     snapshot_age: Gauge<f64, AtomicU64>,
+    changes_seen: Gauge,
     certificate_expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     rotations_due: Gauge,
 }
@@ -156,6 +157,7 @@ impl Metrics {
             events_waiting: all.add(EVENTS_WAITING, Gauge::default()),
             lines_dropped: all.add(LINES_DROPPED, Counter::default()),
             snapshot_age: all.add(SNAPSHOT_AGE, Gauge::default()),
+            changes_seen: all.add(CHANGES_SEEN, Gauge::default()),
             certificate_expiry: all.add(CERTIFICATE_EXPIRY, Family::default()),
             rotations_due: all.add(ROTATIONS_DUE, Gauge::default()),
         };
@@ -218,6 +220,11 @@ impl Gauges {
     /// How old the view of the store is.
     pub fn snapshot_age(&self, age: std::time::Duration) {
         self.snapshot_age.set(age.as_secs_f64());
+    }
+
+    /// How many changes of the store the view shows.
+    pub fn changes_seen(&self, changes: i64) {
+        self.changes_seen.set(changes);
     }
 
     /// How long the certificate of a listener holds from now on, if there is one.

@@ -11,8 +11,6 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message;
 use serde_json::{Map, Value};
 
-use crate::events::Told;
-
 /// The members of an event.
 type Fields = Map<String, Value>;
 
@@ -36,8 +34,8 @@ pub(super) fn spans(events: &[Fields]) -> Option<Vec<u8>> {
 }
 
 /// The members of an event; nothing of one that is no object.
-pub(super) fn fields(told: &Told) -> Option<Fields> {
-    serde_json::from_str(&told.line).ok()
+pub(super) fn fields(event: &str) -> Option<Fields> {
+    serde_json::from_str(event).ok()
 }
 
 pub(super) fn resource() -> Resource {

@@ -1,6 +1,7 @@
 //! Where a collector is.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Uri;
 
@@ -41,7 +42,15 @@ impl Endpoint {
     #[must_use]
     pub fn is_private(&self) -> bool {
         let host = self.host.trim_matches(['[', ']']);
-        self.tls || host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        self.tls || host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+
+    /// The address on which somebody on this machine can take its place; none with TLS, or where it is elsewhere.
+    #[must_use]
+    pub fn on_this_machine(&self) -> Option<SocketAddr> {
+        let host = self.host.trim_matches(['[', ']']);
+        let ip = if host == "localhost" { Ok(Ipv4Addr::LOCALHOST.into()) } else { host.parse() };
+        ip.ok().filter(|ip: &IpAddr| !self.tls && ip.is_loopback()).map(|ip| SocketAddr::new(ip, self.port))
     }
 
     /// What stands in `Host`.
@@ -72,6 +81,16 @@ mod tests {
             let endpoint = Endpoint::parse(url).expect("an address");
             assert_eq!((endpoint.to_string().as_str(), endpoint.is_private()), (shown, private));
             assert_eq!(Endpoint::parse(shown), Ok(endpoint));
+        }
+    }
+
+    #[test]
+    fn one_in_plain_text_on_this_machine_can_be_stood_in_for() {
+        let address = |url| Endpoint::parse(url).expect("an address").on_this_machine().map(|it| it.to_string());
+        assert_eq!(address("http://localhost:4318/otlp").as_deref(), Some("127.0.0.1:4318"));
+        assert_eq!(address("http://[::1]:4318").as_deref(), Some("[::1]:4318"));
+        for elsewhere in ["https://127.0.0.1:4318", "http://10.0.0.3:4318", "http://collector:4318"] {
+            assert_eq!(address(elsewhere), None, "{elsewhere}");
         }
     }
 

@@ -76,22 +76,31 @@ pub struct Target {
 /// # Errors
 /// The machine trusts nobody, or gives no thread.
 pub fn sink(target: &Target, signals: &[Signal], lost: Arc<Losses>) -> io::Result<LineSink> {
-    let (logs, traces) = (signals.contains(&Signal::Logs), signals.contains(&Signal::Traces));
+    let signals = signals.to_vec();
     let mut teller = Teller::new(target)?;
     LineSink::start(Sink::Otlp, lost, move |group, _| {
         let mut not_told = 0;
         for part in group.chunks(EVENTS_MAX) {
-            let events: Vec<_> = part.iter().filter_map(|told| encode::fields(told)).collect();
-            let messages = [
-                logs.then(|| ("/v1/logs", encode::logs(&events))),
-                traces.then(|| encode::spans(&events)).flatten().map(|spans| ("/v1/traces", spans)),
-            ];
+            let messages = messages(part.iter().map(|told| told.line.as_str()), &signals);
             // Each event is lost once, whatever of it did not arrive.
-            let arrived = messages.into_iter().flatten().all(|(path, message)| teller.tell(path, message));
+            let arrived = messages.into_iter().all(|(path, message)| teller.tell(path, message));
             not_told += if arrived { 0 } else { part.len() as u64 };
         }
         not_told
     })
+}
+
+/// The messages that a collector is sent of these events, each one masked JSON object, with the path of each: as logs, as
+/// spans, or as both. Nothing of no events.
+#[must_use]
+pub fn messages<'e>(events: impl IntoIterator<Item = &'e str>, signals: &[Signal]) -> Vec<(&'static str, Vec<u8>)> {
+    let events: Vec<_> = events.into_iter().filter_map(encode::fields).collect();
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let logs = signals.contains(&Signal::Logs).then(|| ("/v1/logs", encode::logs(&events)));
+    let spans = signals.contains(&Signal::Traces).then(|| encode::spans(&events)).flatten();
+    logs.into_iter().chain(spans.map(|spans| ("/v1/traces", spans))).collect()
 }
 
 /// Tells a collector of the metrics, again and again until it is dropped.

@@ -11,6 +11,7 @@ mod plan;
 mod status;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use keymoat_core::{Key, Route, UnixMillis};
 
@@ -24,16 +25,15 @@ pub struct Known<'a> {
     /// The routes in force, with their overrides.
     pub routes: &'a [Route],
     /// All keys, those of the configuration too.
-    pub keys: &'a [Key],
+    pub keys: &'a [Arc<Key>],
     /// The time.
     pub now: UnixMillis,
 }
 
 impl Known<'_> {
-    /// The name of a key, or its id if it is not known any more.
     /// All keys, to be found by their ids: there may be ten thousand of them.
     fn by_id(&self) -> ById<'_> {
-        ById { keys: self.keys.iter().map(|key| (&*key.id, key)).collect(), known: *self }
+        ById { keys: self.keys.iter().map(|key| (&*key.id, &**key)).collect(), known: *self }
     }
 
     fn is_good(&self, key: &Key) -> bool {

@@ -21,7 +21,7 @@ struct Stand {
     _dir: tempfile::TempDir,
     store: Store,
     events: EventStore,
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 impl Stand {
@@ -33,7 +33,7 @@ impl Stand {
             let new = NewKey::named(name);
             store.create_key(new, &Secret::from(name), UnixMillis(1)).unwrap()
         };
-        let keys = vec![make("camera"), make("phone")];
+        let keys = vec![Arc::new(make("camera")), Arc::new(make("phone"))];
         Self { _dir: dir, store, events, keys }
     }
 
@@ -92,7 +92,7 @@ fn the_plan_counts_what_was_let_in_by_leniency_and_nothing_else() {
     assert_eq!(old.toml, "[route.old]\nquery = \"tokens\"\n");
     assert_eq!(plan(&stand.events, &known, &[], since(48)).unwrap().refused_requests, 4);
     assert_eq!(plan(&stand.events, &known, &["new".into()], since(48)).unwrap().refused_requests, 0);
-    let gone = [Key { revoked_at: Some(NOW), ..stand.keys[0].clone() }, stand.keys[1].clone()];
+    let gone = [Arc::new(Key { revoked_at: Some(NOW), ..Key::clone(&stand.keys[0]) }), stand.keys[1].clone()];
     let known = Known { keys: &gone, ..known };
     assert_eq!(plan(&stand.events, &known, &[], since(24)).unwrap().refused_live_keys, 1);
 }

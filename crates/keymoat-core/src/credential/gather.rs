@@ -1,5 +1,7 @@
 //! Empties every carrier that a route lists.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, Entry, HeaderMap, HeaderName};
 
 use super::is_absent;
@@ -58,11 +60,14 @@ pub(super) struct Gathered {
     pub(super) unread: usize,
     /// How many of them stood in the query.
     pub(super) unread_in_query: usize,
+    /// The listed query parameter that one of them resembles, such as `api_key` for `API_KEY`.
+    pub(super) resembled: Option<Arc<str>>,
 }
 
 /// Empties headers, offer and query of what `route` lists.
 pub(super) fn all(head: &mut Head, route: &Route) -> Gathered {
-    let mut gathered = Gathered { found: Vec::new(), slips: Vec::new(), unread: 0, unread_in_query: 0 };
+    let mut gathered =
+        Gathered { found: Vec::new(), slips: Vec::new(), unread: 0, unread_in_query: 0, resembled: None };
     for name in &route.carriers.headers {
         gathered.header(&mut head.headers, name);
     }
@@ -71,6 +76,9 @@ pub(super) fn all(head: &mut Head, route: &Route) -> Gathered {
         let taken = head.query.take(name);
         gathered.unread += taken.resembling;
         gathered.unread_in_query += taken.resembling;
+        if taken.resembling > 0 {
+            gathered.resembled = Some(name.clone());
+        }
         let carrier = || Carrier::Query(name.clone());
         gathered.found.extend(taken.exact.into_iter().filter_map(|value| Found::new(value, carrier())));
     }

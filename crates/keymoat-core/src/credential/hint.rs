@@ -63,8 +63,14 @@ pub(super) fn well_known(head: &Head) -> Option<Place> {
     KNOWN_QUERY.into_iter().find(|name| head.query.has(name)).map(|name| Place::Query(Some(name)))
 }
 
-/// The refusal when nothing was found, with the likeliest reason.
-pub(super) fn missing(slips: &[Slip], elsewhere: Option<Place>, advice: &Advice) -> Refusal {
+/// The refusal when nothing was found, with the likeliest reason. `unread` is the listed query parameter that one resembles,
+/// and whether a credential was offered as a subprotocol, on a route that does not list it.
+pub(super) fn missing(
+    slips: &[Slip],
+    elsewhere: Option<Place>,
+    unread: (Option<&str>, bool),
+    advice: &Advice,
+) -> Refusal {
     if let Some(slip) = slips.first() {
         let mistake = match slip.kind {
             SlipKind::Basic => Mistake::SchemeBasic,
@@ -74,9 +80,13 @@ pub(super) fn missing(slips: &[Slip], elsewhere: Option<Place>, advice: &Advice)
         };
         return Refusal::new(Code::CredentialInvalid, mistake.text());
     }
-    let detail = match elsewhere {
-        None => format!("no credential: {advice}"),
-        Some(place) => format!("no credential: {place} is not read here: {advice}"),
+    let detail = match (elsewhere, unread) {
+        (None, (Some(name), _)) => {
+            format!("no credential: a query parameter that resembles `{name}` is not read: {advice}")
+        }
+        (None, (None, true)) => format!("no credential: a subprotocol is not read here: {advice}"),
+        (None, (None, false)) => format!("no credential: {advice}"),
+        (Some(place), _) => format!("no credential: {place} is not read here: {advice}"),
     };
     Refusal::new(Code::CredentialMissing, detail)
 }

@@ -13,7 +13,7 @@ use crate::record::{Outcome, Protocol, Record};
 use crate::refusal::Code;
 use crate::time::UnixMillis;
 
-pub use line::record_line;
+pub use line::{Written, record_line};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -263,10 +263,18 @@ impl Event {
     }
 }
 
+impl Event {
+    /// As one JSON object, without the number that the store gives it, and what of it is not Keymoat's own.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        line::event(self)
+    }
+}
+
 /// As one JSON object, without the number that the store gives it.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&line::event(self))
+        f.write_str(&self.written().text)
     }
 }
 

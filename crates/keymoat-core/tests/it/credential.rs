@@ -444,6 +444,19 @@ fn a_credential_in_an_unlisted_place_is_removed_and_the_right_place_named() {
     assert_eq!(told(query), format!("no credential: another query parameter {advice}"));
     let query = Scenario::http(&format!("/a?key={KEY}"));
     assert_eq!(told(query), format!("no credential: query parameter `key` {advice}"));
+    let offered = Scenario::websocket("/a").header("sec-websocket-protocol", format!("keymoat.v1, api-key.{KEY}"));
+    assert_eq!(told(offered), format!("no credential: a subprotocol {advice}"));
+}
+
+#[test]
+fn a_parameter_that_is_almost_a_listed_one_is_told_by_the_listed_name() {
+    for query in [format!("API_KEY={KEY}"), format!("Api%5FKey={KEY}")] {
+        let outcome = Scenario::http(&format!("/a?{query}")).carriers(&["header:x-api-key", "query:api_key"]).run();
+        let detail =
+            "no credential: a query parameter that resembles `api_key` is not read: send it in header `x-api-key`";
+        assert_eq!((outcome.word().as_str(), outcome.detail().as_str()), ("credential_missing", detail));
+        assert!(outcome.head.query.is_empty());
+    }
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use keymoat_core::limits::{self, Whose};
 use keymoat_core::token::told;
 use keymoat_core::{Refusal, Token};
+use keymoat_store::TokenBytes;
 
-use super::{HasPlaces, Meters, Place, Tempo};
+use super::Meters;
+use super::tempo::Tempo;
 
 /// What one token has used.
 #[derive(Debug, Default)]
@@ -20,6 +22,10 @@ pub(super) struct TokenMeter {
     /// Bytes that were counted here and that the store does not know of yet.
     fresh: AtomicU64,
 }
+
+/// The place of one live session among those of its token.
+#[derive(Debug)]
+pub(super) struct TokenPlace(Arc<TokenMeter>);
 
 /// A token with its meter.
 #[derive(Clone, Debug)]
@@ -44,21 +50,33 @@ impl Meters {
         Some(OfToken { token: Arc::clone(token), meter })
     }
 
-    /// The tokens whose meters hold bytes that the store does not know of.
-    pub(super) fn tokens_with_news(&self) -> Vec<(Arc<str>, Arc<TokenMeter>)> {
+    /// The bytes that tokens have carried and that the store does not know of.
+    pub(crate) fn fresh_bytes(&self) -> Vec<TokenBytes> {
         let by_token = self.lock_tokens();
         let with_news = by_token.iter().filter(|(_, meter)| meter.fresh() > 0);
-        with_news.map(|(id, meter)| (Arc::clone(id), Arc::clone(meter))).collect()
+        with_news.map(|(id, meter)| TokenBytes { token_id: Arc::clone(id), bytes: meter.fresh() }).collect()
+    }
+
+    /// Notes that the store has taken `fresh` bytes, and `all` that all processes have counted by then.
+    pub(crate) fn bytes_kept(&self, fresh: &[TokenBytes], all: &[TokenBytes]) {
+        let all: HashMap<&str, u64> = all.iter().map(|all| (&*all.token_id, all.bytes)).collect();
+        let by_token = self.lock_tokens();
+        for fresh in fresh {
+            if let Some(meter) = by_token.get(&fresh.token_id) {
+                // Of a token that is forgotten nobody asks any more.
+                meter.told(fresh.bytes, all.get(&*fresh.token_id).copied().unwrap_or(0));
+            }
+        }
     }
 
     /// Forgets the meters that nobody uses and that would begin anew as they are: the store knows the bytes.
-    pub(super) fn forget_idle_tokens(&self) {
+    pub(crate) fn forget_idle_tokens(&self) {
         let nanos = self.nanos();
         self.lock_tokens()
             .retain(|_, meter| Arc::strong_count(meter) > 1 || meter.fresh() > 0 || meter.tempo.is_ahead(nanos));
     }
 
-    fn lock_tokens(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<TokenMeter>>> {
+    pub(super) fn lock_tokens(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<TokenMeter>>> {
         self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,9 +99,9 @@ impl TokenMeter {
     }
 }
 
-impl HasPlaces for TokenMeter {
-    fn taken(&self) -> &AtomicU32 {
-        &self.sessions
+impl Drop for TokenPlace {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -104,9 +122,12 @@ impl OfToken {
     }
 
     /// A place among the sessions of the token, where it has a limit of them.
-    pub(super) fn take_place(&self) -> Option<Result<Place<TokenMeter>, Refusal>> {
+    pub(super) fn take_place(&self) -> Option<Result<TokenPlace, Refusal>> {
         let most = self.token.limits.sessions_max?;
-        Some(Place::take(&self.meter, most).ok_or_else(|| limits::too_many_sessions(Whose::Token, most)))
+        let take = |taken: u32| (taken < most).then(|| taken + 1);
+        let taken = self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let place = taken.map(|_| TokenPlace(Arc::clone(&self.meter)));
+        Some(place.map_err(|_| limits::too_many_sessions(Whose::Token, most)))
     }
 
     pub(super) fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
@@ -124,6 +145,7 @@ mod tests {
     use keymoat_core::{Code, Constraint, Key, KeyLimits, Pace, Scopes, UnixMillis};
 
     use super::*;
+    use crate::session::SessionControl;
 
     fn key(limits: KeyLimits) -> Arc<Key> {
         Arc::new(Key { limits, ..Key::new("key_1", "one", UnixMillis(0)) })
@@ -153,16 +175,16 @@ mod tests {
         let key = key(KeyLimits { requests_per_day: Some(3), ..KeyLimits::default() });
         let pace = TokenLimits { requests_per_second: Some(Pace::new(1)), ..TokenLimits::default() };
         let (slow, other) = (token("tok_1", pace.clone()), token("tok_2", pace));
-        assert!(meters.admit_token(&key, &slow).is_ok());
+        assert!(meters.admit_token(&key, &slow).await.is_ok());
         for _ in 0..9 {
-            let refusal = meters.admit_token(&key, &slow).expect_err("too fast");
+            let refusal = meters.admit_token(&key, &slow).await.expect_err("too fast");
             assert_eq!((refusal.code, refusal.retry_after_secs), (Code::RateLimited, Some(1)));
             assert!(refusal.detail.starts_with("this token has 1 requests a second"), "{refusal}");
         }
-        assert!(meters.admit_token(&key, &other).is_ok(), "another token of the key is not held to it");
+        assert!(meters.admit_token(&key, &other).await.is_ok(), "another token of the key is not held to it");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(meters.admit_token(&key, &slow).is_ok());
-        let refusal = meters.admit_token(&key, &other).expect_err("the key's day is over");
+        assert!(meters.admit_token(&key, &slow).await.is_ok());
+        let refusal = meters.admit_token(&key, &other).await.expect_err("the key's day is over");
         assert!(refusal.detail.starts_with("this key has 3 requests a day"), "{refusal}");
     }
 
@@ -171,15 +193,18 @@ mod tests {
         let meters = Meters::default();
         let key = key(KeyLimits { sessions: Some(2), ..KeyLimits::default() });
         let one = TokenLimits { sessions_max: Some(1), ..TokenLimits::default() };
-        let metered = |id| meters.admit_token(&key, &token(id, one.clone())).expect("allowed").expect("metered");
-        let first = metered("tok_1").take_places().expect("free");
-        let refusal = metered("tok_1").take_places().expect_err("the token has one");
+        let metered =
+            async |id| meters.admit_token(&key, &token(id, one.clone())).await.expect("allowed").expect("metered");
+        let control = SessionControl::default();
+        let first = metered("tok_1").await.take_places(&control).await.expect("free");
+        let refusal = metered("tok_1").await.take_places(&control).await.expect_err("the token has one");
         assert!(refusal.detail.starts_with("this token has 1 sessions"), "{refusal}");
-        let _second = metered("tok_2").take_places().expect("what was refused holds no place of the key");
-        let refusal = metered("tok_3").take_places().expect_err("the key has two");
+        let _second =
+            metered("tok_2").await.take_places(&control).await.expect("what was refused holds no place of the key");
+        let refusal = metered("tok_3").await.take_places(&control).await.expect_err("the key has two");
         assert!(refusal.detail.starts_with("this key has 2 sessions"), "{refusal}");
         drop(first);
-        assert!(metered("tok_1").take_places().is_ok());
+        assert!(metered("tok_1").await.take_places(&control).await.is_ok());
     }
 
     #[tokio::test]
@@ -187,12 +212,13 @@ mod tests {
         let meters = Meters::default();
         let limits = TokenLimits { total_bytes_max: Some(100), ..TokenLimits::default() };
         let known = Arc::new(Token { bytes_used: 50, ..Token::clone(&token("tok_1", limits)) });
-        let metered = || meters.admit_token(&key(KeyLimits::default()), &known);
-        let (one, other) = (metered().expect("allowed").expect("metered"), metered().expect("allowed"));
-        assert!(one.counts_bytes() && one.take_bytes(30).is_ok());
-        assert!(other.expect("metered").take_bytes(20).is_ok());
-        assert_eq!(one.take_bytes(1).expect_err("used up").code, Code::TokenUsedUp);
-        assert_eq!(metered().expect_err("used up").code, Code::TokenUsedUp);
+        let metered = async || meters.admit_token(&key(KeyLimits::default()), &known).await;
+        let (one, other) = (metered().await.expect("allowed"), metered().await.expect("allowed"));
+        let (one, other) = (one.expect("metered"), other.expect("metered"));
+        assert!(one.counts_bytes() && one.take_bytes(30).done().await.is_ok());
+        assert!(other.take_bytes(20).done().await.is_ok());
+        assert_eq!(one.take_bytes(1).done().await.expect_err("used up").code, Code::TokenUsedUp);
+        assert_eq!(metered().await.expect_err("used up").code, Code::TokenUsedUp);
     }
 
     #[tokio::test]
@@ -203,13 +229,13 @@ mod tests {
             meters.forget_idle_tokens();
             meters.lock_tokens().len()
         };
-        let metered = meters.admit_token(&key(KeyLimits::default()), &token("tok_1", limits));
+        let metered = meters.admit_token(&key(KeyLimits::default()), &token("tok_1", limits)).await;
         assert_eq!(count(), 1, "a session has it");
-        assert!(metered.expect("allowed").expect("metered").take_bytes(10).is_ok());
+        assert!(metered.expect("allowed").expect("metered").take_bytes(10).done().await.is_ok());
         assert_eq!(count(), 1, "the store does not know of the bytes");
-        for (_, meter) in meters.tokens_with_news() {
-            meter.told(10, 10);
-        }
-        assert_eq!((count(), meters.tokens_with_news().len()), (0, 0));
+        let fresh = meters.fresh_bytes();
+        assert_eq!(fresh.iter().map(|fresh| fresh.bytes).collect::<Vec<_>>(), [10]);
+        meters.bytes_kept(&fresh, &fresh);
+        assert_eq!((count(), meters.fresh_bytes().len()), (0, 0));
     }
 }

@@ -13,6 +13,7 @@ use keymoat_core::models::narrow_gemini;
 use keymoat_core::policy::Access;
 use keymoat_core::record::{Outcome, Side};
 use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::setup;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument;
 
@@ -26,7 +27,7 @@ use crate::relay::ClientEnd;
 use crate::relay::websocket::{
     Bounds, End, GeminiWatch, Message, Mode, NoMessage, Watcher, close_refused, first_message,
 };
-use crate::session::SessionGuard;
+use crate::session::{SessionGuard, Setup};
 use crate::settings::Limits;
 use crate::upstream::{self, Link};
 use crate::worker::Worker;
@@ -50,7 +51,7 @@ struct Waiting {
 }
 
 /// Answers the opening and goes on in a task of its own, which holds the connection's place and the record to the end.
-pub(super) fn open(
+pub(super) async fn open(
     mut passage: Passage<'_>,
     head: Head,
     opening: &Opening,
@@ -59,8 +60,7 @@ pub(super) fn open(
     unclaimed: Option<Unclaimed>,
 ) -> Response<ToClient> {
     let key = upstream::fresh_key();
-    let prepared = claim::session(passage.worker, &passage.ledger.record, access).and_then(|mut session| {
-        claim::place(&mut session, passage.metered.as_ref())?;
+    let prepared = claim::session(passage.worker, &passage.ledger.record, access).and_then(|session| {
         let lock = match &unclaimed {
             Some(unclaimed) => unclaimed.token.constraint.for_gemini()?.into_owned(),
             None => Lock::default(),
@@ -71,10 +71,13 @@ pub(super) fn open(
         let request = upstream::for_websocket(&link, head, path, &passage, access, (&key, &[]))?;
         Ok((session, lock, link, request))
     });
-    let (session, lock, link, request) = match prepared {
+    let (mut session, lock, link, request) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return refuse(passage, &refusal, opening),
     };
+    if let Err(refusal) = claim::place(&mut session, passage.metered.as_ref()).await {
+        return refuse(passage, &refusal, opening);
+    }
     let Passage { worker, peer, plan, route, switch, mut ledger, metered } = passage;
     let selected = selection(opening, None, &mut ledger);
     let answer = switch.answer(opening, selected);
@@ -105,15 +108,17 @@ impl Waiting {
             Err(no_message) => return self.close_without(client, no_message).await,
         };
         let opcode = message.opcode;
-        let counted = self.bounds.as_mut().map(|bounds| bounds.take_first(message.payload.len() as u64));
-        if let Some(Err(refusal)) = counted {
+        if let Some(bounds) = &mut self.bounds
+            && let Err(refusal) = bounds.take_first(message.payload.len() as u64).await
+        {
             return self.close(client, &refusal, Outcome::Refused).await;
         }
         let record = &mut self.ledger.record;
         (record.bytes_in, record.messages_in) = (message.payload.len() as u64, 1);
+        let control = self.session.control().clone();
         let first = tokio::select! {
             biased;
-            refusal = self.session.control().asked() => Err(refusal),
+            refusal = control.asked() => Err(refusal),
             first = self.claim(&message) => first,
         };
         let first = match first {
@@ -139,17 +144,22 @@ impl Waiting {
     }
 
     /// Decides about the message and consumes a use, or none for a session that the token was given before.
-    async fn claim(&self, message: &Message) -> Result<FirstMessage, Refusal> {
+    async fn claim(&mut self, message: &Message) -> Result<FirstMessage, Refusal> {
         let first = self.lock.first(&message.payload, self.call)?;
         if let Some(model) = &first.model {
             self.session.control().note_model(model);
         }
+        let (asked, effective) = (setup::shown(&message.payload), setup::shown(&first.rendered));
+        self.session.control().note_setup(Setup { asked, effective });
         let Some(unclaimed) = &self.unclaimed else { return Ok(first) };
         let shared = &self.worker.shared;
         let upstream = self.link.target.name();
         let resumes = first.resumes.as_ref().map(|handle| claim::handle_digest(shared, upstream, handle));
         claim::token_use(shared, unclaimed.digest, resumes).await?;
-        claim::session_granted(&self.session, &unclaimed.token);
+        match self.call {
+            Call::Live => claim::resumable_session_granted(shared, &mut self.session, &unclaimed.token),
+            Call::LiveMusic | Call::Rest => claim::session_granted(&self.session, &unclaimed.token),
+        }
         self.ledger.keep_beginning(shared).await?;
         Ok(first)
     }
@@ -222,6 +232,7 @@ impl Waiting {
         let record = &mut self.ledger.record;
         (record.outcome, record.code) = (outcome, Some(refusal.code));
         (record.close_code, record.closed_by) = (Some(code), Some(Side::Keymoat));
+        record.close_reason = Some(refusal.reason().into());
         // The session's place is free while the client reads why.
         drop(self.session);
         let reason = refusal.reason();

@@ -6,11 +6,12 @@ use keymoat_core::json::Value;
 use keymoat_core::openai::Lock;
 use keymoat_core::query::Query;
 use keymoat_core::refusal::{Code, Refusal};
+use keymoat_core::setup;
 use keymoat_core::websocket::Opcode;
 
 use super::Held;
-use crate::relay::websocket::{Message, Mode, Watcher};
-use crate::session::SessionControl;
+use crate::relay::websocket::{Message, Mode, OpenAiWatch, Watcher};
+use crate::session::{SessionControl, Setup};
 
 /// The socket that knows `session.update`.
 const REALTIME: &str = "/v1/realtime";
@@ -50,7 +51,9 @@ pub(super) fn hold(lock: Lock, head: &mut Head, path: &str, session: &SessionCon
         head.query = Query::parse(&format!("{rest}{mark}model={model}"));
     }
     let first = lock.opening_update().map(|payload| Message { opcode: Opcode::Text, payload });
-    let watcher = Box::new(Watcher::OpenAi(Box::new(lock)));
+    let effective = first.as_ref().and_then(|first| setup::shown(&first.payload));
+    session.note_setup(Setup { asked: None, effective });
+    let watcher = Box::new(Watcher::OpenAi(Box::new(OpenAiWatch::new(lock, session.clone()))));
     let mode = if first.is_some() { Mode::WatchBoth(watcher) } else { Mode::WatchClient(watcher) };
     Ok(Held { mode, first, ..Held::default() })
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::hygiene;
 use crate::answer;
-use crate::body::{Allowance, BodyClock, Relayed, ToClient, Uploaded};
+use crate::body::{Allowance, BodyClock, Relayed, ToClient, Uploaded, Withheld};
 use crate::claim;
 use crate::coding::Coding;
 use crate::exposed;
@@ -28,7 +28,7 @@ use crate::upstream::Lent;
 use crate::worker::Worker;
 
 /// Passes the upstream's answer on; `session` is that of the request, if it is one already. The record is written when the body has ended, or the client has gone.
-pub(crate) fn http(
+pub(crate) async fn http(
     passage: Passage<'_>,
     response: Response<Incoming>,
     lent: Option<Lent>,
@@ -42,7 +42,7 @@ pub(crate) fn http(
     ledger.record.status = Some(parts.status.as_u16());
     let session = match is_event_stream(&incoming, &parts.headers) {
         false => session,
-        true => match live_session(worker, session, &ledger.record, access, metered.as_ref()) {
+        true => match live_session(worker, session, &ledger.record, access, metered.as_ref()).await {
             Ok(session) => Some(session),
             Err(refusal) => return answer::refusal(&refusal, Some(route), ledger),
         },
@@ -62,8 +62,8 @@ pub(crate) fn http(
     let idle = plan.limits.body_idle;
     let Some(masked) = masked else { return withheld(parts, ledger, &uploaded) };
     let allowance = Allowance::of(access, metered.as_ref());
-    let clock = BodyClock::default();
-    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, allowance, clock, masked };
+    let (withheld, clock) = (Withheld::default(), BodyClock::default());
+    let relayed = Relayed { incoming, ledger, uploaded, lent, session, idle, allowance, withheld, clock, masked };
     Response::from_parts(parts, ToClient::Relayed(Box::new(relayed)))
 }
 
@@ -110,7 +110,7 @@ fn is_event_stream(incoming: &Incoming, headers: &HeaderMap) -> bool {
 
 /// An event stream is a live session: it can be seen and ended, a revocation reaches it, and it counts among those of
 /// its key. That of a token is one already.
-fn live_session(
+async fn live_session(
     worker: &Worker,
     session: Option<SessionGuard>,
     record: &Record,
@@ -127,6 +127,6 @@ fn live_session(
             session
         }
     };
-    claim::place(&mut session, metered)?;
+    claim::place(&mut session, metered).await?;
     Ok(session)
 }

@@ -15,6 +15,7 @@ mod first;
 mod framewise;
 mod gemini;
 mod leg;
+mod openai;
 mod pump;
 mod refuse;
 mod watcher;
@@ -37,6 +38,9 @@ pub use bounds::Bounds;
 pub(crate) use bounds::too_many;
 pub use first::{Message, NoMessage, first_message};
 pub use gemini::GeminiWatch;
+pub use openai::OpenAiWatch;
+#[cfg(test)]
+pub(crate) use pump::ASKED_WAIT_MAX;
 pub use refuse::{close_refused, close_refused_after};
 pub use watcher::{Mode, Verdict, Watcher};
 
@@ -63,6 +67,8 @@ pub struct RelayEnd {
     /// The close code that the client got or gave, 1005 for a close frame without one; 1006 when a side vanished
     /// without a close frame.
     pub close_code: Option<u16>,
+    /// What was said with it, without the upstream's secret.
+    pub close_reason: Option<Box<str>>,
     /// Who ended it.
     pub closed_by: Side,
     /// What went wrong, for the operator.

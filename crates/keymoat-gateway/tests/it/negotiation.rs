@@ -87,6 +87,46 @@ fn beside_a_credential_the_other_entry_is_selected_and_the_upstream_sees_no_cred
 }
 
 #[test]
+fn the_record_tells_what_was_offered_and_chosen_and_of_credentials_their_kind_only() {
+    let offers = good_offers("KEY");
+    let stand = Stand::start();
+    for (lines, _) in good_offers(&stand.key) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let headers = format!("{}Origin: https://app.example\r\n", offering(&lines));
+        let (_, mut stream) = open(&stand, "/demo/ws", &headers);
+        stream.write_all(&frame(8, &[&4001_u16.to_be_bytes()[..], b"had enough"].concat())).expect("sent");
+        read_all(&mut stream);
+    }
+    let records = stand.records(offers.len());
+    for (record, (_, expected)) in records.iter().zip(&offers) {
+        assert_eq!(record.subprotocol_selected.as_deref(), Some(*expected));
+        assert!(record.subprotocols_offered.iter().any(|name| **name == **expected), "{record:?}");
+        assert!(record.subprotocols_offered.iter().any(|name| name.ends_with('•')), "{record:?}");
+        assert_eq!(
+            (record.origin.as_deref(), record.close_reason.as_deref()),
+            (Some("https://app.example"), Some("had enough"))
+        );
+        let told = keymoat_core::event::record_line(record).text;
+        for secret in [&stand.key, &b64(&stand.key), &STANDARD.encode(&stand.key)] {
+            assert!(!told.contains(secret.as_str()), "{told}");
+        }
+    }
+    assert_eq!(records[0].subprotocols_offered.join(" "), "keymoat.v1 api-key.•");
+}
+
+#[test]
+fn a_refused_session_tells_what_was_offered_and_why_it_was_closed() {
+    let stand = Stand::start();
+    let canary = "km_TestVector0TestVector0TestVector0TestVector02cu8n";
+    let (_, mut stream) = open(&stand, "/demo/ws", &offering(&[&format!("chat, api-key.{canary}, other-{canary}")]));
+    read_all(&mut stream);
+    let record = &stand.records(1)[0];
+    assert_eq!(record.subprotocols_offered.join(" "), "chat api-key.• •");
+    assert!(record.close_reason.as_deref().is_some_and(|reason| reason.starts_with("credential_")), "{record:?}");
+    assert!(!format!("{record:?}").contains(canary), "{record:?}");
+}
+
+#[test]
 fn a_wrong_credential_gets_the_same_selection_and_then_4001() {
     let stand = Stand::start();
     for (lines, expected) in good_offers("wrong-credential-0123456789") {

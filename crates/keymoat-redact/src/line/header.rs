@@ -10,15 +10,28 @@ use crate::names::{Letters, Meaning, Name, before, byte, is_quote};
 use crate::shape;
 use crate::table::{COOKIE_WORDS, HeaderRule, MARKERS, SCHEMES, Scope};
 
-/// A bit for each letter that a scheme word begins with.
-const SCHEME_FIRSTS: u32 = {
-    let mut firsts = 0;
+/// How long the longest scheme word is.
+const SCHEME_BYTES_MAX: usize = {
+    let mut longest = 0;
     let mut index = 0;
     while index < SCHEMES.len() {
-        firsts |= 1 << (SCHEMES[index].as_bytes()[0] & 31);
+        let length = SCHEMES[index].len();
+        longest = if length > longest { length } else { longest };
         index += 1;
     }
-    firsts
+    longest
+};
+
+/// For each letter that a scheme word begins with a bit for each letter that comes then.
+const SCHEME_SECONDS: [u32; 32] = {
+    let mut seconds = [0; 32];
+    let mut index = 0;
+    while index < SCHEMES.len() {
+        let word = SCHEMES[index].as_bytes();
+        seconds[(word[0] & 31) as usize] |= 1 << (word[1] & 31);
+        index += 1;
+    }
+    seconds
 };
 
 impl LineScan<'_> {
@@ -150,37 +163,28 @@ impl LineScan<'_> {
         let text = self.text(level);
         let value = text.get(part.clone())?;
         let start = value.iter().take_while(|byte| **byte == b' ').count();
-        let first = byte(value, start);
-        if !first.is_ascii_alphabetic() || SCHEME_FIRSTS >> (first & 31) & 1 == 0 {
+        let (first, second) = (byte(value, start), byte(value, start + 1));
+        let seconds = SCHEME_SECONDS.get(usize::from(first & 31)).copied().unwrap_or(0);
+        if seconds >> (second & 31) & 1 == 0 {
             return None;
         }
-        let word = value
-            .get(start..)?
-            .iter()
-            .take(20)
-            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-')
-            .count();
-        let behind = start + word;
-        if !matches!(value.get(behind), Some(b' ')) || word < 3 {
-            return None;
-        }
-        let word = value.get(start..behind)?;
+        let rest = value.get(start..)?;
+        let word = rest.iter().take(SCHEME_BYTES_MAX + 1).position(|byte| *byte == b' ')?;
+        let word = rest.get(..word)?;
         SCHEMES
             .iter()
-            .any(|scheme| word.eq_ignore_ascii_case(scheme.as_bytes()))
-            .then(|| end::blank(text, part.start + behind))
+            .any(|scheme| scheme.len() == word.len() && word.eq_ignore_ascii_case(scheme.as_bytes()))
+            .then(|| end::blank(text, part.start + start + word.len()))
             .filter(|value| *value < part.end)
     }
 
     /// A scheme word, which stays, and what follows it.
     pub(super) fn authorization(&mut self, level: usize, part: Range<usize>, site: &Site, ends: End) {
         let text = self.text(level);
-        let value = text.get(part.clone()).unwrap_or_default();
-        if shape::is_placeholder(value) || shape::is_masked(value) {
-            return;
-        }
         let Some(credential) = self.scheme(level, part.clone()) else {
-            if !shape::is_prose(value) || value.len() >= 16 && !value.contains(&b' ') {
+            let value = text.get(part.clone()).unwrap_or_default();
+            let is_one_word = value.len() >= 16 && !value.contains(&b' ');
+            if !shape::is_placeholder(value) && !shape::is_masked(value) && (!shape::is_prose(value) || is_one_word) {
                 self.report(level, part, site, ends);
             }
             return;

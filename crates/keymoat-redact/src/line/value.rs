@@ -197,7 +197,7 @@ impl LineScan<'_> {
             return end;
         }
         // `token=Bearer …`
-        let value_at = self.scheme(level, at..text.len()).filter(|_| !query).unwrap_or(at);
+        let value_at = if query { at } else { self.scheme(level, at..text.len()).unwrap_or(at) };
         let end = end::unquoted(text, value_at, if query { Around::Query } else { Around::Assignment });
         let value = text.get(value_at..end).unwrap_or_default();
         if shape::is_placeholder(value) || shape::is_masked(value) {
@@ -389,7 +389,14 @@ pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
     let mut list = false;
     // Most values are in nothing.
     let near = text.get(start..).unwrap_or_default();
-    if memchr::memchr2(b'(', b'[', near.get(..near.len().min(65)).unwrap_or_default()).is_none() {
+    let near = near.get(..near.len().min(65)).unwrap_or_default();
+    // Starting the search costs more than looking at a few bytes.
+    let opens = if near.len() < 16 {
+        near.iter().any(|byte| matches!(byte, b'(' | b'['))
+    } else {
+        memchr::memchr2(b'(', b'[', near).is_some()
+    };
+    if !opens {
         return (at, list);
     }
     for _ in 0..WRAPPERS {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use keymoat_core::{Digest, Token, UnixMillis};
 
 use super::Reply;
-use crate::token::{Claim, MintOrder, Minting, Verdict};
+use crate::share::{PartAsked, PlaceAsked, Placed};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// Something to be written.
 #[derive(Debug)]
@@ -18,6 +19,12 @@ pub(crate) enum Job {
     Revoke { id: String, by_key: Option<String>, now: UnixMillis, reply: Reply<Option<Arc<Token>>> },
     /// Remembers a handle.
     NoteHandle { token_id: Arc<str>, handle: Digest, now: UnixMillis, reply: Reply<()> },
+    /// Takes a place.
+    TakePlace(PlaceAsked, Reply<Placed>),
+    /// Frees a place.
+    FreePlace(SessionId, Reply<()>),
+    /// Takes a part of a day's budget.
+    TakePart(PartAsked, Reply<u64>),
     /// Nothing any more.
     End,
 }
@@ -37,7 +44,9 @@ impl Job {
         match self {
             Self::Claim(_, reply) => reply.is_closed(),
             Self::Mint(_, reply) => reply.is_closed(),
-            Self::Revoke { .. } | Self::NoteHandle { .. } | Self::End => false,
+            Self::TakePlace(_, reply) => reply.is_closed(),
+            Self::TakePart(_, reply) => reply.is_closed(),
+            Self::FreePlace(..) | Self::Revoke { .. } | Self::NoteHandle { .. } | Self::End => false,
         }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) use self::job::{Job, Lookup};
 use crate::Store;
 use crate::error::StoreError;
 use crate::postgres::desk::Tasks;
-use crate::token::{Claim, MintOrder, Minting, Verdict};
+use crate::share::{PartAsked, PlaceAsked, Placed};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// How long somebody waits for an answer, unless the desk was opened with another time.
 pub const WAIT: Duration = Duration::from_millis(250);
@@ -158,6 +159,36 @@ impl TokenDesk {
         self.ask(|reply| Job::NoteHandle { token_id, handle, now, reply }).await
     }
 
+    /// Takes a place for a live session, durably.
+    ///
+    /// # Errors
+    /// No answer: the session must not be opened, and its place may be taken: free it.
+    pub async fn take_place(&self, asked: PlaceAsked) -> Result<Placed, DeskError> {
+        self.ask(|reply| Job::TakePlace(asked, reply)).await
+    }
+
+    /// Frees a place. It is done when the answer comes, which nobody has to wait for.
+    ///
+    /// # Errors
+    /// No answer: repeat it.
+    pub fn free_place(&self, session: SessionId) -> impl Future<Output = Result<(), DeskError>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.send(Job::FreePlace(session, reply));
+        async move {
+            sent?;
+            // Whoever was to answer has ended.
+            answer.await.unwrap_or(Err(DeskError::Stopped))
+        }
+    }
+
+    /// Takes a part of what a key has for a day, durably, and gives how much that is; nothing where all is taken.
+    ///
+    /// # Errors
+    /// No answer: nothing is granted, and a part may be lost.
+    pub async fn take_part(&self, asked: PartAsked) -> Result<u64, DeskError> {
+        self.ask(|reply| Job::TakePart(asked, reply)).await
+    }
+
     /// Ends the desk and waits for what is being written. All other handles answer [`DeskError::Stopped`] from then on.
     pub fn stop(self) {
         match &self.backend {
@@ -168,12 +199,15 @@ impl TokenDesk {
 
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Job) -> Result<T, DeskError> {
         let (reply, answer) = oneshot::channel();
-        let job = question(reply);
-        match &self.backend {
-            Backend::Threads(threads) => threads.send(&threads.jobs, job)?,
-            Backend::Tasks(tasks) => tasks.ask(job)?,
-        }
+        self.send(question(reply))?;
         self.answer(answer).await
+    }
+
+    fn send(&self, job: Job) -> Result<(), DeskError> {
+        match &self.backend {
+            Backend::Threads(threads) => threads.send(&threads.jobs, job),
+            Backend::Tasks(tasks) => tasks.ask(job),
+        }
     }
 
     async fn look<T>(&self, question: impl FnOnce(Reply<T>) -> Lookup) -> Result<T, DeskError> {

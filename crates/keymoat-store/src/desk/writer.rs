@@ -207,7 +207,7 @@ impl Job {
             Self::Claim(claim, _) => Some(claim.now),
             Self::Mint(order, _) => Some(order.now),
             Self::Revoke { now, .. } | Self::NoteHandle { now, .. } => Some(*now),
-            Self::End => None,
+            Self::TakePlace(..) | Self::FreePlace(..) | Self::TakePart(..) | Self::End => None,
         }
     }
 
@@ -222,6 +222,9 @@ impl Job {
             Self::NoteHandle { token_id, handle, now, reply } => {
                 answer(reply, told, || group.note_handle(&token_id, &handle, now))
             }
+            Self::TakePlace(asked, reply) => answer(reply, told, || group.take_place(&asked)),
+            Self::FreePlace(session, reply) => answer(reply, told, || group.free_place(session)),
+            Self::TakePart(asked, reply) => answer(reply, told, || group.take_part(&asked)),
             Self::End => Ok(()),
         }
     }
@@ -255,6 +258,9 @@ fn refused(job: Job) -> Told {
         Job::Mint(_, reply) => no(reply),
         Job::Revoke { reply, .. } => no(reply),
         Job::NoteHandle { reply, .. } => no(reply),
+        Job::TakePlace(_, reply) => no(reply),
+        Job::FreePlace(_, reply) => no(reply),
+        Job::TakePart(_, reply) => no(reply),
         Job::End => Box::new(drop),
     }
 }

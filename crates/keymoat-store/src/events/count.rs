@@ -1,6 +1,7 @@
 //! Counts decisions: what a group of them comes to is added up in memory, then once to each row.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use keymoat_core::record::{Outcome, Protocol, Record};
@@ -21,6 +22,7 @@ pub(crate) struct Tally {
     totals: HashMap<Bucket, Sum>,
     keyed: HashMap<(Holder, Bucket), Sum>,
     seen: HashMap<(Holder, Sighting), Seen>,
+    by_url: HashMap<(Arc<str>, Arc<str>, Option<Carrier>), UrlUse>,
 }
 
 /// Whose it was.
@@ -72,8 +74,20 @@ struct Seen {
     user_agent: String,
 }
 
+/// A key that was let in by a URL.
+#[derive(Clone, Debug)]
+struct UrlUse {
+    uses: i64,
+    first_at: i64,
+    last_at: i64,
+    /// Its place in the group.
+    last_place: i64,
+    user_agent: String,
+}
+
 impl Tally {
-    pub(crate) fn count(&mut self, record: &Record) {
+    /// Counts a decision that has the `place` in its group, from 0 on.
+    pub(crate) fn count(&mut self, place: usize, record: &Record) {
         let nothing = || Arc::from("");
         let route = record.route.clone().unwrap_or_else(nothing);
         let bucket = Bucket {
@@ -89,25 +103,33 @@ impl Tally {
         self.totals.entry(bucket.clone()).and_modify(|before| before.add(&sum)).or_insert(sum);
         let Some(key_id) = record.key_id.clone() else { return };
         let holder = Holder { key_id, secret_id: record.secret_id.clone().unwrap_or_else(nothing) };
+        if is_let_in_by_url(record) {
+            let client = (route.clone(), holder.key_id.clone(), record.carrier.clone());
+            let used = UrlUse::of(i64::try_from(place).unwrap_or(i64::MAX), record);
+            match self.by_url.entry(client) {
+                Entry::Occupied(mut before) => before.get_mut().add(used),
+                Entry::Vacant(place) => drop(place.insert(used)),
+            }
+        }
         let sighting = Sighting { carrier: record.carrier.clone(), route, credential: bucket.credential };
         self.keyed.entry((holder.clone(), bucket)).and_modify(|before| before.add(&sum)).or_insert(sum);
         let seen = Seen::of(record);
         match self.seen.entry((holder, sighting)) {
-            std::collections::hash_map::Entry::Occupied(mut before) => before.get_mut().add(seen),
-            std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(seen)),
+            Entry::Occupied(mut before) => before.get_mut().add(seen),
+            Entry::Vacant(place) => drop(place.insert(seen)),
         }
     }
 
-    /// Adds it to what is kept.
-    pub(super) fn write(self, change: &Transaction<'_>) -> Result<(), StoreError> {
-        for (sql, values) in self.statements() {
+    /// Adds it to what is kept; `first` is the number of the group's first event.
+    pub(super) fn write(self, first: i64, change: &Transaction<'_>) -> Result<(), StoreError> {
+        for (sql, values) in self.statements(first) {
             change.prepare_cached(&sql)?.execute(params_from_iter(values))?;
         }
         Ok(())
     }
 
-    /// What adds it to what is kept, always in the same order, so that nodes that do it at once wait in one line.
-    pub(crate) fn statements(self) -> Vec<(String, Vec<Value>)> {
+    /// What adds it to what is kept; `first` is the number of the group's first event.
+    pub(crate) fn statements(self, first: i64) -> Vec<(String, Vec<Value>)> {
         let mut all = Vec::new();
         for (bucket, sum) in &self.totals {
             for span in [Span::Hour, Span::Day] {
@@ -150,6 +172,12 @@ impl Tally {
             ];
             all.push((sql.to_owned(), values));
         }
+        all.extend(self.by_url.into_iter().map(|((route, key_id, carrier), used)| {
+            let key = [route.to_string(), key_id.to_string(), carrier_word(carrier.as_ref())].map(Value::from);
+            let last_seq = first.saturating_add(used.last_place);
+            let numbers = [used.uses, used.first_at, used.last_at, last_seq].map(Value::from);
+            (ADD_TO_URL_CLIENT.to_owned(), key.into_iter().chain(numbers).chain([used.user_agent.into()]).collect())
+        }));
         all
     }
 }
@@ -229,6 +257,32 @@ impl Seen {
         }
     }
 }
+
+impl UrlUse {
+    fn of(last_place: i64, record: &Record) -> Self {
+        let at = record.at.0;
+        Self { uses: 1, first_at: at, last_at: at, last_place, user_agent: user_agent(record) }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.uses += more.uses;
+        self.first_at = self.first_at.min(more.first_at);
+        self.last_at = self.last_at.max(more.last_at);
+        self.last_place = self.last_place.max(more.last_place);
+        if !more.user_agent.is_empty() {
+            self.user_agent = more.user_agent;
+        }
+    }
+}
+
+const ADD_TO_URL_CLIENT: &str = "INSERT INTO url_client (route, key_id, carrier, uses, first_at, last_at, last_seq, user_agent) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+     ON CONFLICT (route, key_id, carrier) DO UPDATE SET \
+     uses = url_client.uses + excluded.uses, \
+     first_at = min(url_client.first_at, excluded.first_at), \
+     last_at = max(url_client.last_at, excluded.last_at), \
+     last_seq = max(url_client.last_seq, excluded.last_seq), \
+     user_agent = CASE excluded.user_agent WHEN '' THEN url_client.user_agent ELSE excluded.user_agent END";
 
 fn add_to_total(span: Span) -> String {
     let table = span.totals();

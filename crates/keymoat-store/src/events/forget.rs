@@ -44,6 +44,7 @@ pub(super) fn forget(connection: &mut Connection, retention: Retention, now: Uni
         ("usage_key_hour", "start", key_hours_from),
         ("usage_key_day", "start", counts_from),
         ("last_seen", "last_at", counts_from),
+        ("url_client", "last_at", counts_from),
     ] {
         more |= delete_slice(&change, table, column, from)?;
     }

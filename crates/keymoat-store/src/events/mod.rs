@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append ──▶ one transaction: numbers, events, counts by hour and day, last seen ──▶ commit
-//! events, usage, last_seen, url_key_use ──▶ another connection, which never waits for the first
+//! events, usage, last_seen, url_clients ──▶ another connection, which never waits for the first
 //! ```
 //! Every process that has the folder may append: numbers are given inside the transaction, so that there are no gaps
 //! and none is given twice.
@@ -16,8 +16,9 @@ mod store;
 pub(crate) mod usage;
 pub(crate) mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use keymoat_core::UnixMillis;
 use keymoat_core::event::{Event, Kind, Severity};
@@ -31,7 +32,7 @@ pub use self::filter::{Filter, SCAN_MAX};
 pub use self::forget::Retention;
 pub use self::read::Page;
 pub use self::store::EventStore;
-pub use self::usage::{Counts, Dimension, LastSeen, Span, UrlKeyUse, Usage, UsageQuery};
+pub use self::usage::{Counts, Dimension, LastSeen, LastUse, Span, UrlClients, UrlKeyUse, Usage, UsageQuery};
 
 /// The name of the database in the store's folder.
 pub const FILE_NAME: &str = "events.db";
@@ -194,6 +195,22 @@ impl EventsFile {
     /// Whatever the disk refuses.
     pub(crate) fn url_key_use(&self, since: UnixMillis) -> Result<Vec<UrlKeyUse>, StoreError> {
         usage::url_key_use(&held(&self.reader), since)
+    }
+
+    /// As of [`EventStore::url_clients`].
+    pub(crate) fn url_clients(&self, since: UnixMillis, most: usize) -> Result<UrlClients, StoreError> {
+        usage::url_clients(&mut held(&self.reader), since, most)
+    }
+
+    /// As of [`EventStore::last_use`].
+    pub(crate) fn last_use(&self, key_ids: &[Arc<str>]) -> Result<HashMap<Arc<str>, LastUse>, StoreError> {
+        usage::last_use(&held(&self.reader), key_ids)
+    }
+
+    /// As of [`EventStore::events_of`].
+    pub(crate) fn events_of(&self, seqs: &[u64]) -> Result<Vec<Kept>, StoreError> {
+        let reader = held(&self.reader);
+        seqs.iter().filter_map(|seq| read::one(&reader, *seq).transpose()).collect()
     }
 
     /// Deletes some of what is older than it has to be, and says whether there is more of it. A slice takes few

@@ -5,7 +5,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::StoreError;
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/events/0001_events.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/events/0001_events.sql"),
+    include_str!("../../migrations/events/0002_url_client_and_types.sql"),
+];
 
 /// Brings the schema up to date, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

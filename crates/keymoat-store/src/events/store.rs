@@ -1,10 +1,15 @@
 //! The events of a store, whichever backend keeps them.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use keymoat_core::{Secret, UnixMillis};
 
-use super::{Durability, Entry, EventsFile, Filter, Kept, LastSeen, Page, Retention, UrlKeyUse, Usage, UsageQuery};
+use super::{
+    Durability, Entry, EventsFile, Filter, Kept, LastSeen, LastUse, Page, Retention, UrlClients, UrlKeyUse, Usage,
+    UsageQuery,
+};
 use crate::error::StoreError;
 use crate::postgres::{EventsDatabase, Postgres};
 
@@ -69,7 +74,7 @@ impl EventStore {
 
     /// A page of events, the newest first: those with a number below `before`, if one is given.
     ///
-    /// At most 10,000 events are looked at. When there may be more, the page has the number to go on with, even if
+    /// At most 2,500 events are looked at. When there may be more, the page has the number to go on with, even if
     /// nothing on it matched.
     ///
     /// # Errors
@@ -89,6 +94,17 @@ impl EventStore {
         match &self.kept_in {
             KeptIn::File(file) => file.event(seq),
             KeptIn::Database(database) => database.event(seq),
+        }
+    }
+
+    /// Those of the events with these numbers that are kept.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn events_of(&self, seqs: &[u64]) -> Result<Vec<Kept>, StoreError> {
+        match &self.kept_in {
+            KeptIn::File(file) => file.events_of(seqs),
+            KeptIn::Database(database) => database.events_of(seqs),
         }
     }
 
@@ -144,6 +160,29 @@ impl EventStore {
         match &self.kept_in {
             KeptIn::File(file) => file.last_seen(key_id),
             KeptIn::Database(database) => database.last_seen(key_id),
+        }
+    }
+
+    /// When and in which carrier each of these keys was seen last; what was never seen is left out.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn last_use(&self, key_ids: &[Arc<str>]) -> Result<HashMap<Arc<str>, LastUse>, StoreError> {
+        match &self.kept_in {
+            KeptIn::File(file) => file.last_use(key_ids),
+            KeptIn::Database(database) => database.last_use(key_ids),
+        }
+    }
+
+    /// Who came with a long-lived key in a URL since the beginning of the day of `since`, and how often the `most` busiest
+    /// did. It takes about as long for a year of use as for a day of it.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn url_clients(&self, since: UnixMillis, most: usize) -> Result<UrlClients, StoreError> {
+        match &self.kept_in {
+            KeptIn::File(file) => file.url_clients(since, most),
+            KeptIn::Database(database) => database.url_clients(since, most),
         }
     }
 

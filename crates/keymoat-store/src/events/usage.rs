@@ -1,10 +1,12 @@
 //! Reads counts: how much of what there was, by hour or day; and when each secret was last seen.
 
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use keymoat_core::UnixMillis;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::unsigned;
 use crate::error::StoreError;
@@ -196,6 +198,15 @@ pub struct LastSeen {
     pub user_agent: Option<String>,
 }
 
+/// When and where a key was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastUse {
+    /// When.
+    pub at: UnixMillis,
+    /// In which carrier.
+    pub carrier: String,
+}
+
 /// A long-lived key that was let in by a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlKeyUse {
@@ -213,6 +224,94 @@ pub struct UrlKeyUse {
     pub last_at: UnixMillis,
     /// The last client's own name for itself.
     pub user_agent: Option<String>,
+}
+
+/// Who came by URLs within a time: all of them, and in full those who did it most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UrlClients {
+    /// The route and the key of each, once.
+    pub all: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// The busiest first, each with the number of its last event where that is known.
+    pub busiest: Vec<(UrlKeyUse, Option<u64>)>,
+}
+
+/// So many times as many as are wanted are counted exactly: of those who were busy once not all are so now.
+const COUNTED: usize = 4;
+
+impl UrlClients {
+    /// Of all `clients` that were seen since a moment, with the numbers of their last events; `uses_since` counts how much
+    /// of what some of them did ever falls into the time.
+    pub(crate) fn of(mut clients: Vec<(UrlKeyUse, Option<u64>)>, most: usize) -> (Self, Vec<(UrlKeyUse, Option<u64>)>) {
+        let all = clients.iter().map(|(used, _)| (Arc::clone(&used.route), Arc::clone(&used.key_id))).collect();
+        clients.sort_by(busiest_first);
+        clients.truncate(most.saturating_mul(COUNTED));
+        (Self { all, busiest: Vec::new() }, clients)
+    }
+
+    /// The same with those that were counted exactly, which are no longer in order.
+    pub(crate) fn with(mut self, mut counted: Vec<(UrlKeyUse, Option<u64>)>, most: usize) -> Self {
+        counted.sort_by(busiest_first);
+        counted.truncate(most);
+        self.busiest = counted;
+        self
+    }
+}
+
+fn busiest_first((one, _): &(UrlKeyUse, Option<u64>), (other, _): &(UrlKeyUse, Option<u64>)) -> Ordering {
+    let name = |used: &UrlKeyUse| (Arc::clone(&used.route), Arc::clone(&used.key_id), used.carrier.clone());
+    other.uses.cmp(&one.uses).then_with(|| name(one).cmp(&name(other)))
+}
+
+pub(super) fn url_clients(
+    connection: &mut Connection,
+    since: UnixMillis,
+    most: usize,
+) -> Result<UrlClients, StoreError> {
+    let moment = connection.transaction()?;
+    let since = Span::Day.start_of(since);
+    let sql = "SELECT route, key_id, carrier, uses, first_at, last_at, nullif(user_agent, ''), last_seq FROM url_client \
+               WHERE last_at >= ?1";
+    let mut statement = moment.prepare_cached(sql)?;
+    let clients = statement.query_map([since.0], |row| {
+        let used = UrlKeyUse {
+            route: row.get(0)?,
+            key_id: row.get(1)?,
+            carrier: row.get(2)?,
+            uses: unsigned(row, 3)?,
+            first_at: UnixMillis(row.get(4)?),
+            last_at: UnixMillis(row.get(5)?),
+            user_agent: row.get(6)?,
+        };
+        Ok((used, Some(unsigned(row, 7)?).filter(|seq| *seq > 0)))
+    })?;
+    let (found, mut counted) = UrlClients::of(clients.collect::<Result<_, _>>()?, most);
+    let sql = "SELECT sum(let_in_by_url), min(first_at) FROM usage_key_day WHERE key_id = ?1 AND start >= ?2 \
+               AND route = ?3 AND carrier = ?4 AND let_in_by_url > 0";
+    let mut of_client = moment.prepare_cached(sql)?;
+    for (used, _) in counted.iter_mut().filter(|(used, _)| used.first_at < since) {
+        let values = params![used.key_id, since.0, used.route, used.carrier];
+        let (uses, first_at): (Option<i64>, Option<i64>) =
+            of_client.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        used.uses = uses.unwrap_or_default().unsigned_abs();
+        used.first_at = first_at.map_or(used.last_at, UnixMillis);
+    }
+    Ok(found.with(counted, most))
+}
+
+pub(super) fn last_use(
+    connection: &Connection,
+    key_ids: &[Arc<str>],
+) -> Result<HashMap<Arc<str>, LastUse>, StoreError> {
+    let sql = "SELECT last_at, carrier FROM last_seen WHERE key_id = ?1 ORDER BY last_at DESC LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut uses = HashMap::new();
+    for key_id in key_ids {
+        let read = |row: &Row<'_>| Ok(LastUse { at: UnixMillis(row.get(0)?), carrier: row.get(1)? });
+        if let Some(last) = statement.query_row([key_id], read).optional()? {
+            uses.insert(Arc::clone(key_id), last);
+        }
+    }
+    Ok(uses)
 }
 
 pub(super) fn usage(connection: &Connection, query: &UsageQuery) -> Result<Vec<Usage>, StoreError> {
@@ -308,8 +407,8 @@ pub(super) fn url_key_use(connection: &Connection, since: UnixMillis) -> Result<
     let span = if by_hours { Span::Hour } else { Span::Day };
     let sql = format!(
         "SELECT route, key_id, carrier, sum(let_in_by_url), min(first_at), max(last_at), \
-         (SELECT seen.user_agent FROM last_seen AS seen WHERE seen.key_id = used.key_id AND seen.route = used.route \
-          AND seen.carrier = used.carrier AND seen.user_agent <> '' ORDER BY seen.last_at DESC LIMIT 1) \
+         (SELECT nullif(client.user_agent, '') FROM url_client AS client WHERE client.route = used.route \
+          AND client.key_id = used.key_id AND client.carrier = used.carrier) \
          FROM {} AS used WHERE start >= ?1 AND let_in_by_url > 0 \
          GROUP BY route, key_id, carrier ORDER BY route, sum(let_in_by_url) DESC, key_id, carrier",
         span.of_keys()

@@ -13,15 +13,15 @@ pub(super) fn append(connection: &mut Connection, entries: &[Entry<'_>]) -> Resu
     let first: i64 = change.query_row("SELECT seq FROM next_event WHERE id = 1", [], |row| row.get(0))?;
     let mut next = first;
     let mut tally = Tally::default();
-    for entry in entries {
+    for (place, entry) in entries.iter().enumerate() {
         insert(&change, next, entry)?;
         next += 1;
         if let Event::Decision(record) = entry.event {
-            tally.count(record);
+            tally.count(place, record);
         }
     }
     change.prepare_cached("UPDATE next_event SET seq = ?1 WHERE id = 1")?.execute([next])?;
-    tally.write(&change)?;
+    tally.write(first, &change)?;
     change.commit()?;
     Ok(u64::try_from(first).unwrap_or_default())
 }

@@ -1,12 +1,14 @@
 //! The claim: one statement by which tokens pay for the sessions of a group, whatever node asks.
 //!
 //! ```text
-//! asked ─▶ held: the counted tokens, locked one after the other ─▶ payable ─▶ opened: sessions that are new
+//! asked ─▶ held: with their counted tokens, locked one after the other ─▶ payable ─▶ opened: sessions that are new
 //!                                                                              └─▶ paid: as many uses as were opened
 //! ```
 //! The statement is a transaction of its own: whoever gets its answer has its commit. At READ COMMITTED a row that
 //! another node has changed meanwhile is looked at again under its lock, and the clock is read after the wait. Why a
 //! session was not opened is read afterwards.
+
+use std::collections::HashMap;
 
 use keymoat_core::Digest;
 use tokio_postgres::{Row, Statement};
@@ -31,14 +33,13 @@ pub const CONSUME: &str = concat!(
          SELECT sid, digest, handle, row_number() OVER (PARTITION BY digest, handle IS NULL ORDER BY place) AS turn
          FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS asked (sid, digest, handle, place)
      ), held AS MATERIALIZED (
-         SELECT number, digest, uses_left, start_by, live_until FROM token
-         WHERE digest IN (SELECT digest FROM asked WHERE handle IS NULL)
-             AND uses_left > 0 AND start_by > keymoat_now() AND ",
+         SELECT sid, turn, number, uses_left, start_by, live_until FROM asked JOIN token USING (digest)
+         WHERE handle IS NULL AND uses_left > 0 AND start_by > keymoat_now() AND ",
     stands!(),
-    "    ORDER BY number FOR UPDATE OF token
+    "    ORDER BY number, turn FOR UPDATE OF token
      ), payable AS (
-         SELECT sid, number, false AS resumed FROM asked JOIN held USING (digest)
-         WHERE handle IS NULL AND turn <= uses_left AND start_by > keymoat_now() AND live_until > keymoat_now()
+         SELECT sid, number, false AS resumed FROM held
+         WHERE turn <= uses_left AND start_by > keymoat_now() AND live_until > keymoat_now()
          UNION ALL
          SELECT sid, number, false FROM asked JOIN token USING (digest)
          WHERE handle IS NULL AND uses_max IS NULL AND start_by > keymoat_now() AND ",
@@ -118,12 +119,13 @@ pub(super) async fn claim(
         claims.iter().map(|claim| claim.resumes.as_ref().map(|handle| &handle.0[..])).collect();
     let rows = client.query(consume, &[&sids, &tokens, &handles]).await.map_err(|error| failed(&error))?;
     let mut verdicts = vec![None; claims.len()];
+    // Of a session that stands twice in one group the first one is told.
+    let places: HashMap<&[u8], usize> = sids.iter().enumerate().rev().map(|(place, sid)| (*sid, place)).collect();
     for row in &rows {
         let sid: &[u8] = row.try_get(0).map_err(|error| failed(&error))?;
         let resumed = row.try_get(1).map_err(|error| failed(&error))?;
-        // Of a session that stands twice in one group the first one is told.
-        if let Some(place) = sids.iter().position(|asked| *asked == sid) {
-            verdicts[place] = Some(Verdict::Granted { resumed });
+        if let Some(place) = places.get(sid) {
+            verdicts[*place] = Some(Verdict::Granted { resumed });
         }
     }
     let open: Vec<usize> = (0..claims.len()).filter(|place| verdicts[*place].is_none()).collect();

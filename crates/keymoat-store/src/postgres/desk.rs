@@ -3,14 +3,14 @@
 //! ```text
 //!            ┌─▶ writer: claims in one statement, handles in another ─▶ answers, after the commit
 //! queue ─────┼─▶ writer …      (while one waits for its commit, the next group grows)
-//!            └─▶ mints and revocations: a transaction each, by the pool
+//!            └─▶ revocations, and mints that may be repeated: a transaction each, by the pool
+//! mints ───────▶ minters: all that wait in one transaction, by the pool
 //! look-ups ────▶ readers: all that wait in one question
 //! ```
 //! INVARIANT: a claim is sent once. Whatever becomes of its group but an acknowledged commit is a denial, and the use may
 //! be gone. A commit that was acknowledged without its standby counts as none.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as blocking};
 use std::time::Duration;
@@ -19,24 +19,28 @@ use keymoat_core::Digest;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{AsyncMessage, Client, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::error::failed;
 use super::link::{self, CONNECT_WAIT, Link};
-use super::{Shared, claims, tokens};
+use super::{ANSWER_WAIT, Shared, claims, parts, places, tokens};
 use crate::Store;
 use crate::desk::{DeskError, Job, Lookup, QUEUE_MAX, Reply};
 use crate::error::StoreError;
-use crate::token::{Claim, Verdict};
+use crate::share::{PartAsked, PlaceAsked, Placed};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// So many groups may be on their way at once.
 const WRITERS: usize = 4;
 const READERS: usize = 2;
 
+/// While one waits for another node that mints from the same key, those of other keys go on.
+const MINTERS: usize = 2;
+
 /// So many claims share one commit.
 const GROUP_MAX: usize = 256;
 
-/// So many mints and revocations may wait for the pool.
+/// So many mints, and so many revocations and repeatable mints, may wait for the pool.
 const OTHERS_MAX: usize = 1024;
 
 /// How much longer than anybody waits an answer may take before its connection is given up.
@@ -58,6 +62,7 @@ const SESSION: &str = "
 #[derive(Debug)]
 pub(crate) struct Tasks {
     jobs: mpsc::Sender<Job>,
+    mints: mpsc::Sender<Mint>,
     lookups: mpsc::Sender<Lookup>,
     stop: watch::Sender<bool>,
     /// The runtime lives as long as the store.
@@ -66,10 +71,14 @@ pub(crate) struct Tasks {
     running: std::sync::Mutex<blocking::Receiver<()>>,
 }
 
+/// An order that no other one repeats.
+type Mint = (MintOrder, Reply<Minting>);
+
 /// What each task is given.
 struct Desk {
     shared: Arc<Shared>,
     jobs: Mutex<mpsc::Receiver<Job>>,
+    mints: Mutex<mpsc::Receiver<Mint>>,
     lookups: Mutex<mpsc::Receiver<Lookup>>,
     others: Arc<Semaphore>,
     wait: Duration,
@@ -84,7 +93,17 @@ struct Line {
     /// A commit was acknowledged that is not what it should be.
     is_unsure: Arc<AtomicBool>,
     consume: Statement,
+    take_place: Statement,
+    grant: Statement,
     find: Statement,
+}
+
+/// What of a group is asked for beside the uses of tokens.
+#[derive(Default)]
+struct Shares {
+    places: Vec<(PlaceAsked, Reply<Placed>)>,
+    freed: Vec<(SessionId, Reply<()>)>,
+    parts: Vec<(PartAsked, Reply<u64>)>,
 }
 
 impl Tasks {
@@ -92,11 +111,13 @@ impl Tasks {
     pub(crate) fn start(store: Arc<Store>, wait: Duration) -> Result<Self, StoreError> {
         let Store::Postgres(postgres) = &*store else { return Err(StoreError::Unavailable) };
         let (jobs, queued_jobs) = mpsc::channel(QUEUE_MAX);
+        let (mints, queued_mints) = mpsc::channel(OTHERS_MAX);
         let (lookups, queued_lookups) = mpsc::channel(QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
         let desk = Arc::new(Desk {
             shared: Arc::clone(&postgres.shared),
             jobs: Mutex::new(queued_jobs),
+            mints: Mutex::new(queued_mints),
             lookups: Mutex::new(queued_lookups),
             others: Arc::new(Semaphore::new(OTHERS_MAX)),
             wait,
@@ -111,16 +132,26 @@ impl Tasks {
                 drop(running);
             });
         }
+        for _ in 0..MINTERS {
+            let (desk, running) = (Arc::clone(&desk), running.clone());
+            postgres.handle.spawn(async move {
+                desk.mint().await;
+                drop(running);
+            });
+        }
         for _ in 0..READERS {
             let desk = Arc::clone(&desk);
             postgres.handle.spawn(async move { desk.read().await });
         }
         postgres.handle.spawn(async move { desk.forget().await });
-        Ok(Self { jobs, lookups, stop, _store: store, running: std::sync::Mutex::new(ended) })
+        Ok(Self { jobs, mints, lookups, stop, _store: store, running: std::sync::Mutex::new(ended) })
     }
 
     pub(crate) fn ask(&self, job: Job) -> Result<(), DeskError> {
-        self.send(&self.jobs, job)
+        match job {
+            Job::Mint(order, reply) if order.token.idempotency_key.is_none() => self.send(&self.mints, (*order, reply)),
+            job => self.send(&self.jobs, job),
+        }
     }
 
     pub(crate) fn look(&self, lookup: Lookup) -> Result<(), DeskError> {
@@ -157,18 +188,22 @@ impl Desk {
         let (mut line, mut group) = (self.first_line().await, Vec::with_capacity(GROUP_MAX));
         while take(&self.jobs, &mut group, &self.stopped).await {
             let (mut claims, mut handles) = (Vec::new(), Vec::new());
+            let mut shares = Shares::default();
             // Whoever gave up while it waited must not make others wait as well.
             for job in group.drain(..).filter(|job| !job.is_given_up()) {
                 match job {
                     Job::Claim(claim, reply) => claims.push((claim, reply)),
                     Job::NoteHandle { token_id, handle, reply, .. } => handles.push((token_id, handle, reply)),
+                    Job::TakePlace(asked, reply) => shares.places.push((asked, reply)),
+                    Job::FreePlace(session, reply) => shares.freed.push((session, reply)),
+                    Job::TakePart(asked, reply) => shares.parts.push((asked, reply)),
                     other => self.do_apart(other),
                 }
             }
             if !claims.is_empty() {
                 let asked: Vec<Claim> = claims.iter().map(|(claim, _)| *claim).collect();
                 let told = self.on(&mut line, async |line| line.claim(&asked).await).await;
-                answer_claims(claims, told);
+                answer_each(claims, told);
             }
             if !handles.is_empty() {
                 let ids: Vec<&str> = handles.iter().map(|(id, ..)| &**id).collect();
@@ -177,6 +212,51 @@ impl Desk {
                 for (.., reply) in handles {
                     // Its session goes on, whoever waits.
                     let _ = reply.send(told);
+                }
+            }
+            self.share(&mut line, shares).await;
+        }
+    }
+
+    /// What is not the use of a token: a statement for each kind.
+    async fn share(&self, line: &mut Option<Line>, shares: Shares) {
+        let Shares { places, freed, parts } = shares;
+        // What is freed may be taken by the same group.
+        if !freed.is_empty() {
+            let sessions: Vec<SessionId> = freed.iter().map(|(session, _)| *session).collect();
+            let told = self.on(line, async |line| places::free(&line.client, &sessions).await).await;
+            for (_, reply) in freed {
+                // Mostly nobody waits.
+                let _ = reply.send(told);
+            }
+        }
+        if !places.is_empty() {
+            let asked: Vec<PlaceAsked> = places.iter().map(|(asked, _)| asked.clone()).collect();
+            let told = self.on(line, async |line| places::take(&line.client, &line.take_place, &asked).await).await;
+            answer_each(places, told);
+        }
+        if !parts.is_empty() {
+            let asked: Vec<PartAsked> = parts.iter().map(|(asked, _)| asked.clone()).collect();
+            let told = self.on(line, async |line| parts::grant(&line.client, &line.grant, &asked).await).await;
+            answer_each(parts, told);
+        }
+    }
+
+    async fn mint(&self) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while take(&self.mints, &mut group, &self.stopped).await {
+            let waiting = group.drain(..).filter(|(_, reply)| !reply.is_closed());
+            let (orders, replies): (Vec<MintOrder>, Vec<Reply<Minting>>) = waiting.unzip();
+            if orders.is_empty() {
+                continue;
+            }
+            let told = timeout(ANSWER_WAIT, self.shared.mint_group(orders)).await;
+            match told.unwrap_or(Err(StoreError::DatabaseLost)) {
+                // Whoever asked may have given up meanwhile.
+                Ok(mintings) => replies.into_iter().zip(mintings).for_each(|(reply, told)| drop(reply.send(Ok(told)))),
+                Err(error) => {
+                    let refusal = refused(&error);
+                    replies.into_iter().for_each(|reply| drop(reply.send(Err(refusal))));
                 }
             }
         }
@@ -244,7 +324,10 @@ impl Desk {
             // It was cancelled before its commit: nothing happened.
             StoreError::DatabaseBusy => DeskError::Slow,
             _ => {
-                *line = None;
+                if let Some(line) = line.take().filter(|line| !line.client.is_closed()) {
+                    let (link, token) = (self.shared.link.clone(), line.client.cancel_token());
+                    tokio::spawn(async move { link.cancel(token).await });
+                }
                 DeskError::Broken
             }
         })
@@ -256,7 +339,8 @@ impl Desk {
             match job {
                 Job::Mint(_, reply) => drop(reply.send(Err(DeskError::Full))),
                 Job::Revoke { reply, .. } => drop(reply.send(Err(DeskError::Full))),
-                Job::Claim(..) | Job::NoteHandle { .. } | Job::End => {}
+                // Done in groups.
+                _ => {}
             }
             return;
         };
@@ -267,7 +351,8 @@ impl Desk {
                 Job::Revoke { id, by_key, reply, .. } => {
                     apart(reply, shared.revoke_token(&id, by_key.as_deref())).await;
                 }
-                Job::Claim(..) | Job::NoteHandle { .. } | Job::End => {}
+                // Done in groups.
+                _ => {}
             }
             drop(permit);
         });
@@ -287,27 +372,22 @@ impl Desk {
 
 impl Line {
     async fn open(link: &Link, wait: Duration) -> Result<Self, StoreError> {
-        let (client, mut wire) =
-            timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
+        let (client, wire) = timeout(CONNECT_WAIT, link.connect()).await.map_err(|_| StoreError::DatabaseLost)??;
         let is_unsure = Arc::new(AtomicBool::new(false));
         let of_task = Arc::clone(&is_unsure);
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
-                // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
-                if matches!(&message, AsyncMessage::Notice(notice) if notice.severity() == "WARNING") {
-                    of_task.store(true, Ordering::Release);
-                }
-            }
-        });
+        // A commit whose wait for the standby was cancelled is told as a warning and nothing else.
+        tokio::spawn(wire.carry(move || of_task.store(true, Ordering::Release)));
         link::introduce(&client).await?;
         client.batch_execute(SESSION).await.map_err(|error| failed(&error))?;
         // It is given up before those who wait give up, so that what they are refused for has cost nothing.
         let limit = format!("SET statement_timeout = {0}; SET lock_timeout = {0}", (wait * 4 / 5).as_millis());
         client.batch_execute(&limit).await.map_err(|error| failed(&error))?;
         let consume = client.prepare(claims::CONSUME).await.map_err(|error| failed(&error))?;
+        let take_place = client.prepare(places::TAKE).await.map_err(|error| failed(&error))?;
+        let grant = client.prepare(parts::GRANT).await.map_err(|error| failed(&error))?;
         let find = client.prepare(tokens::BY_DIGESTS).await.map_err(|error| failed(&error))?;
         is_unsure.store(false, Ordering::Release);
-        Ok(Self { client, is_unsure, consume, find })
+        Ok(Self { client, is_unsure, consume, take_place, grant, find })
     }
 
     async fn claim(&self, asked: &[Claim]) -> Result<Vec<Option<Verdict>>, StoreError> {
@@ -334,16 +414,17 @@ async fn take<Q>(queue: &Mutex<mpsc::Receiver<Q>>, group: &mut Vec<Q>, stopped: 
     }
 }
 
-fn answer_claims(claims: Vec<(Claim, Reply<Verdict>)>, told: Result<Vec<Option<Verdict>>, DeskError>) {
+/// Answers a group in its order. Whoever has no answer of its own lost a race.
+fn answer_each<A, T>(asked: Vec<(A, Reply<T>)>, told: Result<Vec<Option<T>>, DeskError>) {
     match told {
         Ok(verdicts) => {
-            for ((_, reply), verdict) in claims.into_iter().zip(verdicts) {
+            for ((_, reply), verdict) in asked.into_iter().zip(verdicts) {
                 // Whoever asked may have given up meanwhile; what was consumed stays consumed.
                 let _ = reply.send(verdict.ok_or(DeskError::Slow));
             }
         }
         Err(error) => {
-            for (_, reply) in claims {
+            for (_, reply) in asked {
                 let _ = reply.send(Err(error));
             }
         }
@@ -354,9 +435,11 @@ async fn apart<T>(reply: Reply<T>, work: impl Future<Output = Result<T, StoreErr
     if reply.is_closed() {
         return;
     }
-    let outcome = work.await.map_err(|error| {
-        tracing::error!(%error, "a change of a token failed");
-        if matches!(error, StoreError::DatabaseBusy) { DeskError::Slow } else { DeskError::Broken }
-    });
+    let outcome = work.await.map_err(|error| refused(&error));
     let _ = reply.send(outcome);
+}
+
+fn refused(error: &StoreError) -> DeskError {
+    tracing::error!(%error, "a change of a token failed");
+    if matches!(error, StoreError::DatabaseBusy) { DeskError::Slow } else { DeskError::Broken }
 }

@@ -1,6 +1,7 @@
 //! Events of all nodes in one place. Numbers are given inside the transaction that writes, under the lock of their row, so
 //! that they are in the order of commits on all nodes, without gaps.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use deadpool_postgres::{Pool, Transaction};
@@ -22,7 +23,8 @@ use crate::events::forget::{COUNTS_KEPT_MILLIS, SLICE};
 use crate::events::usage::{KEY_HOURS_KEPT_MILLIS, ROWS_MAX};
 use crate::events::write::key_id;
 use crate::events::{
-    Counts, Dimension, Entry, Filter, Kept, LastSeen, Page, Retention, SCAN_MAX, Span, UrlKeyUse, Usage, UsageQuery,
+    Counts, Dimension, Entry, Filter, Kept, LastSeen, LastUse, Page, Retention, SCAN_MAX, Span, UrlClients, UrlKeyUse,
+    Usage, UsageQuery,
 };
 
 const COLUMNS: &str = "seq, at, kind, type, severity, body";
@@ -86,16 +88,13 @@ impl EventsDatabase {
 
     pub(crate) fn append(&self, entries: &[Entry<'_>]) -> Result<u64, StoreError> {
         let mut tally = Tally::default();
-        for entry in entries {
+        for (place, entry) in entries.iter().enumerate() {
             if let Event::Decision(record) = entry.event {
-                tally.count(record);
+                tally.count(place, record);
             }
         }
-        let mut counts = tally.statements();
-        // All nodes lock the rows in one order.
-        counts.sort_by_cached_key(|(sql, values)| format!("{sql}{values:?}"));
         let rows: Vec<Written> = entries.iter().map(Written::of).collect();
-        in_one!(self, |change| append(change, &rows, counts).await)
+        in_one!(self, |change| append(change, &rows, tally).await)
     }
 
     pub(crate) fn events(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Page, StoreError> {
@@ -162,6 +161,29 @@ impl EventsDatabase {
         })
     }
 
+    pub(crate) fn events_of(&self, seqs: &[u64]) -> Result<Vec<Kept>, StoreError> {
+        let seqs: Vec<i64> = seqs.iter().copied().map(signed).collect();
+        in_one!(self, |moment| {
+            let sql = format!("SELECT {COLUMNS} FROM event WHERE seq = ANY ($1) ORDER BY seq");
+            moment.query(&sql, &[&seqs]).await.map_err(|error| failed(&error))?.iter().map(kept).collect()
+        })
+    }
+
+    pub(crate) fn last_use(&self, key_ids: &[Arc<str>]) -> Result<HashMap<Arc<str>, LastUse>, StoreError> {
+        let key_ids: Vec<String> = key_ids.iter().map(ToString::to_string).collect();
+        in_one!(self, |moment| {
+            let sql = "SELECT DISTINCT ON (key_id) key_id, last_at, carrier FROM last_seen WHERE key_id = ANY ($1)
+                       ORDER BY key_id, last_at DESC";
+            let rows = moment.query(sql, &[&key_ids]).await.map_err(|error| failed(&error))?;
+            let read = |row: &Row| Ok((text(row, 0)?.into(), LastUse { at: time(row, 1)?, carrier: text(row, 2)? }));
+            rows.iter().map(read).collect()
+        })
+    }
+
+    pub(crate) fn url_clients(&self, since: UnixMillis, most: usize) -> Result<UrlClients, StoreError> {
+        in_one!(self, |moment| url_clients(moment, Span::Day.start_of(since), most).await)
+    }
+
     pub(crate) fn url_key_use(&self, since: UnixMillis) -> Result<Vec<UrlKeyUse>, StoreError> {
         in_one!(self, |moment| url_key_use(moment, since).await)
     }
@@ -177,10 +199,10 @@ impl Inner {
         work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let client = self.pool.get().await.map_err(|error| pooled(self.link.shown(), &error))?;
-        let mut client = Lent { client: Some(client), is_done: false };
+        let mut client = Lent { client: Some(client), link: &self.link, is_done: false };
         let mut transaction = client.begin().await?;
         let done = work(&mut transaction).await?;
-        commit(transaction).await?;
+        commit(transaction, &self.link).await?;
         client.done();
         Ok(done)
     }
@@ -209,11 +231,7 @@ impl Written {
     }
 }
 
-async fn append(
-    change: &Transaction<'_>,
-    rows: &[Written],
-    counts: Vec<(String, Vec<Value>)>,
-) -> Result<u64, StoreError> {
+async fn append(change: &Transaction<'_>, rows: &[Written], tally: Tally) -> Result<u64, StoreError> {
     let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let next = "UPDATE next_event SET seq = seq + ? WHERE id = 1 RETURNING seq";
     let next = query(change, next, vec![count.into()]).await?;
@@ -232,6 +250,9 @@ async fn append(
     let values: [&(dyn ToSql + Sync); 12] =
         [&first, &times, &severities, kind, word, outcome, code, route, carrier, key_id, token_id, body];
     change.execute(&statement, &values).await.map_err(|error| failed(&error))?;
+    let mut counts = tally.statements(first);
+    // All nodes lock the rows in one order.
+    counts.sort_by_cached_key(|(sql, values)| format!("{sql}{values:?}"));
     for (sql, values) in counts {
         query(change, &sql, values).await?;
     }
@@ -343,24 +364,53 @@ async fn url_key_use(moment: &Transaction<'_>, since: UnixMillis) -> Result<Vec<
     let span = if by_hours { Span::Hour } else { Span::Day };
     let sql = format!(
         "SELECT route, key_id, carrier, sum(let_in_by_url)::bigint, min(first_at), max(last_at),
-             (SELECT seen.user_agent FROM last_seen AS seen WHERE seen.key_id = used.key_id AND seen.route = used.route
-              AND seen.carrier = used.carrier AND seen.user_agent <> '' ORDER BY seen.last_at DESC LIMIT 1)
+             (SELECT nullif(client.user_agent, '') FROM url_client AS client WHERE client.route = used.route
+              AND client.key_id = used.key_id AND client.carrier = used.carrier)
          FROM {} AS used WHERE start >= ? AND let_in_by_url > 0 GROUP BY route, key_id, carrier
          ORDER BY route COLLATE \"C\", sum(let_in_by_url) DESC, key_id COLLATE \"C\", carrier COLLATE \"C\"",
         span.of_keys()
     );
-    let read = |row: &Row| {
-        Ok(UrlKeyUse {
-            route: text(row, 0)?.into(),
-            key_id: text(row, 1)?.into(),
-            carrier: text(row, 2)?,
-            uses: unsigned(row, 3)?,
-            first_at: time(row, 4)?,
-            last_at: time(row, 5)?,
-            user_agent: row.try_get(6).map_err(|error| failed(&error))?,
-        })
-    };
-    query(moment, &sql, vec![span.start_of(since).0.into()]).await?.iter().map(read).collect()
+    query(moment, &sql, vec![span.start_of(since).0.into()]).await?.iter().map(url_key).collect()
+}
+
+fn url_key(row: &Row) -> Result<UrlKeyUse, StoreError> {
+    Ok(UrlKeyUse {
+        route: text(row, 0)?.into(),
+        key_id: text(row, 1)?.into(),
+        carrier: text(row, 2)?,
+        uses: unsigned(row, 3)?,
+        first_at: time(row, 4)?,
+        last_at: time(row, 5)?,
+        user_agent: row.try_get(6).map_err(|error| failed(&error))?,
+    })
+}
+
+/// `since` is the beginning of a day.
+async fn url_clients(moment: &Transaction<'_>, since: UnixMillis, most: usize) -> Result<UrlClients, StoreError> {
+    let sql = "SELECT route, key_id, carrier, uses, first_at, last_at, nullif(user_agent, ''), last_seq FROM url_client
+               WHERE last_at >= ?";
+    let rows = query(moment, sql, vec![since.0.into()]).await?;
+    let read = |row: &Row| Ok((url_key(row)?, Some(unsigned(row, 7)?).filter(|seq| *seq > 0)));
+    let (found, mut counted) = UrlClients::of(rows.iter().map(read).collect::<Result<_, StoreError>>()?, most);
+    let before: Vec<&mut UrlKeyUse> =
+        counted.iter_mut().map(|(used, _)| used).filter(|used| used.first_at < since).collect();
+    if before.is_empty() {
+        return Ok(found.with(counted, most));
+    }
+    let column = |of: fn(&UrlKeyUse) -> &str| before.iter().map(|used| of(used).to_owned()).collect::<Vec<String>>();
+    let (routes, keys) = (column(|used| &used.route), column(|used| &used.key_id));
+    let carriers = column(|used| &used.carrier);
+    let sql = "SELECT coalesce(sum(used.let_in_by_url), 0)::bigint, coalesce(min(used.first_at), 0)
+               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS client (route, key_id, carrier, place)
+               LEFT JOIN usage_key_day AS used ON used.key_id = client.key_id AND used.start >= $4
+                   AND used.route = client.route AND used.carrier = client.carrier AND used.let_in_by_url > 0
+               GROUP BY client.place ORDER BY client.place";
+    let rows = moment.query(sql, &[&routes, &keys, &carriers, &since.0]).await.map_err(|error| failed(&error))?;
+    for (used, row) in before.into_iter().zip(&rows) {
+        used.uses = unsigned(row, 0)?;
+        used.first_at = Some(time(row, 1)?).filter(|at| at.0 > 0).unwrap_or(used.last_at);
+    }
+    Ok(found.with(counted, most))
 }
 
 async fn forget(change: &Transaction<'_>, retention: Retention, now: UnixMillis) -> Result<bool, StoreError> {
@@ -387,6 +437,7 @@ async fn forget(change: &Transaction<'_>, retention: Retention, now: UnixMillis)
         ("usage_key_hour", "start", key_hours_from),
         ("usage_key_day", "start", counts_from),
         ("last_seen", "last_at", counts_from),
+        ("url_client", "last_at", counts_from),
     ] {
         // Nodes that do it at once do not wait for each other.
         let sql = format!(
@@ -421,7 +472,7 @@ async fn first_at_or_after(moment: &Transaction<'_>, at: UnixMillis) -> Result<i
 }
 
 /// Runs a statement whose parameters are written as SQLite takes them.
-async fn query(change: &Transaction<'_>, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+pub(super) async fn query(change: &Transaction<'_>, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
     let sql = translated(sql);
     let values: Vec<Parameter> = values.into_iter().map(Parameter).collect();
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();

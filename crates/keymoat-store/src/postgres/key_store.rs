@@ -1,5 +1,7 @@
 //! What the store does with keys: the statements, each in a transaction of its own, one change at a time on all nodes.
 
+use std::sync::Arc;
+
 use keymoat_core::{Digest, Key, KeySecret, Secret, UnixMillis};
 
 use super::error::failed;
@@ -9,12 +11,13 @@ use crate::id;
 use crate::key_life::{
     DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
 };
-use crate::new_key::NewKey;
+use crate::key_query::KeyQuery;
+use crate::new_key::{NewKey, public_prefix};
 use crate::sqlite::{DAYS_REMEMBERED, live};
 
 impl Postgres {
     pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
+        let key = new.into_key(public_prefix(secret), now)?;
         let digest = self.digest(secret);
         self.ask(move |shared| async move {
             shared
@@ -33,17 +36,17 @@ impl Postgres {
         mode: ImportMode,
         now: UnixMillis,
     ) -> Result<Vec<Imported>, StoreError> {
-        let imports: Vec<(NewKey, Digest)> =
-            imports.into_iter().map(|import| (import.new, self.digest(import.secret))).collect();
+        let digested = |import: Import<'_>| (import.new, self.digest(import.secret), public_prefix(import.secret));
+        let imports: Vec<_> = imports.into_iter().map(digested).collect();
         self.ask(move |shared| async move {
             let mut client = shared.client().await?;
             let mut change = client.begin().await?;
             keys::hold(&change).await?;
             let mut done = Vec::with_capacity(imports.len());
-            for (new, digest) in imports {
+            for (new, digest, prefix) in imports {
                 // One that is refused half-way leaves nothing behind, and takes no other along.
                 let own = change.transaction().await.map_err(|error| failed(&error))?;
-                match import(&own, new, &digest, now).await {
+                match import(&own, (new, prefix), &digest, now).await {
                     Err(error) if error.is_of_the_database() => return Err(error),
                     Err(error) => {
                         own.rollback().await.map_err(|error| failed(&error))?;
@@ -57,7 +60,7 @@ impl Postgres {
             }
             if mode == ImportMode::Commit && done.iter().any(|imported| matches!(imported, Imported::Made(_))) {
                 keys::count_change(&change).await?;
-                commit(change).await?;
+                commit(change, &shared.link).await?;
             } else {
                 change.rollback().await.map_err(|error| failed(&error))?;
             }
@@ -68,6 +71,13 @@ impl Postgres {
 
     pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
         self.ask(|shared| async move { shared.at_one_moment(async |moment| keys::all(moment).await).await })
+    }
+
+    pub(crate) fn key_page(&self, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+        let asked = asked.clone();
+        self.ask(
+            move |shared| async move { shared.at_one_moment(async |moment| keys::page(moment, &asked).await).await },
+        )
     }
 
     pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
@@ -106,7 +116,12 @@ impl Postgres {
             return Err(StoreError::OverlapInvalid);
         }
         let (name, digest) = (id_or_name.to_owned(), self.digest(secret));
-        let new = KeySecret { id: id::draw(id::SECRET)?.into(), created_at: now, ends_at: None };
+        let new = KeySecret {
+            id: id::draw(id::SECRET)?.into(),
+            created_at: now,
+            ends_at: None,
+            prefix: public_prefix(secret),
+        };
         self.ask(move |shared| async move {
             shared
                 .holding(async move |change| {
@@ -184,9 +199,7 @@ impl Postgres {
                     let done = change.execute(&statement, &[&&*counted.key_id, &counted.day, &requests, &bytes]).await;
                     done.map_err(|error| failed(&error))?;
                 }
-                let old = today.saturating_sub(DAYS_REMEMBERED);
-                let done = change.execute("DELETE FROM limit_use WHERE day < $1", &[&old]).await;
-                done.map_err(|error| failed(&error))?;
+                forget_days(change, today).await?;
                 day_use(change, today).await
             };
             shared.in_one(add).await
@@ -197,19 +210,50 @@ impl Postgres {
         self.ask(move |shared| async move { shared.at_one_moment(async |moment| day_use(moment, day).await).await })
     }
 
+    pub(crate) fn give_back(&self, unused: &[DayUse], today: i64) -> Result<(), StoreError> {
+        let mut unused = unused.to_vec();
+        // All nodes lock the rows in one order.
+        unused.sort_by(|one, other| (&one.key_id, one.day).cmp(&(&other.key_id, other.day)));
+        self.ask(move |shared| async move {
+            let give = async |change: &mut Transaction<'_>| {
+                let sql = "UPDATE limit_use SET requests = greatest(requests - $3, 0), bytes = greatest(bytes - $4, 0)
+                           WHERE key_id = $1 AND day = $2";
+                let statement = change.prepare_cached(sql).await.map_err(|error| failed(&error))?;
+                for DayUse { key_id, day, requests, bytes } in &unused {
+                    let done =
+                        change.execute(&statement, &[&&**key_id, day, &signed(*requests), &signed(*bytes)]).await;
+                    done.map_err(|error| failed(&error))?;
+                }
+                forget_days(change, today).await
+            };
+            shared.in_one(give).await
+        })
+    }
+
     fn digest(&self, secret: &Secret) -> Digest {
         // Only the digest of the secret goes further.
         self.shared.pepper.digest(secret.expose())
     }
 }
 
-async fn import(own: &Transaction<'_>, new: NewKey, digest: &Digest, now: UnixMillis) -> Result<Imported, StoreError> {
+async fn import(
+    own: &Transaction<'_>,
+    (new, prefix): (NewKey, Option<Arc<str>>),
+    digest: &Digest,
+    now: UnixMillis,
+) -> Result<Imported, StoreError> {
     if let Some(owner) = keys::owner(own, digest).await? {
         return Ok(Imported::Known(keys::find(own, &owner).await?));
     }
-    let key = new.into_key(now)?;
+    let key = new.into_key(prefix, now)?;
     keys::insert(own, &key, digest).await?;
     Ok(Imported::Made(key))
+}
+
+async fn forget_days(change: &Transaction<'_>, today: i64) -> Result<(), StoreError> {
+    let old = today.saturating_sub(DAYS_REMEMBERED);
+    let done = change.execute("DELETE FROM limit_use WHERE day < $1", &[&old]).await;
+    done.map(drop).map_err(|error| failed(&error))
 }
 
 async fn day_use(moment: &Transaction<'_>, day: i64) -> Result<Vec<DayUse>, StoreError> {
@@ -223,6 +267,6 @@ async fn day_use(moment: &Transaction<'_>, day: i64) -> Result<Vec<DayUse>, Stor
     rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| failed(&error))
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,9 @@ use keymoat_core::{Digest, Held, Key, KeyLimits, KeySecret, Pace, RotateAfter, S
 use tokio_postgres::Row;
 
 use super::error::failed;
+use super::events::query;
 use crate::error::StoreError;
+use crate::key_query::{Dialect, KeyQuery};
 use crate::sqlite::schema::PEPPER_VERSION;
 
 /// A count of changes, and which history it belongs to.
@@ -22,7 +24,7 @@ macro_rules! select {
     ($($rest:literal)*) => {
         concat!(
             "SELECT id, name, scopes, created_at, expires_at, revoked_at, rotate_at, rotate_age, requests_per_second,
-                    burst, requests_per_day, bytes_per_day, sessions_max, session_duration_secs, session_bytes, models
+                    burst, requests_per_day, bytes_per_day, sessions_max, session_duration_secs, session_bytes, models, owner
              FROM api_key ",
             $($rest),*
         )
@@ -61,7 +63,7 @@ pub(super) async fn update(change: &Transaction<'_>, key: &Key) -> Result<(), St
     let models = (!limits.models.is_empty()).then(|| limits.models.join(" "));
     let sql = "UPDATE api_key SET name = $2, scopes = $3, expires_at = $4, rotate_at = $5, rotate_age = $6,
                    requests_per_second = $7, burst = $8, requests_per_day = $9, bytes_per_day = $10, sessions_max = $11,
-                   session_duration_secs = $12, session_bytes = $13, models = $14 WHERE id = $1";
+                   session_duration_secs = $12, session_bytes = $13, models = $14, owner = $15 WHERE id = $1";
     let done = change
         .execute(
             sql,
@@ -80,6 +82,7 @@ pub(super) async fn update(change: &Transaction<'_>, key: &Key) -> Result<(), St
                 &signed(limits.session_duration_secs),
                 &signed(limits.session_bytes),
                 &models,
+                &key.owner.as_deref(),
             ],
         )
         .await;
@@ -111,12 +114,13 @@ async fn insert_secret(
     number: i64,
     digest: &Digest,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO api_key_secret (digest, pepper_version, api_key_id, created_at, id, number, ends_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO NOTHING";
+    let sql = "INSERT INTO api_key_secret (digest, pepper_version, api_key_id, created_at, id, number, ends_at, prefix)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO NOTHING";
     let ends_at = secret.ends_at.map(|at| at.0);
-    let (digest, id) = (&digest.0[..], &*secret.id);
+    let (digest, id, prefix) = (&digest.0[..], &*secret.id, secret.prefix.as_deref());
+    let created_at = secret.created_at.0;
     let done =
-        change.execute(sql, &[&digest, &PEPPER_VERSION, &key_id, &secret.created_at.0, &id, &number, &ends_at]).await;
+        change.execute(sql, &[&digest, &PEPPER_VERSION, &key_id, &created_at, &id, &number, &ends_at, &prefix]).await;
     match done.map_err(|error| failed(&error))? {
         0 => Err(StoreError::SecretTaken),
         _ => Ok(()),
@@ -157,10 +161,26 @@ pub(super) async fn find(moment: &Transaction<'_>, id_or_name: &str) -> Result<K
     );
     let row = moment.query_opt(sql, &[&id_or_name]).await.map_err(|error| failed(&error))?;
     let key = read_key(&row.ok_or(StoreError::KeyUnknown)?)?;
-    let sql = "SELECT id, created_at, ends_at FROM api_key_secret WHERE api_key_id = $1 ORDER BY number";
+    let sql = "SELECT id, created_at, ends_at, prefix FROM api_key_secret WHERE api_key_id = $1 ORDER BY number";
     let rows = moment.query(sql, &[&&*key.id]).await.map_err(|error| failed(&error))?;
     let secrets = rows.iter().map(|row| read_secret(row, 0)).collect::<Result<_, _>>()?;
     Ok(Key { secrets, ..key })
+}
+
+/// One page of the keys that are asked for, the newest first.
+pub(super) async fn page(moment: &Transaction<'_>, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+    let (condition, values) =
+        asked.condition(&Dialect { lowered: "lower", place_of: "strpos", bytewise: " COLLATE \"C\"" });
+    let rows = query(moment, &format!("{}{condition}", select!()), values).await?;
+    let keys: Vec<Key> = rows.iter().map(read_key).collect::<Result<_, _>>()?;
+    let ids: Vec<&str> = keys.iter().map(|key| &*key.id).collect();
+    let sql = "SELECT api_key_id, id, created_at, ends_at, prefix FROM api_key_secret WHERE api_key_id = ANY ($1)
+               ORDER BY api_key_id, number";
+    let mut secrets: HashMap<Arc<str>, Vec<KeySecret>> = HashMap::new();
+    for row in &moment.query(sql, &[&ids]).await.map_err(|error| failed(&error))? {
+        secrets.entry(text(row, 0)?.into()).or_default().push(read_secret(row, 1)?);
+    }
+    Ok(keys.into_iter().map(|key| Key { secrets: secrets.remove(&key.id).unwrap_or_default(), ..key }).collect())
 }
 
 /// Marks a key as revoked.
@@ -181,7 +201,7 @@ pub(super) async fn by_digest(moment: &Transaction<'_>) -> Result<HashMap<Digest
 
 /// Each secret with its key's id and its digest; those of one key oldest first.
 async fn every_secret(moment: &Transaction<'_>) -> Result<Vec<(Arc<str>, KeySecret, Digest)>, StoreError> {
-    let sql = "SELECT api_key_id, digest, id, created_at, ends_at FROM api_key_secret WHERE pepper_version = $1
+    let sql = "SELECT api_key_id, digest, id, created_at, ends_at, prefix FROM api_key_secret WHERE pepper_version = $1
                ORDER BY api_key_id, number";
     let rows = moment.query(sql, &[&PEPPER_VERSION]).await.map_err(|error| failed(&error))?;
     rows.iter().map(|row| Ok((text(row, 0)?.into(), read_secret(row, 2)?, digest(row, 1)?))).collect()
@@ -242,6 +262,7 @@ fn read_key(row: &Row) -> Result<Key, StoreError> {
     Ok(Key {
         id: text(row, 0)?.into(),
         name: text(row, 1)?.into(),
+        owner: row.try_get::<_, Option<&str>>(16).map_err(|error| failed(&error))?.map(Arc::from),
         scopes: Scopes::from_words(text(row, 2)?.split_whitespace()),
         created_at: UnixMillis(number(3)?.ok_or(StoreError::DatabaseDamaged)?),
         expires_at: number(4)?.map(UnixMillis),
@@ -270,6 +291,7 @@ fn read_secret(row: &Row, first: usize) -> Result<KeySecret, StoreError> {
         id: text(row, first)?.into(),
         created_at: UnixMillis(number(first + 1)?.ok_or(StoreError::DatabaseDamaged)?),
         ends_at: number(first + 2)?.map(UnixMillis),
+        prefix: row.try_get::<_, Option<&str>>(first + 3).map_err(|error| failed(&error))?.map(Arc::from),
     })
 }
 

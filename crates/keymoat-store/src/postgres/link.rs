@@ -1,17 +1,22 @@
 //! How the database is reached: its URL, TLS, and what every connection is told first.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use keymoat_core::Secret;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::tls::{MakeTlsConnect, NoTlsStream};
-use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{failed, unreachable};
@@ -44,13 +49,21 @@ pub(crate) struct Link {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     shown: Arc<str>,
+    /// How many warnings came on connections of its pools.
+    warnings: Arc<AtomicU64>,
 }
+
+/// Opens the connections of a pool, which count the warnings that come on them.
+struct Opener(Link);
 
 /// What carries a connection's messages.
 pub(super) enum Wire {
     Plain(Box<Connection<Socket, NoTlsStream>>),
     Tls(Box<Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>>),
 }
+
+/// A connection of a pool, and what carries it.
+type Opened = Result<(Client, JoinHandle<()>), tokio_postgres::Error>;
 
 /// What the URL says about TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +104,7 @@ impl Link {
             Tls::Off => None,
             Tls::Verified(roots) => Some(MakeRustlsConnect::new(client_config(roots)?)),
         };
-        Ok(Self { config, tls, shown: shown.into() })
+        Ok(Self { config, tls, shown: shown.into(), warnings: Arc::default() })
     }
 
     /// The database's host, port and name, for people.
@@ -102,10 +115,7 @@ impl Link {
     /// A pool for what is neither a claim nor a look-up.
     pub(super) fn pool(&self) -> Result<Pool, StoreError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match &self.tls {
-            None => Manager::from_config(self.config.clone(), NoTls, recycling),
-            Some(tls) => Manager::from_config(self.config.clone(), tls.clone(), recycling),
-        };
+        let manager = Manager::from_connect(self.config.clone(), Opener(self.clone()), recycling);
         let told = deadpool_postgres::Hook::async_fn(|client, _| {
             Box::pin(async move { client.batch_execute(SESSION).await.map_err(deadpool_postgres::HookError::Backend) })
         });
@@ -120,28 +130,71 @@ impl Link {
         pool.map_err(|_| StoreError::Unavailable)
     }
 
+    /// Asks the server to give up what it does on a connection that nobody waits for any more. Without it that would wait
+    /// on for a lock, or for a standby that may never come, and keep its place among the server's connections.
+    pub(super) async fn cancel(&self, token: CancelToken) {
+        let ask = async {
+            match &self.tls {
+                None => token.cancel_query(NoTls).await,
+                Some(tls) => token.cancel_query(tls.clone()).await,
+            }
+        };
+        // A server that does not hear it ends the connection when it notices that nobody is there.
+        let _ = timeout(CONNECT_WAIT, ask).await;
+    }
+
     /// A connection of its own, which whoever asked drives by its wire.
     pub(super) async fn connect(&self) -> Result<(Client, Wire), StoreError> {
-        let refused = |error: &tokio_postgres::Error| unreachable(&self.shown, error);
+        self.open().await.map_err(|error| unreachable(&self.shown, &error))
+    }
+
+    /// How many warnings came so far on connections of pools.
+    pub(super) fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::Acquire)
+    }
+
+    async fn open(&self) -> Result<(Client, Wire), tokio_postgres::Error> {
         Ok(match &self.tls {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(|error| refused(&error))?;
+                let (client, connection) = self.config.connect(NoTls).await?;
                 (client, Wire::Plain(Box::new(connection)))
             }
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(|error| refused(&error))?;
+                let (client, connection) = self.config.connect(tls.clone()).await?;
                 (client, Wire::Tls(Box::new(connection)))
             }
         })
     }
 }
 
+impl Connect for Opener {
+    fn connect(&self, _: &Config) -> Pin<Box<dyn Future<Output = Opened> + Send + '_>> {
+        Box::pin(async {
+            let (client, wire) = self.0.open().await?;
+            let warnings = Arc::clone(&self.0.warnings);
+            let count = move || {
+                warnings.fetch_add(1, Ordering::AcqRel);
+            };
+            Ok((client, tokio::spawn(wire.carry(count))))
+        })
+    }
+}
+
 impl Wire {
+    /// Carries the connection's messages to its end, and tells of each warning before whatever came after it.
+    pub(super) async fn carry(mut self, warned: impl Fn()) {
+        while let Some(Ok(message)) = poll_fn(|cx| self.poll_message(cx)).await {
+            if matches!(&message, AsyncMessage::Notice(notice) if notice.severity() == "WARNING") {
+                warned();
+            }
+        }
+    }
+
     /// The next message that is no answer; none when the connection has ended.
     pub(super) fn poll_message(
         &mut self,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<tokio_postgres::AsyncMessage, tokio_postgres::Error>>> {
+    ) -> std::task::Poll<Option<Result<AsyncMessage, tokio_postgres::Error>>> {
         match self {
             Self::Plain(connection) => connection.poll_message(cx),
             Self::Tls(connection) => connection.poll_message(cx),

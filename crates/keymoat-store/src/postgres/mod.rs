@@ -20,7 +20,11 @@ mod keys;
 mod link;
 mod listen;
 mod mint;
+mod mint_group;
+mod nodes;
 mod overrides;
+mod parts;
+mod places;
 mod schema;
 mod secrets;
 mod tokens;
@@ -254,9 +258,9 @@ impl fmt::Debug for Postgres {
 }
 
 impl Shared {
-    async fn client(&self) -> Result<Lent, StoreError> {
+    async fn client(&self) -> Result<Lent<'_>, StoreError> {
         let client = self.pool.get().await.map_err(|error| pooled(self.link.shown(), &error))?;
-        Ok(Lent { client: Some(client), is_done: false })
+        Ok(Lent { client: Some(client), link: &self.link, is_done: false })
     }
 
     /// Runs `change` in one transaction, which is rolled back when it fails.
@@ -268,7 +272,7 @@ impl Shared {
         let mut transaction = client.begin().await?;
         let outcome = change(&mut transaction).await;
         match &outcome {
-            Ok(_) => commit(transaction).await?,
+            Ok(_) => commit(transaction, &self.link).await?,
             Err(_) => transaction.rollback().await.map_err(|error| failed(&error))?,
         }
         client.done();
@@ -308,12 +312,13 @@ impl Shared {
 
 /// A connection of the pool. It goes back only when its work is done: one that was given up may still be answered, or
 /// never.
-struct Lent {
+struct Lent<'a> {
     client: Option<Object>,
+    link: &'a Link,
     is_done: bool,
 }
 
-impl Lent {
+impl Lent<'_> {
     async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
         self.inner().transaction().await.map_err(|error| failed(&error))
     }
@@ -334,7 +339,7 @@ impl Lent {
     }
 }
 
-impl std::ops::Deref for Lent {
+impl std::ops::Deref for Lent<'_> {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -342,17 +347,24 @@ impl std::ops::Deref for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let (Some(client), false) = (self.client.take(), self.is_done) {
-            drop(Object::take(client));
+        let (Some(client), false) = (self.client.take(), self.is_done) else { return };
+        let client = Object::take(client);
+        // When the store ends, there is nobody left to ask.
+        if let (false, Ok(handle)) = (client.is_closed(), Handle::try_current()) {
+            let (link, token) = (self.link.clone(), client.cancel_token());
+            handle.spawn(async move { link.cancel(token).await });
         }
     }
 }
 
-/// After an error it is not known whether it happened.
-async fn commit(change: Transaction<'_>) -> Result<(), StoreError> {
-    change.commit().await.map_err(|error| failed(&error))
+/// After an error it is not known whether it happened. A commit whose wait for the standby was cancelled is told as a warning
+/// and nothing else: a failover may forget it. It is not known whose warning it was, so that one too many is told to repeat.
+async fn commit(change: Transaction<'_>, link: &Link) -> Result<(), StoreError> {
+    let before = link.warnings();
+    change.commit().await.map_err(|error| failed(&error))?;
+    if link.warnings() == before { Ok(()) } else { Err(StoreError::DatabaseLost) }
 }
 
 /// A thread with a runtime, for as long as the other end of `ended` is there.

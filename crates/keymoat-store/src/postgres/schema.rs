@@ -9,11 +9,13 @@ use crate::master_key::Place;
 use crate::sqlite::schema::{PEPPER_VERSION, PROOF_TEXT};
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/postgres/0001_keys_secrets_tokens.sql"),
     include_str!("../../migrations/postgres/0002_admins_and_overrides.sql"),
     include_str!("../../migrations/postgres/0003_events.sql"),
-    include_str!("../../migrations/postgres/0004_token_limits.sql"),
+    include_str!("../../migrations/postgres/0004_key_owner_and_url_client.sql"),
+    include_str!("../../migrations/postgres/0005_token_limits.sql"),
+    include_str!("../../migrations/postgres/0006_nodes.sql"),
 ];
 
 /// Whoever opens or migrates holds this lock ("keymoat" in ASCII).

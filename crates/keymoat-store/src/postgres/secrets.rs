@@ -42,7 +42,7 @@ impl Postgres {
             let change = client.begin().await?;
             let removed = retire(&change, &upstream, now).await?.ok_or(StoreError::SecretUnknown)?;
             keys::count_change(&change).await?;
-            commit(change).await?;
+            commit(change, &shared.link).await?;
             client.done();
             Ok(removed)
         })
@@ -112,7 +112,7 @@ impl Postgres {
             if done.map_err(|error| failed(&error))? == 0 {
                 return Ok(None);
             }
-            commit(change).await?;
+            commit(change, &shared.link).await?;
             client.done();
             Ok(Some(SealedSecret { upstream: upstream.into(), version, created_at: now, retired_at: None }))
         })

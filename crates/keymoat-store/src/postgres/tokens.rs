@@ -95,7 +95,7 @@ impl Postgres {
                 let bytes = row.try_get::<_, i64>(0).map_err(|error| failed(&error))?.unsigned_abs();
                 all.push(TokenBytes { token_id, bytes });
             }
-            commit(change).await?;
+            commit(change, &shared.link).await?;
             client.done();
             Ok(all)
         })
@@ -122,7 +122,7 @@ impl Shared {
             kept.token.revoked_at = Some(UnixMillis(at));
             keys::count_change(&change).await?;
         }
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(kept.map(|kept| Arc::new(kept.token)))
     }
@@ -131,7 +131,7 @@ impl Shared {
         let mut client = self.client().await?;
         let change = client.begin().await?;
         let minting = mint::mint(&change, &self.pepper, order).await?;
-        commit(change).await?;
+        commit(change, &self.link).await?;
         client.done();
         Ok(minting)
     }

@@ -1,16 +1,18 @@
 //! What the desk's threads do on their own connections.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use keymoat_core::{Digest, Pepper, Token, UnixMillis};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::token_store::{Before, revoke};
-use super::{Sqlite, claims, mint, tokens};
+use super::{Sqlite, claims, mint, parts, places, tokens};
 use crate::Store;
 use crate::error::StoreError;
 use crate::file_system;
-use crate::token::{Claim, MintOrder, Minting, Verdict};
+use crate::share::{PartAsked, PlaceAsked, Placed};
+use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// So many old rows go in one transaction: about a millisecond.
 const FORGET_ROWS_MAX: u32 = 256;
@@ -48,6 +50,7 @@ pub(crate) fn forget(connection: &mut Connection, now: UnixMillis) -> Result<boo
 /// Changes that are committed together. Each stands in a savepoint of its own: one that fails takes nothing else along.
 pub(crate) struct Group<'a> {
     pepper: &'a Pepper,
+    folder: &'a Path,
     change: Transaction<'a>,
 }
 
@@ -57,7 +60,7 @@ impl<'a> Group<'a> {
         sqlite.refuse_replaced()?;
         let _turn = sqlite.path.parent().and_then(file_system::turn);
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Self { pepper: &sqlite.pepper, change })
+        Ok(Self { pepper: &sqlite.pepper, folder: sqlite.folder(), change })
     }
 
     /// The outer error is the group's: it must not be committed.
@@ -85,6 +88,18 @@ impl<'a> Group<'a> {
         now: UnixMillis,
     ) -> Result<Result<(), StoreError>, StoreError> {
         self.apart(|| tokens::note_handle(&self.change, token_id, handle, now))
+    }
+
+    pub(crate) fn take_place(&self, asked: &PlaceAsked) -> Result<Result<Placed, StoreError>, StoreError> {
+        self.apart(|| places::take(&self.change, self.folder, asked))
+    }
+
+    pub(crate) fn free_place(&self, session: SessionId) -> Result<Result<(), StoreError>, StoreError> {
+        self.apart(|| places::free(&self.change, session))
+    }
+
+    pub(crate) fn take_part(&self, asked: &PartAsked) -> Result<Result<u64, StoreError>, StoreError> {
+        self.apart(|| parts::grant(&self.change, asked))
     }
 
     /// Makes everything durable. After an error it is not known whether it is.

@@ -9,14 +9,15 @@ use crate::id;
 use crate::key_life::{
     DayUse, Import, ImportMode, Imported, KeyChange, OVERLAP_MILLIS_MAX, Rotated, Rotation, WhileRotating,
 };
-use crate::new_key::NewKey;
+use crate::key_query::KeyQuery;
+use crate::new_key::{NewKey, public_prefix};
 
 /// What was counted is forgotten after so many days.
 pub(crate) const DAYS_REMEMBERED: i64 = 2;
 
 impl Sqlite {
     pub(crate) fn create_key(&self, new: NewKey, secret: &Secret, now: UnixMillis) -> Result<Key, StoreError> {
-        let key = new.into_key(now)?;
+        let key = new.into_key(public_prefix(secret), now)?;
         // Only the digest of the secret goes further.
         let digest = self.pepper.digest(secret.expose());
         self.in_one(|change| {
@@ -62,7 +63,7 @@ impl Sqlite {
         if let Some(owner) = keys::owner(change, &digest)? {
             return Ok(Imported::Known(keys::find(change, &owner)?));
         }
-        let key = import.new.into_key(now)?;
+        let key = import.new.into_key(public_prefix(import.secret), now)?;
         keys::insert(change, &key, &digest)?;
         Ok(Imported::Made(key))
     }
@@ -71,6 +72,12 @@ impl Sqlite {
         let mut reader = held(&self.reader);
         let moment = reader.transaction()?;
         keys::all(&moment)
+    }
+
+    pub(crate) fn key_page(&self, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+        let mut reader = held(&self.reader);
+        let moment = reader.transaction()?;
+        keys::page(&moment, asked)
     }
 
     pub(crate) fn key(&self, id_or_name: &str) -> Result<Key, StoreError> {
@@ -104,7 +111,12 @@ impl Sqlite {
         }
         // Only the digest of the secret goes further.
         let digest = self.pepper.digest(secret.expose());
-        let new = KeySecret { id: id::draw(id::SECRET)?.into(), created_at: now, ends_at: None };
+        let new = KeySecret {
+            id: id::draw(id::SECRET)?.into(),
+            created_at: now,
+            ends_at: None,
+            prefix: public_prefix(secret),
+        };
         self.in_one(|change| {
             let key = live(keys::find(change, id_or_name)?, now)?;
             let newest = key.newest_secret();
@@ -173,6 +185,23 @@ impl Sqlite {
         let uses = day_use(&change, today)?;
         change.commit()?;
         Ok(uses)
+    }
+
+    pub(crate) fn give_back(&self, unused: &[DayUse], today: i64) -> Result<(), StoreError> {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.in_one(|change| {
+            for DayUse { key_id, day, requests, bytes } in unused {
+                change
+                    .prepare_cached(
+                        "UPDATE limit_use SET requests = max(requests - ?3, 0), bytes = max(bytes - ?4, 0)
+                         WHERE key_id = ?1 AND day = ?2",
+                    )?
+                    .execute(params![key_id, day, signed(*requests), signed(*bytes)])?;
+            }
+            let old = today.saturating_sub(DAYS_REMEMBERED);
+            change.prepare_cached("DELETE FROM limit_use WHERE day < ?1")?.execute([old])?;
+            Ok(())
+        })
     }
 
     pub(crate) fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {

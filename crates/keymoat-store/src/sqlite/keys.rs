@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use keymoat_core::{Digest, Held, Key, KeyLimits, KeySecret, Pace, RotateAfter, Scopes, UnixMillis};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql, named_params, params};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql, named_params, params, params_from_iter};
 
 use super::schema::PEPPER_VERSION;
 use crate::error::StoreError;
+use crate::key_query::{Dialect, KeyQuery};
 
 /// So many secrets of one key that have ended are remembered, so that their holders can be told.
 const ENDED_SECRETS_MAX: i64 = 8;
@@ -16,7 +18,7 @@ const ENDED_SECRETS_MAX: i64 = 8;
 macro_rules! select {
     () => {
         "SELECT id, name, scopes, created_at, expires_at, revoked_at, rotate_at, rotate_age, requests_per_second, burst,
-                requests_per_day, bytes_per_day, sessions_max, session_duration_secs, session_bytes, models
+                requests_per_day, bytes_per_day, sessions_max, session_duration_secs, session_bytes, models, owner
          FROM api_key "
     };
 }
@@ -50,8 +52,8 @@ pub(super) fn update(connection: &Connection, key: &Key) -> Result<(), StoreErro
             "UPDATE api_key SET name = :name, scopes = :scopes, expires_at = :expires_at, rotate_at = :rotate_at,
                     rotate_age = :rotate_age, requests_per_second = :pace, burst = :burst,
                     requests_per_day = :requests, bytes_per_day = :bytes, sessions_max = :sessions,
-                    session_duration_secs = :duration, session_bytes = :session_bytes, models = :models
-             WHERE id = :id",
+                    session_duration_secs = :duration, session_bytes = :session_bytes, models = :models,
+                    owner = :owner WHERE id = :id",
         )?
         .execute(named_params! {
             ":id": key.id,
@@ -68,6 +70,7 @@ pub(super) fn update(connection: &Connection, key: &Key) -> Result<(), StoreErro
             ":duration": signed(limits.session_duration_secs),
             ":session_bytes": signed(limits.session_bytes),
             ":models": models,
+            ":owner": key.owner,
         })?;
     Ok(())
 }
@@ -102,8 +105,9 @@ fn insert_secret(
 ) -> Result<(), StoreError> {
     let stored = connection
         .prepare_cached(
-            "INSERT INTO api_key_secret (digest, pepper_version, api_key_id, created_at, id, number, ends_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO api_key_secret (digest, pepper_version, api_key_id, created_at, id, number, ends_at,
+                    prefix)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             digest.0,
@@ -112,7 +116,8 @@ fn insert_secret(
             secret.created_at.0,
             secret.id,
             number,
-            secret.ends_at.map(|at| at.0)
+            secret.ends_at.map(|at| at.0),
+            secret.prefix
         ]);
     match stored {
         Err(refused) if refused.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
@@ -154,8 +159,28 @@ pub(super) fn find(connection: &Connection, id_or_name: &str) -> Result<Key, Sto
          ORDER BY id = ?1 DESC, revoked_at IS NULL DESC, revoked_at DESC, rowid DESC LIMIT 1"
     ))?;
     let key = statement.query_row([id_or_name], read_key).optional()?.ok_or(StoreError::KeyUnknown)?;
-    let mut statement = connection
-        .prepare_cached("SELECT id, created_at, ends_at FROM api_key_secret WHERE api_key_id = ?1 ORDER BY number")?;
+    with_secrets(connection, key)
+}
+
+/// One page of the keys that are asked for, the newest first.
+pub(super) fn page(connection: &Connection, asked: &KeyQuery) -> Result<Vec<Key>, StoreError> {
+    let (condition, values) = asked.condition(&Dialect { lowered: "lowered", place_of: "instr", bytewise: "" });
+    let sql = format!("{}{condition}", select!());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let keys = statement.query_map(params_from_iter(values), read_key)?.collect::<Result<Vec<_>, _>>()?;
+    keys.into_iter().map(|key| with_secrets(connection, key)).collect()
+}
+
+/// Teaches a connection `lowered(text)`, which knows the letters of all languages.
+pub(super) fn teach(connection: &Connection) -> Result<(), StoreError> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let lowered = |context: &Context<'_>| Ok(context.get::<String>(0)?.to_lowercase());
+    Ok(connection.create_scalar_function("lowered", 1, flags, lowered)?)
+}
+
+fn with_secrets(connection: &Connection, key: Key) -> Result<Key, StoreError> {
+    let sql = "SELECT id, created_at, ends_at, prefix FROM api_key_secret WHERE api_key_id = ?1 ORDER BY number";
+    let mut statement = connection.prepare_cached(sql)?;
     let secrets = statement.query_map([&key.id], |row| read_secret(row, 0))?.collect::<Result<_, _>>()?;
     Ok(Key { secrets, ..key })
 }
@@ -183,7 +208,7 @@ pub(super) fn by_digest(connection: &Connection) -> Result<HashMap<Digest, Held>
 /// Gives each secret with its key's id and its digest; those of one key oldest first.
 fn each_secret(connection: &Connection, mut take: impl FnMut(Arc<str>, KeySecret, Digest)) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT api_key_id, digest, id, created_at, ends_at FROM api_key_secret WHERE pepper_version = ?1
+        "SELECT api_key_id, digest, id, created_at, ends_at, prefix FROM api_key_secret WHERE pepper_version = ?1
          ORDER BY api_key_id, number",
     )?;
     let mut rows = statement.query([PEPPER_VERSION])?;
@@ -227,6 +252,7 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
     Ok(Key {
         id: row.get(0)?,
         name: row.get(1)?,
+        owner: row.get(16)?,
         scopes: Scopes::from_words(scopes.split_whitespace()),
         created_at: UnixMillis(row.get(3)?),
         expires_at: time(4)?,
@@ -254,5 +280,6 @@ fn read_secret(row: &Row<'_>, first: usize) -> rusqlite::Result<KeySecret> {
         id: row.get(first)?,
         created_at: UnixMillis(row.get(first + 1)?),
         ends_at: row.get::<_, Option<i64>>(first + 2)?.map(UnixMillis),
+        prefix: row.get(first + 3)?,
     })
 }

@@ -12,7 +12,10 @@ pub(crate) mod desk;
 mod key_store;
 mod keys;
 pub(crate) mod mint;
+mod nodes;
 mod overrides;
+mod parts;
+mod places;
 pub(crate) mod schema;
 mod secrets;
 mod token_store;
@@ -58,6 +61,14 @@ pub struct Watch {
     pub(crate) mark: Option<ChangeMark>,
 }
 
+impl Watch {
+    /// The count of changes that the view shows.
+    pub(crate) fn changes(&self) -> i64 {
+        let of_postgres = self.mark.as_ref().map(|(seq, _)| *seq);
+        of_postgres.or(self.seen.map(|seen| seen.seq)).unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     /// SQLite's own counter of commits by other connections: a cheap hint.
@@ -93,6 +104,7 @@ impl Sqlite {
         schema::prove_pepper(&mut writer, &pepper, place())?;
         let reader = connect(&path)?;
         reader.pragma_update(None, "query_only", true)?;
+        keys::teach(&reader)?;
         Ok(Self { path, file, pepper, kek, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 

@@ -7,14 +7,16 @@ use crate::error::StoreError;
 use crate::master_key::Place;
 
 /// In order; the position is the version. A migration that was released is never edited.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_keys.sql"),
     include_str!("../../migrations/0002_upstream_secrets.sql"),
     include_str!("../../migrations/0003_tokens.sql"),
     include_str!("../../migrations/0004_key_life.sql"),
     include_str!("../../migrations/0005_admins.sql"),
     include_str!("../../migrations/0006_route_overrides.sql"),
-    include_str!("../../migrations/0007_token_limits.sql"),
+    include_str!("../../migrations/0007_key_owner.sql"),
+    include_str!("../../migrations/0008_token_limits.sql"),
+    include_str!("../../migrations/0009_nodes.sql"),
 ];
 
 /// The pepper that new digests are made with.

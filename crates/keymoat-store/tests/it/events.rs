@@ -9,7 +9,9 @@ use keymoat_core::event::{Event, Kind, Severity};
 use keymoat_core::record::{InUrl, Outcome, Protocol, Record};
 use keymoat_core::refusal::Code;
 use keymoat_core::{Carrier, UnixMillis};
-use keymoat_store::events::{Dimension, Durability, Entry, FILE_NAME, Filter, Retention, SCAN_MAX, Span, UsageQuery};
+use keymoat_store::events::{
+    Dimension, Durability, Entry, FILE_NAME, Filter, Retention, SCAN_MAX, Span, UrlClients, UsageQuery,
+};
 use keymoat_store::{EventStore, StoreError};
 use tempfile::TempDir;
 
@@ -269,6 +271,67 @@ fn keys_in_urls_are_counted_by_route_and_key() {
     assert_eq!(uses(DAY), [("key_1".to_owned(), 2, DAY + 1), ("key_2".to_owned(), 1, DAY + 2)]);
     assert_eq!(uses(0)[0], ("key_1".to_owned(), 3, DAY + 1));
     assert_eq!(uses(2 * DAY), []);
+}
+
+#[test]
+fn who_came_by_urls_is_known_for_each_key_and_exact_for_the_busiest() {
+    let (_dir, store) = store();
+    who_came_by_urls(&store);
+    let everything = Retention { keep_millis: 0, keep_max: 0 };
+    assert!(!store.forget(everything, UnixMillis(500 * DAY)).unwrap());
+    assert_eq!(store.url_clients(UnixMillis(0), 9).unwrap(), UrlClients::default());
+}
+
+#[test]
+fn who_came_by_urls_is_known_in_postgresql_too() {
+    let server = keymoat_postgres_stand::Postgres::start();
+    let url = keymoat_core::Secret::from(server.url());
+    who_came_by_urls(&EventStore::open_database(&url).unwrap());
+}
+
+fn who_came_by_urls(store: &EventStore) {
+    let of = |key: &'static str, at| {
+        decision(at, move |record| {
+            by_url(record);
+            record.key_id = Some(key.into());
+        })
+    };
+    // A key that was busy once, and is not any more, comes after one that is.
+    let mut old: Vec<Event> = (0..5).map(|at| of("key_once", at)).collect();
+    old.push(decision(3, |_| {}));
+    append(store, &old);
+    append(store, &[of("key_once", 40 * DAY), of("key_now", 40 * DAY + 1), of("key_now", 40 * DAY + 2)]);
+    append(store, &[of("key_long_ago", 20 * DAY)]);
+    let found = store.url_clients(UnixMillis(30 * DAY), 9).unwrap();
+    let short: Vec<_> = found
+        .busiest
+        .iter()
+        .map(|(used, seq)| (&*used.key_id, used.uses, used.first_at.0, used.last_at.0, seq.unwrap()))
+        .collect();
+    assert_eq!(short, [("key_now", 2, 40 * DAY + 1, 40 * DAY + 2, 9), ("key_once", 1, 40 * DAY, 40 * DAY, 7),]);
+    assert_eq!(found.busiest[0].0.user_agent.as_deref(), Some("curl/8.5"));
+    assert_eq!(found.all.len(), 2);
+    let one = store.url_clients(UnixMillis(30 * DAY), 1).unwrap();
+    assert_eq!((one.busiest.len(), &one.all), (1, &found.all), "all of them are known, however few are told of");
+    let events = store.events_of(&[9, 7, 999]).unwrap();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| event.body.contains("query:api_key")));
+    let used = store.last_use(&["key_now".into(), "key_1".into(), "key_never".into()]).unwrap();
+    assert_eq!((used.len(), used["key_now"].at.0, &*used["key_1"].carrier), (2, 40 * DAY + 2, "header:x-api-key"));
+}
+
+#[test]
+fn a_store_of_before_knows_who_came_by_urls() {
+    let (dir, store) = store();
+    append(&store, &[decision(DAY, by_url), decision(DAY + 1, by_url), decision(DAY + 2, |_| {})]);
+    drop(store);
+    let database = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    database.execute_batch("DROP TABLE url_client; DROP INDEX event_by_type; PRAGMA user_version = 1").unwrap();
+    drop(database);
+    let store = EventStore::open(dir.path(), Durability::Process).unwrap();
+    let found = store.url_clients(UnixMillis(0), 9).unwrap();
+    let [(used, None)] = &found.busiest[..] else { panic!("{found:?}") };
+    assert_eq!((used.uses, used.last_at.0, used.user_agent.as_deref()), (2, DAY + 1, Some("curl/8.5")));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod desk_on_sqlite;
 mod events;
 mod faults;
 mod files;
+mod nodes;
 mod on_postgres;
 mod on_sqlite;
 mod postgres;
@@ -77,7 +78,7 @@ fn secret(tag: &str) -> Secret {
 
 /// Takes back what the fourth migration did, and those after it.
 fn forget_the_life_of_keys(database: &rusqlite::Connection) {
-    let later = ["admin", "admin_claim", "admin_order", "route_override", "sunset_reached"];
+    let later = ["admin", "admin_claim", "admin_order", "route_override", "sunset_reached", "node", "place"];
     for table in later {
         database.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).unwrap();
     }
@@ -85,10 +86,12 @@ fn forget_the_life_of_keys(database: &rusqlite::Connection) {
     for column in ["limits", "bytes_used"] {
         let _ = database.execute_batch(&format!("ALTER TABLE token_terms DROP COLUMN {column}"));
     }
-    database.execute_batch("DROP INDEX api_key_secret_id; DROP TABLE limit_use").unwrap();
+    database
+        .execute_batch("DROP INDEX IF EXISTS api_key_by_age; DROP INDEX api_key_secret_id; DROP TABLE limit_use")
+        .unwrap();
     let of_keys = "rotate_at rotate_age requests_per_second burst requests_per_day bytes_per_day sessions_max \
-                   session_duration_secs session_bytes models";
-    for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at")] {
+                   session_duration_secs session_bytes models owner";
+    for (table, columns) in [("api_key", of_keys), ("api_key_secret", "id number ends_at prefix")] {
         for column in columns.split(' ') {
             database.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
         }

@@ -1,7 +1,7 @@
 //! The conformance suite over PostgreSQL: a server of its own for each test.
 
 #[path = "conformance/mod.rs"]
-mod conformance;
+pub(crate) mod conformance;
 
 use std::sync::Arc;
 

@@ -1,5 +1,10 @@
 //! What only PostgreSQL has: other nodes' locks, lost connections and announcements, roles, TLS, and failovers.
 
+mod announcements;
+mod disk;
+mod mints;
+mod standby;
+
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -342,7 +347,8 @@ fn f82_schemas_are_brought_up_to_date_and_newer_ones_refused() {
     // As the version before left it, with something in the way.
     place.server.sql(
         "SET search_path = keymoat;
-         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day;
+         DROP INDEX api_key_by_age; ALTER TABLE api_key DROP COLUMN owner; ALTER TABLE api_key_secret DROP COLUMN prefix;
+         DROP TABLE next_event, event, usage_hour, usage_day, usage_key_hour, usage_key_day, url_client, node, holder, place;
          ALTER TABLE token_terms DROP COLUMN limits, DROP COLUMN bytes_used;
          UPDATE schema_version SET version = 2",
     );

@@ -29,9 +29,16 @@ pub(crate) struct Arguments {
     /// A PEM file with an authority to trust there.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A file that something writes about requests, such as a proxy's access log; may be given more than once.
+    /// Where something in front writes about requests, such as a proxy's access log: a file, a pipe, or - for standard
+    /// input; may be given more than once.
     #[arg(long = "log", value_name = "FILE")]
     logs: Vec<PathBuf>,
+    /// Where what the gateway prints is caught: a file, a pipe, or - for standard input; may be given more than once.
+    #[arg(long = "output", value_name = "FILE")]
+    outputs: Vec<PathBuf>,
+    /// Takes the place of the collector that `[telemetry] otlp` names, to see what it is sent: stop it meanwhile.
+    #[arg(long)]
+    collector: bool,
     /// Runs this check alone, such as D103; may be given more than once.
     #[arg(long, value_name = "ID", value_parser = id)]
     only: Vec<String>,
@@ -60,8 +67,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let configured = (config.data.port() != 0).then(|| Address::parse(&format!("http://{}", config.data)).ok());
     let gateway = arguments.gateway.clone().or(configured.flatten());
-    let (through, ca, logs) = (arguments.through.clone(), arguments.ca.clone(), arguments.logs.clone());
-    let mut patient = Patient { config, store, gateway, through, ca, logs, now: now(), asked: None };
+    let mut patient = Patient {
+        config,
+        store,
+        gateway,
+        through: arguments.through.clone(),
+        ca: arguments.ca.clone(),
+        logs: arguments.logs.clone(),
+        outputs: arguments.outputs.clone(),
+        stands_in_for_collector: arguments.collector,
+        now: now(),
+        asked: None,
+        sent: None,
+    };
     let findings = doctor::examine(&mut patient, &arguments.only);
     let ill = findings.iter().filter(|finding| finding.outcome > Outcome::Ok).count();
     let report = Report { is_well: ill == 0, checks: &findings };
@@ -80,12 +98,17 @@ fn text(findings: &[Finding]) -> String {
             Outcome::Warn => "warn",
             Outcome::Fail => "FAIL",
         };
-        let next = finding.next.map_or_else(String::new, |next| format!("{:25}{next}\n", ""));
+        let next = finding.next.map_or_else(String::new, |next| format!("{:25}{}\n", "", plain(next)));
         // What is seen may come from outside, and a terminal would obey some characters.
         let seen: String = finding.seen.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         format!("{}  {word:<7}  {:<14} {seen}\n{next}", finding.id, finding.title)
     };
     findings.iter().map(line).collect()
+}
+
+/// The words of a remedy without their links, which lead from the page of the book.
+fn plain(text: &str) -> String {
+    text.replace("[In front of Keymoat](proxies.md)", "The page \"In front of Keymoat\"")
 }
 
 fn id(text: &str) -> Result<String, String> {

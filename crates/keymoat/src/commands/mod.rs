@@ -135,6 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StoreError::SecretTaken
             | StoreError::NameTaken { .. }
             | StoreError::NameInvalid
+            | StoreError::OwnerInvalid
             | StoreError::ScopesInvalid
             | StoreError::ExpiryPassed { .. }
             | StoreError::SecretExists { .. }

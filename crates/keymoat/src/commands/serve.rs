@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use keymoat_admin::listener::Listening;
 use keymoat_admin::{House, metrics};
 use keymoat_core::Action;
-use keymoat_gateway::{Gateway, Running, StartError};
-use keymoat_store::{Change, Feed, Store, TokenDesk};
+use keymoat_gateway::{Gateway, Running, StartError, node};
+use keymoat_store::{Change, Feed, NodeAbout, Store, TokenDesk};
 use tracing::Level;
 
 use super::ready::Ready;
@@ -143,14 +143,22 @@ fn serve(
     let records = observed.records(output);
     let running = Gateway::prepare(settings, handed.listeners(has_tls)?, Arc::clone(keys.snapshots()), records);
     let running = Arc::new(running.map_err(advised)?);
-    running.take_tokens_from(TokenDesk::start(Arc::clone(&store))?);
-    // Writes what is left when it is dropped, after everything has ended.
-    let counts = running.keep_counts_in(Arc::clone(&store))?;
+    let desk = TokenDesk::start(Arc::clone(&store))?;
+    running.take_tokens_from(desk.clone());
     let (ask, asked) = mpsc::channel();
     let taken = Arc::new(Mutex::new(taken));
     let feed =
         watch_store(Arc::clone(&store), Arc::clone(&keys), Arc::clone(&running), Arc::clone(&taken), ask.clone())?;
     observed.watch(&running, Arc::clone(keys.snapshots()), feed.freshness());
+    let about = NodeAbout {
+        name: node::host_name(),
+        version: super::version().to_owned(),
+        address: running.addresses().first().map(ToString::to_string).unwrap_or_default(),
+        started_at: now,
+        closes_after: staleness.close_after,
+    };
+    // Gives back what is left when it is dropped, after everything has ended.
+    let membership = running.take_part(Arc::clone(&store), desk, about, feed.freshness())?;
     let store_age = StoreAge::watch(&running, feed.freshness(), staleness)?;
     let from_older = handed.admin(of_admin.as_ref().map(|admin| admin.listen))?;
     let admin = match &of_admin {
@@ -168,13 +176,14 @@ fn serve(
                 known: output.known(),
                 version: super::version(),
                 started_at: now,
+                node_id: Arc::clone(membership.node_id()),
             };
             let more = metrics::page(Arc::clone(&observed.metrics));
             Some(admin::start(house, (settings, more), certificate, &store_dir, from_older)?)
         }
         None => None,
     };
-    let offer = Offer::for_person(first_run, arguments.json);
+    let offer = Offer::for_person(arguments.json);
     let claim = admin.as_ref().map(|admin| admin::first_claim(&store, admin, offer, now)).transpose()?;
     let ready =
         Ready::new(running.addresses(), has_tls, ca_file, demo_key_file, admin.as_ref().map(|admin| admin.url()));
@@ -215,7 +224,7 @@ fn serve(
     if let Some(admin) = admin {
         admin.end();
     }
-    drop(counts);
+    drop(membership);
     drop(store_age);
     feed.stop();
     observed.act(Action::Stopped, None);
@@ -283,7 +292,10 @@ fn until_asked_to_end(
                 admin.end();
             }
         }
-        Over::End => drain(running),
+        Over::End => {
+            leave_the_balancer(running, &asked);
+            drain(running);
+        }
     }
     let (running, output) = (Arc::clone(running), output.clone());
     std::thread::Builder::new().name("second-signal".into()).spawn(move || {
@@ -299,6 +311,21 @@ fn until_asked_to_end(
         }
     })?;
     Ok(())
+}
+
+/// Waits until a load balancer has noticed that this process is about to end. A second signal says that there is no need.
+fn leave_the_balancer(running: &Running, asked: &Receiver<Asked>) {
+    let wait = running.announce_end();
+    if wait.is_zero() {
+        return;
+    }
+    tracing::info!(?wait, "not ready any more, and going on as ever: a second signal begins the shutdown");
+    let until = Instant::now() + wait;
+    while let Ok(also) = asked.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if also == Asked::End {
+            return;
+        }
+    }
 }
 
 fn drain(running: &Running) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use keymoat_core::Secret;
-use keymoat_store::{MasterKey, Store};
+use keymoat_store::{MasterKey, NodeSeen, Store};
 use serde::Serialize;
 
 use super::store_choice::{StoreChoice, is_there, open_at, open_existing};
@@ -50,7 +50,7 @@ enum Action {
     /// A gateway does it itself when it starts; where its role may not change the schema, this runs before it with the URL
     /// of a role that may.
     Migrate,
-    /// Says where the store is, which schema it has, and what a commit there is worth.
+    /// Says where the store is, which schema it has, what a commit there is worth, and who serves over it.
     Status,
 }
 
@@ -80,6 +80,22 @@ struct Status {
     synchronous_standbys: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_ahead_millis: Option<i64>,
+    /// Who serves over it; absent where that cannot be told, because the store does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<Node>>,
+}
+
+/// A node in JSON.
+#[derive(Debug, Serialize)]
+struct Node {
+    id: String,
+    name: String,
+    version: String,
+    address: String,
+    state: &'static str,
+    unseen_millis: i64,
+    changes_behind: i64,
+    clock_ahead_millis: i64,
 }
 
 /// What was copied, in JSON.
@@ -170,7 +186,7 @@ fn migrate(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
 }
 
 fn status(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
-    let status = match &config.database {
+    let mut status = match &config.database {
         Some(url) => {
             let state = Store::database_state(url, now)?;
             Status {
@@ -182,6 +198,7 @@ fn status(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
                 durable: state.is_durable,
                 synchronous_standbys: Some(state.standbys),
                 clock_ahead_millis: Some(state.ahead_millis),
+                nodes: None,
             }
         }
         None => {
@@ -198,10 +215,33 @@ fn status(arguments: &Arguments, config: &StoreConfig) -> anyhow::Result<()> {
                 durable: true,
                 synchronous_standbys: None,
                 clock_ahead_millis: None,
+                nodes: None,
             }
         }
     };
+    if status.schema == status.schema_known {
+        let nodes = open_existing(config, "nobody serves over it").and_then(|store| Ok(store.nodes(now())?));
+        match nodes {
+            Ok(nodes) => status.nodes = Some(nodes.into_iter().map(Node::of).collect()),
+            Err(error) => remark(&format!("keymoat: warning: who serves over it is not known: {error:#}")),
+        }
+    }
     if arguments.store.json { print(&to_json(&status)?) } else { print(&status.text()) }
+}
+
+impl Node {
+    fn of(seen: NodeSeen) -> Self {
+        Self {
+            id: seen.id,
+            name: seen.name,
+            version: seen.version,
+            address: seen.address,
+            state: seen.state.word(),
+            unseen_millis: seen.unseen_millis,
+            changes_behind: seen.changes_behind,
+            clock_ahead_millis: seen.clock_ahead_millis,
+        }
+    }
 }
 
 impl Status {
@@ -228,6 +268,13 @@ impl Status {
         }
         if let Some(ahead) = self.clock_ahead_millis {
             text += &format!("its clock is {ahead} ms ahead of this machine's\n");
+        }
+        for Node { name, version, address, state, unseen_millis, changes_behind, .. } in self.nodes.iter().flatten() {
+            text += &format!("node {name} at {address}: {state}, version {version}, seen {unseen_millis} ms ago");
+            if *changes_behind > 0 {
+                text += &format!(", {changes_behind} changes behind");
+            }
+            text += "\n";
         }
         text
     }

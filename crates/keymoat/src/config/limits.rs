@@ -55,6 +55,7 @@ pub(crate) fn limits(read: &mut Reader<'_>, file: &file::Limits) -> Limits {
         (&file.ping_every, &mut limits.ping_every),
         (&file.write_stall, &mut limits.write_stall),
         (&file.close_wait, &mut limits.close_wait),
+        (&file.drain_after, &mut limits.drain_after),
         (&file.drain, &mut limits.drain),
     ];
     for (written, limit) in durations {

@@ -3,10 +3,12 @@
 mod canary;
 mod front;
 mod local;
+mod nodes;
 pub(crate) mod table;
 mod wire;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use keymoat_core::UnixMillis;
 use keymoat_store::Store;
@@ -15,6 +17,7 @@ use serde::Serialize;
 use self::table::Check;
 use crate::config::Config;
 
+pub(crate) use self::canary::{NotSent, Sent};
 pub(crate) use self::front::AskedUpstream;
 pub(crate) use self::wire::Address;
 
@@ -66,12 +69,18 @@ pub(crate) struct Patient {
     pub(crate) through: Option<Address>,
     /// An authority that is trusted there, beside the machine's own.
     pub(crate) ca: Option<PathBuf>,
-    /// Further files that something writes about requests.
+    /// Where something in front writes about requests: files, pipes, or `-`.
     pub(crate) logs: Vec<PathBuf>,
+    /// Where what the gateway prints is caught: files, pipes, or `-`.
+    pub(crate) outputs: Vec<PathBuf>,
+    /// Whether to take the place of the collector that the configuration names.
+    pub(crate) stands_in_for_collector: bool,
     /// The time.
     pub(crate) now: UnixMillis,
     /// What the upstreams answered, once they were asked.
     pub(crate) asked: Option<Vec<AskedUpstream>>,
+    /// The canaries, once they were sent.
+    pub(crate) sent: Option<Result<Rc<Sent>, NotSent>>,
 }
 
 impl Patient {
@@ -102,7 +111,10 @@ pub(crate) fn examine(patient: &mut Patient, only: &[String]) -> Vec<Finding> {
             "D110" => front::events(patient),
             "D111" => front::upstreams(patient),
             "D112" => canary::canary(patient),
-            _ => local::admin(patient),
+            "D113" => local::admin(patient),
+            "D114" => canary::output(patient),
+            "D115" => canary::telemetry(patient),
+            _ => nodes::nodes(patient),
         });
     }
     findings

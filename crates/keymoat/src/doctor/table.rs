@@ -70,13 +70,13 @@ pub(crate) const SUBPROTOCOLS: &Check = &check(
     "D109",
     "subprotocols",
     "With `--through URL`: opens a WebSocket from outside and compares the subprotocols that were offered, that arrived, and that came back. Fails where a proxy in front drops them, or opens no WebSockets.",
-    "Let the proxy pass `Upgrade`, `Connection` and `Sec-WebSocket-Protocol`: a browser's key comes in the last of them.",
+    "Let the proxy pass `Upgrade`, `Connection` and `Sec-WebSocket-Protocol`: a browser's key comes in the last of them. [In front of Keymoat](proxies.md) has how in nginx, Caddy and HAProxy.",
 );
 pub(crate) const EVENTS: &Check = &check(
     "D110",
     "event streams",
     "With `--through URL`: reads an event stream that is sent in five pieces, 200 ms apart. Fails where they come at once, because a proxy in front holds them back.",
-    "Turn buffering and compression off for event streams: `proxy_buffering off` and no `text/event-stream` in `gzip_types` in nginx, `flush_interval -1` in Caddy.",
+    "Turn buffering and compression off for event streams. [In front of Keymoat](proxies.md) has how in nginx, Caddy and HAProxy.",
 );
 pub(crate) const UPSTREAM: &Check = &check(
     "D111",
@@ -87,8 +87,20 @@ pub(crate) const UPSTREAM: &Check = &check(
 pub(crate) const CANARY: &Check = &check(
     "D112",
     "canary",
-    "Sends three made-up keys, in a header, as a subprotocol and in a URL, to the gateway or through `--through`, and searches the store, the events and every `--log FILE` for them. Fails where one stands; warns where it is the one of the URL, in a log of something in front.",
-    "A log of Keymoat must never have one: report it. A proxy in front that logs addresses logs keys in URLs: end those.",
+    "Sends four made-up keys, in a header, as a subprotocol, as an encoded one and in a URL, to the gateway or through `--through`, and searches the store's files, its events, the metrics, the file of events, and every `--log` of something in front: a file, a pipe such as `<(docker logs -f --tail 0 caddy)`, or `-`. Fails where one stands; warns where it is the one of the URL, in a log of something in front, and where a log tells of none of the requests.",
+    "What Keymoat writes must never have one: report it. A proxy in front that logs URLs logs keys in URLs, and one that logs headers the others: [In front of Keymoat](proxies.md) has logs without them.",
+);
+pub(crate) const CANARY_OUTPUT: &Check = &check(
+    "D114",
+    "canary: output",
+    "Searches what the gateway prints for the keys of D112, wherever `--output` says that it is caught: a file, a pipe, or `-`. Fails where one stands; warns where nothing tells of the requests.",
+    "It must never have one: report it. Where it tells of no request, another gateway's output was named: `--output <(journalctl -fu keymoat -n 0)` under systemd, `--output <(docker logs -f --tail 0 keymoat 2>&1)` of a container.",
+);
+pub(crate) const CANARY_TELEMETRY: &Check = &check(
+    "D115",
+    "canary: OTLP",
+    "Searches what `[telemetry] otlp` is told of the requests of D112: the messages that their events become or, with `--collector`, those that the running gateway sends. For that, doctor takes the place of a collector in plain text on this machine, which is stopped meanwhile. Fails where a key stands; warns where nothing comes.",
+    "It must never have one: report it. Where nothing comes, the gateway runs with another configuration, or has not noticed yet that its collector is gone.",
 );
 pub(crate) const ADMIN: &Check = &check(
     "D113",
@@ -97,9 +109,32 @@ pub(crate) const ADMIN: &Check = &check(
     "Write `listen = \"127.0.0.1:8788\"` into `[admin]` and reach it by a tunnel, unless others have to reach it.",
 );
 
+pub(crate) const NODES: &Check = &check(
+    "D116",
+    "nodes",
+    "Which nodes serve over the store, and whether all of them keep up. Warns of one that was not seen for 5 seconds, of one that has not seen the last changes, of versions that differ, and of a clock that is more than 2 seconds from the store's.",
+    "A node that is gone for good is forgotten after an hour. One that is cut off from the store says so in its log, and refuses. Bring all nodes to one version, and let the machines keep their time.",
+);
+
 /// All of them, in their order.
-pub(crate) const CHECKS: [&Check; 13] =
-    [CERTIFICATE, CLOCK, STORE, FILES, DISK, READY, QUERY, ROTATION, SUBPROTOCOLS, EVENTS, UPSTREAM, CANARY, ADMIN];
+pub(crate) const CHECKS: [&Check; 16] = [
+    CERTIFICATE,
+    CLOCK,
+    STORE,
+    FILES,
+    DISK,
+    READY,
+    QUERY,
+    ROTATION,
+    SUBPROTOCOLS,
+    EVENTS,
+    UPSTREAM,
+    CANARY,
+    ADMIN,
+    CANARY_OUTPUT,
+    CANARY_TELEMETRY,
+    NODES,
+];
 
 #[cfg(test)]
 mod tests {

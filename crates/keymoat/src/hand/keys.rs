@@ -286,6 +286,7 @@ fn terms(new: &NewKey) -> Map<String, Value> {
     let scopes: Value = new.scopes.words().iter().map(|word| &**word).collect();
     let (age, at) = rotation(new.rotate_after);
     let fields = [
+        ("owner", new.owner.as_deref().map_or(Value::Null, Value::from)),
         ("scopes", scopes),
         ("expires_at", new.expires_at.map_or(Value::Null, moment)),
         ("rotate_after_secs", age),
@@ -303,6 +304,7 @@ fn changes(change: &KeyChange) -> Value {
     });
     let fields = [
         ("name", change.name.as_deref().map(Value::from)),
+        ("owner", change.owner.as_ref().map(|owner| owner.as_deref().map_or(Value::Null, Value::from))),
         ("scopes", change.scopes.as_ref().map(|scopes| scopes.words().iter().map(|word| &**word).collect())),
         ("expires_at", change.expires_at.map(|at| at.map_or(Value::Null, moment))),
         ("limits", change.limits.as_ref().map(limits)),
@@ -347,13 +349,14 @@ mod tests {
         let change = KeyChange {
             name: Some("other".to_owned()),
             scopes: Some(Scopes::from_words(["voice", "mint"])),
+            owner: Some(Some("the app team".to_owned())),
             expires_at: Some(None),
             rotate_after: Some(Some(RotateAfter::Moment(UnixMillis(0)))),
             ..KeyChange::default()
         };
         assert_eq!(
             changes(&change),
-            json!({"name": "other", "scopes": ["voice", "mint"], "expires_at": null, "rotate_at": "1970-01-01T00:00:00Z"})
+            json!({"name": "other", "owner": "the app team", "scopes": ["voice", "mint"], "expires_at": null, "rotate_at": "1970-01-01T00:00:00Z"})
         );
         let of = |rotate_after| changes(&KeyChange { rotate_after: Some(rotate_after), ..KeyChange::default() });
         assert_eq!(of(None), json!({"rotate_after_secs": null}));

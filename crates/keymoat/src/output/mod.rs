@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use keymoat_admin::queue::Queue;
+use keymoat_core::event::Written;
 use keymoat_core::{Record, Secret, UnixMillis};
 use keymoat_redact::{KnownSecrets, Options, Redactor, Rules};
 
@@ -159,7 +160,7 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
         for item in items {
             match item {
                 Item::Line(line) => page.add(&line),
-                Item::Record(record) => page.add(record::line(&record, format).as_bytes()),
+                Item::Record(record) => page.add_record(&record::line(&record, format)),
                 Item::Flush(done) => {
                     page.write();
                     let _ = page.to.flush();
@@ -185,8 +186,9 @@ fn write_all(queue: &Queue<Item>, dropped: &AtomicU64, format: LogFormat, to: im
 /// Lines that are written at once.
 struct Page<'a, W> {
     to: W,
+    /// Lines that have not been looked at.
     text: Vec<u8>,
-    /// The text as it is written.
+    /// The lines before them, as they are written.
     masked: Vec<u8>,
     lines: u64,
     dropped: &'a AtomicU64,
@@ -196,8 +198,22 @@ struct Page<'a, W> {
 impl<W: Write> Page<'_, W> {
     fn add(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
+        self.added();
+    }
+
+    /// A record, of which only what is not our own has to be looked at.
+    fn add_record(&mut self, line: &Written) {
+        let is_clean = line.outside.as_ref().is_some_and(|outside| self.masker.are_clean(outside.as_bytes()));
+        if !is_clean || self.mask().is_err() || self.masker.redactor.is_amid() {
+            return self.add(line.text.as_bytes());
+        }
+        self.masked.extend_from_slice(line.text.as_bytes());
+        self.added();
+    }
+
+    fn added(&mut self) {
         self.lines += 1;
-        if self.text.len() >= WRITE_BYTES {
+        if self.text.len() + self.masked.len() >= WRITE_BYTES {
             self.write();
         }
     }
@@ -205,18 +221,30 @@ impl<W: Write> Page<'_, W> {
     /// A failed write has nowhere to be reported: its lines count as dropped, and the next write tells. Says whether all
     /// is well.
     fn write(&mut self) -> bool {
-        let is_written = self.text.is_empty() || self.write_masked().is_ok();
+        let is_empty = self.text.is_empty() && self.masked.is_empty();
+        let is_written = is_empty || self.write_masked().is_ok();
         if !is_written {
             self.dropped.fetch_add(self.lines, Ordering::Relaxed);
         }
         self.text.clear();
+        self.masked.clear();
         self.lines = 0;
         is_written
     }
 
     fn write_masked(&mut self) -> io::Result<()> {
-        self.masker.mask(&self.text, &mut self.masked)?;
+        self.mask()?;
+        self.masker.redactor.finish(&mut self.masked)?;
         self.to.write_all(&self.masked)
+    }
+
+    /// Looks at what was not looked at.
+    fn mask(&mut self) -> io::Result<()> {
+        if !self.text.is_empty() {
+            self.masker.mask(&self.text, &mut self.masked)?;
+            self.text.clear();
+        }
+        Ok(())
     }
 }
 
@@ -240,16 +268,24 @@ impl Masker {
         Redactor::new(Arc::clone(rules), Options { known: known.clone(), ..Options::default() })
     }
 
-    /// Every line of `text` is whole, so nothing is held back for the next one.
+    /// Puts `text` behind `masked`. Every line of it is whole, so nothing is held back for the next one.
     fn mask(&mut self, text: &[u8], masked: &mut Vec<u8>) -> io::Result<()> {
+        self.follow_rules();
+        self.redactor.write(text, masked)
+    }
+
+    /// Whether nothing in these values has to be masked.
+    fn are_clean(&mut self, values: &[u8]) -> bool {
+        self.follow_rules();
+        self.redactor.are_clean(values)
+    }
+
+    fn follow_rules(&mut self) {
         let rules = self.rules.load();
         if !Arc::ptr_eq(&rules, &self.taken) {
             self.taken = Arc::clone(&rules);
             self.redactor = Self::redactor(&rules, &self.known);
         }
-        masked.clear();
-        self.redactor.write(text, masked)?;
-        self.redactor.finish(masked)
     }
 }
 
@@ -308,7 +344,7 @@ mod tests {
         record.path = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent".to_owned();
         record.cause =
             Some("long-lived key in query parameter `api_key`: key `key_1` lacks the scope `mint`".to_owned());
-        let clean = record::line(&record, LogFormat::Json);
+        let clean = record::line(&record, LogFormat::Json).text;
         output.record(Arc::new(record));
         for leak in ["the answer was a-secret-in-use", "GET /x?api_key=Zk7Qw2Lr9TnXb4Vm&a=1", "%61-secret%2Din-use"] {
             output.send(Item::Line(format!("{leak}\n").into_bytes()));
@@ -343,6 +379,21 @@ mod tests {
         assert_eq!(write(line), b"[REDACTED:badge] [REDACTED:known] [REDACTED:known]\n");
         output.keep_out(Vec::new());
         assert_eq!(write(line), b"[REDACTED:badge] [REDACTED:known] [REDACTED:known]\n");
+    }
+
+    #[test]
+    fn what_goes_on_over_several_lines_is_masked_among_records() {
+        let page = Held::default();
+        let output = Output::start_with(LogFormat::Json, page.clone()).expect("a thread");
+        let record = Arc::new(Record::begin(UnixMillis(0), [127, 0, 0, 1].into(), Protocol::Http1));
+        output.record(Arc::clone(&record));
+        output.send(Item::Line(b"-----BEGIN PRIVATE KEY-----\n".to_vec()));
+        output.send(Item::Line(b"Zk7Qw2Lr9TnXb4VmZk7Qw2Lr9TnXb4Vm\n-----END PRIVATE KEY-----\n".to_vec()));
+        output.record(record);
+        output.flush();
+        let text = String::from_utf8(page.0.lock().expect("free").clone()).expect("text");
+        assert!(!text.contains("Zk7Qw2Lr9TnXb4Vm"), "{text}");
+        assert!(text.starts_with("{\"timestamp\"") && text.ends_with("}\n"), "{text}");
     }
 
     #[test]

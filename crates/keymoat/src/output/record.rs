@@ -3,16 +3,21 @@
 use std::fmt::Write;
 
 use keymoat_core::Record;
+use keymoat_core::event::{Written, record_line};
 use keymoat_core::record::{Outcome, Protocol};
 
 use super::time::rfc3339;
 use crate::config::LogFormat;
 
 /// The line, with its line end.
-pub(crate) fn line(record: &Record, format: LogFormat) -> String {
+pub(crate) fn line(record: &Record, format: LogFormat) -> Written {
     match format {
-        LogFormat::Json => keymoat_core::event::record_line(record) + "\n",
-        LogFormat::Human => human(record),
+        LogFormat::Json => {
+            let mut written = record_line(record);
+            written.text.push('\n');
+            written
+        }
+        LogFormat::Human => Written { text: human(record), outside: None },
     }
 }
 
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_record_is_one_json_object_a_line() {
-        insta::assert_snapshot!(line(&refused(), LogFormat::Json).trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","id":"evt_00000000000000000000000000","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
+        insta::assert_snapshot!(line(&refused(), LogFormat::Json).text.trim_end(), @r#"{"timestamp":"2025-11-22T00:28:52.005Z","level":"INFO","event":"session","id":"evt_00000000000000000000000000","client":"127.0.0.1","protocol":"websocket","method":"GET","path":"/ws/events\u001b[2J","route":"events","dialect":"generic","carrier":"query:api_key","copies_stripped":0,"lone_subprotocol_echoed":false,"outcome":"refused","code":"credential_in_query","status":101,"close_code":4001,"closed_by":"keymoat","duration_millis":0,"bytes_in":0,"bytes_out":0,"messages_in":0,"messages_out":0}"#);
     }
 
     #[test]
@@ -120,7 +125,7 @@ mod tests {
         record.upstream_millis = Some(1);
         record.in_url = keymoat_core::record::InUrl::Key;
         let fields: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&line(&record, LogFormat::Json)).expect("an object");
+            serde_json::from_str(&line(&record, LogFormat::Json).text).expect("an object");
         assert_eq!(fields.len(), 31, "a new field is left out above");
         for field in fields.keys() {
             assert!(page.contains(&format!("`{field}`")), "docs/src/record.md does not explain `{field}`");
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_record_is_readable_and_cannot_steer_the_terminal() {
-        let line = line(&refused(), LogFormat::Human);
+        let line = line(&refused(), LogFormat::Human).text;
         let plain = anstream::adapter::strip_str(&line).to_string();
         insta::assert_snapshot!(plain.trim_end(), @r"2025-11-22T00:28:52.005Z  refused 101 GET    /ws/events\u{1b}[2J  websocket 4001 by keymoat messages 0/0  credential_in_query  route events by query:api_key  0 ms 127.0.0.1");
     }

@@ -1,6 +1,10 @@
 //! Several nodes over one PostgreSQL: nothing is granted twice, a revocation reaches all, and a node that is cut off
 //! refuses.
 
+mod balanced;
+mod failover;
+mod upgrade;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -66,7 +70,11 @@ impl Cluster {
 }
 
 fn minted(address: &str, uses: u32) -> (String, String) {
-    let mint = || post(address, "/keymoat/v1/tokens", ("X-API-Key", KEY), &format!("{{\"uses\":{uses}}}"));
+    minted_by(address, KEY, uses)
+}
+
+fn minted_by(address: &str, key: &str, uses: u32) -> (String, String) {
+    let mint = || post(address, "/keymoat/v1/tokens", ("X-API-Key", key), &format!("{{\"uses\":{uses}}}"));
     let answer = std::iter::repeat_with(mint).take(20).find(|answer| status(answer) != 503).expect("in time");
     assert_eq!(status(&answer), 200, "{answer}");
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head").1).expect("JSON");
@@ -76,10 +84,14 @@ fn minted(address: &str, uses: u32) -> (String, String) {
 
 /// Spends a token by so many clients at once over all nodes, and counts what they were told.
 async fn rush(addresses: &[String], token: &str, clients: usize) -> BTreeMap<Told, u32> {
+    rush_by(&[Spending::Http, Spending::DialFirst, Spending::FirstMessage], addresses, token, clients).await
+}
+
+async fn rush_by(ways: &[Spending], addresses: &[String], token: &str, clients: usize) -> BTreeMap<Told, u32> {
     let mut all = JoinSet::new();
     for client in 0..clients {
         let (address, token) = (addresses[client % addresses.len()].clone(), token.to_owned());
-        let spending = [Spending::Http, Spending::DialFirst, Spending::FirstMessage][client / addresses.len() % 3];
+        let spending = ways[client / addresses.len() % ways.len()];
         all.spawn(async move {
             match timeout(PATIENCE, tokio::net::TcpStream::connect(address)).await.expect("in time") {
                 Ok(mut stream) => spend(&mut stream, &token, spending).await,

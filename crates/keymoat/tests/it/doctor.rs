@@ -1,5 +1,13 @@
 //! `keymoat doctor` against the binary: it finds what proxies do, what is written, and what is left open.
 
+mod front;
+mod fronts;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::{Emulated, Folder, Keymoat, told};
@@ -12,11 +20,21 @@ struct Stand {
 
 impl Stand {
     fn start() -> Self {
+        Self::configured("[tls]\nmode = \"disabled\"\n")
+    }
+
+    /// As the book has it behind a proxy.
+    fn behind_proxy() -> Self {
+        Self::configured(fronts::block("toml"))
+    }
+
+    /// With these sections in its configuration, and a route.
+    fn configured(sections: &str) -> Self {
         let emulated = Emulated::start();
         let folder = Folder::new();
         folder.write("upstream.key", &emulated.key());
         let text = format!(
-            "[tls]\nmode = \"disabled\"\n[upstream.api]\nurl = \"{}\"\nsecret = \"${{file:upstream.key}}\"\n\
+            "{sections}\n[upstream.api]\nurl = \"{}\"\nsecret = \"${{file:upstream.key}}\"\n\
              inject = \"header:X-API-Key\"\n[route.old]\nupstream = \"api\"\npaths = [\"/demo/*\"]\nquery = \"warn\"\n",
             emulated.url()
         );
@@ -26,9 +44,17 @@ impl Stand {
 
     /// Exit code and checks.
     fn doctor(&self, further: &[&str]) -> (Option<i32>, Value) {
+        self.told(&self.command(further).output().expect("the binary runs"))
+    }
+
+    fn command(&self, further: &[&str]) -> Command {
         let gateway = format!("http://{}", self.keymoat.address());
-        let arguments = [&["doctor", "--json", "--gateway", &gateway], further].concat();
-        let (code, stdout, stderr) = told(&self.keymoat.folder.run(&arguments));
+        self.keymoat.folder.command(&[&["doctor", "--json", "--gateway", &gateway], further].concat())
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads as what this stand was told")]
+    fn told(&self, output: &std::process::Output) -> (Option<i32>, Value) {
+        let (code, stdout, stderr) = told(output);
         let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}"));
         (code, report["checks"].clone())
     }
@@ -45,7 +71,7 @@ fn a_sound_installation_is_well_but_for_what_it_lets_in() {
     let stand = Stand::start();
     let through = format!("http://{}", stand.keymoat.address());
     let (code, checks) = stand.doctor(&["--through", &through]);
-    for id in ["D102", "D103", "D104", "D106", "D108", "D109", "D110", "D111", "D112", "D113"] {
+    for id in ["D102", "D103", "D104", "D106", "D108", "D109", "D110", "D111", "D112", "D113", "D116"] {
         assert_eq!(outcome(&checks, id), "ok", "{checks:#}");
     }
     assert_eq!((outcome(&checks, "D101"), outcome(&checks, "D107"), code), ("skipped", "warn", Some(1)), "{checks:#}");
@@ -89,6 +115,88 @@ fn the_canary_is_found_in_the_log_of_a_proxy_and_nowhere_of_keymoat() {
     let (_, checks) = stand.doctor(&["--only", "D112"]);
     assert_eq!(outcome(&checks, "D112"), "ok", "{checks:#}");
     assert!(!checks.to_string().contains("km_") && !stand.keymoat.output().contains("km_"));
+}
+
+/// Runs doctor while `keymoat` writes on, and hands what it writes to `take`.
+fn followed(stand: &Stand, mut command: Command, mut take: impl FnMut(&mut std::process::Child, &str)) -> Value {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut given = stand.keymoat.output().len();
+    while child.try_wait().expect("it is ours").is_none() {
+        let output = stand.keymoat.output();
+        take(&mut child, output.get(given..).unwrap_or_default());
+        given = output.len();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stand.told(&child.wait_with_output().expect("it has ended")).1
+}
+
+#[test]
+fn the_canary_is_looked_for_in_what_the_gateway_prints_by_pipe_and_by_file() {
+    let stand = Stand::start();
+    let (_, checks) = stand.doctor(&["--only", "D114"]);
+    assert_eq!(outcome(&checks, "D114"), "skipped", "{checks:#}");
+    let mut command = stand.command(&["--output", "-", "--only", "D114"]);
+    command.stdin(Stdio::piped());
+    let checks = followed(&stand, command, |child, text| {
+        let _ = child.stdin.as_mut().expect("it is piped").write_all(text.as_bytes());
+    });
+    assert_eq!(outcome(&checks, "D114"), "ok", "{checks:#}");
+
+    // A named pipe is what a shell makes of `<(…)`.
+    let pipe = stand.keymoat.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("coreutils").success());
+    let mut command = stand.command(&["--output", &pipe.display().to_string(), "--only", "D114"]);
+    command.stdin(Stdio::null());
+    let mut writer = None;
+    let checks = followed(&stand, command, |_, text| {
+        let writer =
+            writer.get_or_insert_with(|| std::fs::File::options().read(true).write(true).open(&pipe).expect("a pipe"));
+        let _ = writer.write_all(text.as_bytes());
+    });
+    assert_eq!(outcome(&checks, "D114"), "ok", "{checks:#}");
+
+    // What tells of no request proves nothing, and what holds a key is found, the one of a URL too.
+    let file = stand.keymoat.folder.write("printed.log", "nothing of it").display().to_string();
+    let (_, checks) = stand.doctor(&["--output", &file, "--only", "D114"]);
+    assert_eq!(outcome(&checks, "D114"), "warn", "{checks:#}");
+    let front = Nginx::before(&format!("http://{}", stand.keymoat.address()), "");
+    let log = front.folder().join("access.log").display().to_string();
+    let through = format!("http://{}", front.address);
+    let (_, checks) = stand.doctor(&["--through", &through, "--output", &log, "--only", "D114"]);
+    assert_eq!(outcome(&checks, "D114"), "fail", "{checks:#}");
+    assert!(!checks.to_string().contains("km_"), "it shows none itself");
+}
+
+#[test]
+fn the_canary_is_looked_for_in_what_a_collector_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let collector = free.local_addr().expect("an address");
+    drop(free);
+    let stand = Stand::configured(&format!("[tls]\nmode = \"disabled\"\n[telemetry]\notlp = \"http://{collector}\"\n"));
+    let seen = |further: &[&str]| {
+        let (_, checks) = stand.doctor(&[further, &["--only", "D115"]].concat());
+        assert!(!checks.to_string().contains("km_"));
+        (outcome(&checks, "D115").to_owned(), checks[0]["seen"].as_str().expect("a text").to_owned())
+    };
+    let (how, what) = seen(&[]);
+    assert!(how == "ok" && what.contains("2 messages that the events become"), "logs and spans: {how}: {what}");
+    let (how, what) = seen(&["--collector"]);
+    assert!(how == "ok" && what.contains("came in the collector's place"), "{how}: {what}");
+    let _collector = TcpListener::bind(collector).expect("doctor has gone");
+    let (how, what) = seen(&["--collector"]);
+    assert!(how == "fail" && what.contains("stop it meanwhile"), "{how}: {what}");
+    let (_, checks) = Stand::start().doctor(&["--only", "D115"]);
+    assert_eq!(outcome(&checks, "D115"), "skipped", "{checks:#}");
+}
+
+#[test]
+fn a_gateway_of_another_store_is_told_apart() {
+    let (stand, other) = (Stand::start(), Stand::start());
+    let gateway = format!("http://{}", other.keymoat.address());
+    let (_, checks) =
+        stand.told(&stand.keymoat.folder.run(&["doctor", "--json", "--gateway", &gateway, "--only", "D112"]));
+    assert_eq!(outcome(&checks, "D112"), "warn", "{checks:#}");
+    assert!(checks[0]["seen"].as_str().is_some_and(|seen| seen.contains("tell of none of the requests")), "{checks:#}");
 }
 
 #[test]

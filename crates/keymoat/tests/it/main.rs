@@ -6,6 +6,7 @@ mod canary;
 mod check;
 mod client;
 mod cluster;
+mod cluster_limits;
 mod config_show;
 mod configurations;
 mod crashes;

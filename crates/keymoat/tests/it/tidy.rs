@@ -86,7 +86,7 @@ const EXPOSING: [&str; 55] = [
     "crates/keymoat/src/config/key.rs",
     "crates/keymoat/src/config/store.rs",
     "crates/keymoat/src/demo.rs",
-    "crates/keymoat/src/doctor/canary.rs",
+    "crates/keymoat/src/doctor/canary/planted.rs",
     "crates/keymoat/src/fingerprint_key.rs",
     "crates/keymoat/src/hand/mod.rs",
     "crates/keymoat/src/output/kept.rs",

@@ -1,6 +1,6 @@
 //! The upgrade of the binary: nobody is refused, what is open goes on, and whatever goes wrong changes nothing.
 
-mod line;
+pub(crate) mod line;
 mod systemd;
 
 use std::io::Write;

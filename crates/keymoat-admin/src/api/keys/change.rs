@@ -34,6 +34,10 @@ pub(in crate::api) struct KeyChangeBody {
     /// Another name.
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Another owner; null for nobody in particular.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    owner: Option<Option<String>>,
     /// Other scopes, in place of all there are.
     #[schema(min_items = 1, max_items = 64)]
     scopes: Option<Vec<String>>,
@@ -69,7 +73,14 @@ pub(in crate::api) async fn change(
     let now = desk.house.now();
     let key = find_own(&desk, &id).await?;
     demand_match(&headers, &KeyShown::of(&key, now))?;
-    let KeyChangeBody { name, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
+    let KeyChangeBody { name, owner, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
+    let mut words = Vec::new();
+    words.extend(name.as_ref().map(|_| "name"));
+    words.extend(owner.as_ref().map(|_| "owner"));
+    words.extend(scopes.as_ref().map(|_| "scopes"));
+    words.extend(expires_at.map(|_| "expiry"));
+    words.extend(rotate_after_secs.map(|_| "rotation").or(rotate_at.map(|_| "rotation")));
+    words.extend(limits.as_ref().map(|_| "limits"));
     let rotation = match (rotate_after_secs, rotate_at) {
         (None, None) => None,
         (Some(None), None) | (None, Some(None)) => Some(None),
@@ -83,6 +94,7 @@ pub(in crate::api) async fn change(
     };
     let change = KeyChange {
         name,
+        owner,
         scopes: scopes.map(|words| scopes_of(&words)).transpose()?,
         expires_at: expires_at.map(|at| at.map(|at| at.0)),
         rotate_after: rotation,

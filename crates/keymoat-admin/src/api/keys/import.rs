@@ -46,6 +46,9 @@ pub(in crate::api) struct ImportBody {
     /// What the names of keys without one begin with; a number follows.
     #[schema(min_length = 1, max_length = 80, default = "imported")]
     name_prefix: Option<String>,
+    /// Who answers for all of them.
+    #[schema(min_length = 1, max_length = 100)]
+    owner: Option<String>,
     /// Where they may be used, as of a new key.
     #[schema(min_items = 1, max_items = 64)]
     scopes: Option<Vec<String>>,
@@ -128,6 +131,7 @@ pub(in crate::api) async fn import(
         text,
         keys,
         name_prefix,
+        owner,
         scopes,
         expires_at,
         rotate_after_secs,
@@ -137,6 +141,7 @@ pub(in crate::api) async fn import(
         dry_run,
     } = asked;
     let template = NewKey {
+        owner,
         scopes: scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?,
         expires_at: expires_at.map(|at| at.0),
         rotate_after: rotate_after(rotate_after_secs, rotate_at)?,

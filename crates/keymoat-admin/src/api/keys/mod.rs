@@ -13,18 +13,18 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use keymoat_core::format::Kind;
 use keymoat_core::{Action, Key, RotateAfter, Scopes, UnixMillis};
-use keymoat_store::{NewKey, StoreError};
+use keymoat_store::{KeyQuery, NewKey, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::limits::LimitsBody;
-use self::shown::{KeyListed, KeyShown, KeyState, state};
+use self::shown::{KeyListed, KeyShown, KeyState};
 use super::Desk;
 use super::admins::text_of;
 use super::answer::{Json, MadeWithSecret, Tagged};
 use super::body::Body;
 use super::moment::Moment;
-use super::page::{Limit, Page, cut};
+use super::page::{Limit, Page, cut, no_cursor, open};
 use super::problem::{Code, Problem};
 use super::query::Query;
 use crate::access::Caller;
@@ -43,6 +43,9 @@ pub(super) struct NewKeyBody {
     /// The name, unique among the keys that are not revoked.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
+    /// Who answers for it: a person, a team, an address.
+    #[schema(min_length = 1, max_length = 100)]
+    owner: Option<String>,
     /// The routes that it may use, `mint` to make tokens, or `*` alone for everything, which is also what is meant when
     /// it is left out.
     #[schema(min_items = 1, max_items = 64)]
@@ -74,7 +77,7 @@ pub(super) struct KeyMade {
 pub(super) struct Asked {
     /// Only those in this state.
     state: Option<KeyState>,
-    /// Only those with this text in their name or id, in whatever case.
+    /// Only those with this text in their name, their id or what is said of their owner, in whatever case.
     text: Option<String>,
     /// How many items.
     #[serde(default)]
@@ -92,22 +95,39 @@ pub(super) async fn list(
     Query(asked): Query<Asked>,
 ) -> Result<Json<Page<KeyListed>>, Problem> {
     let now = desk.house.now();
-    let mut keys = desk.store(|store| store.keys()).await?;
-    keys.extend(configured(&desk));
-    let text = asked.text.map(|text| text.to_lowercase());
-    let is_meant = |key: &&Key| {
-        asked.state.is_none_or(|asked| state(key, now) == asked)
-            && text.as_ref().is_none_or(|text| key.name.to_lowercase().contains(text) || key.id.contains(text))
+    let query = KeyQuery {
+        state: asked.state.map(|state| (state.into(), now)),
+        text: asked.text,
+        after: asked.cursor.as_deref().map(place_of).transpose()?,
+        // One more says whether there is a further page.
+        limit: asked.limit.number() + 1,
     };
-    let place = |key: &&Key| format!("{:020} {}", key.created_at.0, key.id);
-    let mut meant: Vec<&Key> = keys.iter().filter(is_meant).collect();
-    meant.sort_by_cached_key(|key| std::cmp::Reverse(place(key)));
-    let page = cut(meant, place, asked.cursor.as_deref(), asked.limit)?;
+    // The few of the configuration are not in the store.
+    let mut keys: Vec<Key> = configured(&desk).into_iter().filter(|key| query.means(key)).collect();
     let events = Arc::clone(desk.house.events.store());
-    let ids: Vec<Arc<str>> = page.items.iter().map(|key| Arc::clone(&key.id)).collect();
-    let seen = desk.store(move |_| ids.iter().map(|id| events.last_seen(Some(id))).collect::<Result<Vec<_>, _>>());
-    let items = page.items.into_iter().zip(seen.await?).map(|(key, seen)| KeyListed::of(key, &seen, now)).collect();
+    let found = desk.store(move |store| {
+        keys.extend(store.key_page(&query)?);
+        keys.sort_by_cached_key(|key| std::cmp::Reverse(place(key)));
+        let page = cut(keys, place, asked.cursor.as_deref(), asked.limit);
+        let ids = page.iter().flat_map(|page| page.items.iter().map(|key| Arc::clone(&key.id))).collect::<Vec<_>>();
+        Ok((page, events.last_use(&ids)?))
+    });
+    let (page, used) = found.await?;
+    let page = page?;
+    let items = page.items.iter().map(|key| KeyListed::of(key, used.get(&key.id), now)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
+}
+
+/// Where a key stands in the list: a text that orders like it.
+fn place(key: &Key) -> String {
+    format!("{:020} {}", key.created_at.0, key.id)
+}
+
+/// The moment and the id that a cursor of the list stands for.
+fn place_of(cursor: &str) -> Result<(UnixMillis, String), Problem> {
+    let place = open(cursor)?;
+    let parts = place.split_once(' ').and_then(|(at, id)| Some((UnixMillis(at.parse().ok()?), id.to_owned())));
+    parts.ok_or_else(no_cursor)
 }
 
 /// The keys of the configuration.
@@ -126,13 +146,13 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     Body(asked): Body<NewKeyBody>,
 ) -> Result<MadeWithSecret<KeyMade>, Problem> {
-    let NewKeyBody { name, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
+    let NewKeyBody { name, owner, scopes, expires_at, rotate_after_secs, rotate_at, limits } = asked;
     let scopes = scopes.map_or(Ok(Scopes::All), |words| scopes_of(&words))?;
     let rotate_after = rotate_after(rotate_after_secs, rotate_at)?;
     let limits = limits.map(LimitsBody::limits).transpose()?.unwrap_or_default();
     let secret = new_secret(Kind::Key).map_err(|_| Problem::of(Code::Unavailable))?;
     let now = desk.house.now();
-    let new = NewKey { name, scopes, expires_at: expires_at.map(|at| at.0), rotate_after, limits };
+    let new = NewKey { name, owner, scopes, expires_at: expires_at.map(|at| at.0), rotate_after, limits };
     let made = desk.store(move |store| Ok((store.create_key(new, &secret, now)?, text_of(&secret))));
     let (key, secret) = made.await?;
     desk.tell(&caller, Action::KeyCreated, &key.id, Some(format!("`{}`", key.name)));

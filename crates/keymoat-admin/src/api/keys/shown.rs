@@ -2,7 +2,7 @@
 
 use keymoat_core::key::{KeySecret, RotateAfter};
 use keymoat_core::{Key, UnixMillis};
-use keymoat_store::events::LastSeen;
+use keymoat_store::events::LastUse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,6 +19,16 @@ pub(in crate::api) enum KeyState {
     Expired,
     /// Somebody revoked it.
     Revoked,
+}
+
+impl From<KeyState> for keymoat_store::KeyState {
+    fn from(state: KeyState) -> Self {
+        match state {
+            KeyState::Live => Self::Live,
+            KeyState::Expired => Self::Expired,
+            KeyState::Revoked => Self::Revoked,
+        }
+    }
 }
 
 /// Where a key is kept.
@@ -39,6 +49,10 @@ pub(in crate::api) struct KeyShown {
     id: String,
     /// The name.
     name: String,
+    /// Who answers for it; null where nobody said so.
+    owner: Option<String>,
+    /// What its newest secret begins with, such as `km_`: all that is public of it. Null for one that came from elsewhere.
+    prefix: Option<String>,
     /// Where it is kept.
     source: KeySource,
     /// The routes that it may use, `mint` to make tokens, or `*` for everything.
@@ -88,13 +102,12 @@ pub(in crate::api) struct KeyListed {
 }
 
 impl KeyListed {
-    /// The key at `now`, and where it was seen, the latest first.
-    pub(super) fn of(key: &Key, seen: &[LastSeen], now: UnixMillis) -> Self {
-        let last = seen.first();
+    /// The key at `now`, and where it was seen last.
+    pub(super) fn of(key: &Key, last: Option<&LastUse>, now: UnixMillis) -> Self {
         Self {
             key: KeyShown::of(key, now),
-            last_used_at: last.map(|seen| Moment(seen.last_at)),
-            last_carrier: last.map(|seen| seen.carrier.clone()),
+            last_used_at: last.map(|last| Moment(last.at)),
+            last_carrier: last.map(|last| last.carrier.clone()),
         }
     }
 }
@@ -106,6 +119,8 @@ impl KeyShown {
         Self {
             id: key.id.to_string(),
             name: key.name.to_string(),
+            owner: key.owner.as_ref().map(ToString::to_string),
+            prefix: key.newest_secret().and_then(|secret| secret.prefix.as_ref()).map(ToString::to_string),
             source: if is_of_file { KeySource::File } else { KeySource::Store },
             scopes: key.scopes.words().iter().map(ToString::to_string).collect(),
             state: state(key, now),
@@ -135,10 +150,10 @@ impl SecretShown {
 }
 
 /// Whether a key works at `now`.
-pub(super) fn state(key: &Key, now: UnixMillis) -> KeyState {
-    match key {
-        Key { revoked_at: Some(_), .. } => KeyState::Revoked,
-        Key { expires_at: Some(expires_at), .. } if *expires_at <= now => KeyState::Expired,
-        _ => KeyState::Live,
+fn state(key: &Key, now: UnixMillis) -> KeyState {
+    match keymoat_store::KeyState::of(key, now) {
+        keymoat_store::KeyState::Live => KeyState::Live,
+        keymoat_store::KeyState::Expired => KeyState::Expired,
+        keymoat_store::KeyState::Revoked => KeyState::Revoked,
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn list(
 /// A comment comes every 25 seconds. `event: gap` says that some are not told.
 #[utoipa::path(get, path = "/api/events/stream", tag = "live",
     params(("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that you have.")),
-    responses((status = 200, description = "An endless stream.", body = String, content_type = "text/event-stream")))]
+    responses((status = 200, description = "An endless stream of such events.", body = StreamedEvent, content_type = "text/event-stream")))]
 pub(super) async fn stream(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
@@ -102,6 +102,19 @@ pub(super) async fn stream(
     // A proxy in front is asked not to wait for more.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// The fields of one event of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written as text")]
+struct StreamedEvent {
+    /// The number of the event; none of a gap.
+    #[schema(pattern = "^[0-9]+$")]
+    id: Option<String>,
+    /// Its type, or `gap`.
+    event: String,
+    /// The event in JSON, or `{"after":3,"next":6}`.
+    data: String,
 }
 
 /// One reader of the stream.
@@ -151,6 +164,9 @@ pub(super) struct StreamToken {
     token: String,
     /// When it is over, used or not.
     expires_at: Moment,
+    /// How many streams it opens: one. Clients that know it do not keep it for the next.
+    #[schema(minimum = 1, maximum = 1)]
+    uses: u8,
 }
 
 /// Gives a token that opens one event stream or socket within a minute, for pages, which cannot set headers.
@@ -162,7 +178,7 @@ pub(super) async fn token(
 ) -> Result<Response, Problem> {
     let now = desk.house.now();
     let (token, expires_at) = desk.stream_tokens.give(&caller, now).map_err(|_| Problem::of(Code::Unavailable))?;
-    let body = StreamToken { token: super::admins::text_of(&token), expires_at: Moment(expires_at) };
+    let body = StreamToken { token: super::admins::text_of(&token), expires_at: Moment(expires_at), uses: 1 };
     let mut response = (http::StatusCode::CREATED, Json(body)).into_response();
     response.extensions_mut().insert(HasSecret("stream-token".to_owned()));
     Ok(response)

@@ -34,6 +34,10 @@ pub(crate) const MARKER: &str = "keymoat.v1";
 /// A client that says nothing for so long is left.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// Whoever comes back says where it was as soon as it can: so long events wait for that, or the first of them would come before
+/// those that were missed, and then again.
+const RESUME: Duration = Duration::from_secs(1);
+
 /// A message of a client may be this large.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
@@ -106,6 +110,7 @@ async fn serve(desk: &Desk, caller: &Caller, socket: &mut Socket) -> (u16, &'sta
     };
     let mut topics = Topics::default();
     let (mut beat, mut idle) = (Instant::now() + HEARTBEAT, Instant::now() + IDLE);
+    let (mut may_resume, resume_by) = (true, Instant::now() + RESUME);
     let hello =
         json!({"type": "system_status", "data": {"health": "healthy", "lastSeq": feed.last}, "lastSeq": feed.last});
     if send(socket, &hello).await.is_err() {
@@ -124,12 +129,14 @@ async fn serve(desk: &Desk, caller: &Caller, socket: &mut Socket) -> (u16, &'sta
                 let (answer, asked) = topics.take(&text);
                 if let Asked::Resume(after) = asked {
                     feed.resume(after);
+                    may_resume = false;
                 }
                 if let Some(answer) = answer && send(socket, &answer).await.is_err() {
                     return (1001, "");
                 }
             }
-            item = feed.next() => {
+            () = sleep_until(resume_by), if may_resume => may_resume = false,
+            item = feed.next(), if !may_resume => {
                 let message = match item {
                     None => return (1001, "draining: the server ends"),
                     Some(Item::Event(event)) if !topics.want(&event.word) => continue,

@@ -1,30 +1,46 @@
 //! What a session's terms ask of its two directions: who watches, what is counted, and when the client is told of the
 //! end that is coming.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use keymoat_core::Refusal;
 use keymoat_core::websocket::{Direction, Header, Opcode};
 
 use super::bounds::Watch;
 use super::framewise::frame_for;
-use super::leg::Leg;
+use super::leg::{Leg, Payment};
 use super::pump::{Io, Session};
 use super::watcher::Verdict;
 use crate::answer;
+use crate::meter::Taking;
 
 /// The id of an event of ours in a session's own words.
 const EVENT_ID: &str = "event_keymoat";
 
 impl Session<'_> {
-    /// Whether a frame of `from` may begin.
-    pub(super) fn admit<A: Io, B: Io>(&self, from: &Leg<A>, to: &Leg<B>, header: &Header) -> Result<(), Refusal> {
-        let Some(bounds) = self.bounds.as_ref().filter(|bounds| bounds.counts()) else { return Ok(()) };
+    /// Whether a frame of `from` may begin; pending while its bytes are asked for, which `from` notes.
+    pub(super) fn admit<A: Io, B: Io>(
+        &self,
+        from: &mut Leg<A>,
+        to: &Leg<B>,
+        header: &Header,
+    ) -> Poll<Result<(), Refusal>> {
+        let Some(bounds) = self.bounds.as_ref().filter(|bounds| bounds.counts()) else { return Poll::Ready(Ok(())) };
         let ((messages, bytes), (of_other, bytes_of_other)) = (from.passed(), to.passed());
         // What has begun in the other direction counts as a whole.
         let messages = messages + of_other + u64::from(to.flow.is_inside_message());
         let bytes = bytes + bytes_of_other + to.flow.frame_bytes_left();
-        bounds.admit(header.payload_bytes, header.opcode != Opcode::Continuation, (messages, bytes))
+        bounds.admit(header.payload_bytes, header.opcode != Opcode::Continuation, (messages, bytes))?;
+        if from.is_paid() || !to.takes_messages() {
+            return Poll::Ready(Ok(()));
+        }
+        match bounds.take_bytes(header.payload_bytes) {
+            Taking::Now(done) => Poll::Ready(done),
+            Taking::Later(grant) => {
+                from.payment = Some(Box::new(Payment::Asked(grant)));
+                Poll::Pending
+            }
+        }
     }
 
     /// Whether somebody looks at the messages of `direction`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use keymoat_core::{Code, Dialect, Refusal};
 use tokio::time::Instant;
 
-use crate::meter::Metered;
+use crate::meter::{Metered, Taking};
 
 /// How long before its end a session is told, where its dialect has words for that.
 const WARNED: Duration = Duration::from_secs(10);
@@ -21,8 +21,7 @@ pub struct Bounds {
     pub bytes_over: Option<Refusal>,
     /// Messages of both directions together.
     pub messages_max: Option<u64>,
-    /// Where its bytes count towards those of its key. They are counted as they pass, so that a session may carry a few
-    /// reads more than its key has left.
+    /// Where its bytes count towards those of its key. They are taken before they pass, a frame's all at once.
     pub metered: Option<Metered>,
 }
 
@@ -31,14 +30,17 @@ impl Bounds {
     ///
     /// # Errors
     /// What the session ends with if that is too much.
-    pub(crate) fn take_first(&mut self, payload_bytes: u64) -> Result<(), Refusal> {
+    pub(crate) async fn take_first(&mut self, payload_bytes: u64) -> Result<(), Refusal> {
         if let Some(max) = self.messages_max {
             self.messages_max = Some(max.checked_sub(1).ok_or_else(|| too_many("messages"))?);
         }
         if let Some(max) = self.bytes_max {
             self.bytes_max = Some(max.checked_sub(payload_bytes).ok_or_else(|| self.too_many_bytes())?);
         }
-        self.metered.as_ref().map_or(Ok(()), |metered| metered.take_bytes(payload_bytes))
+        match &self.metered {
+            Some(metered) => metered.take_bytes(payload_bytes).done().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -61,13 +63,11 @@ pub(super) struct Watch {
     warned: bool,
     /// The client is to be told how long it has, as soon as a message may stand there.
     pub(super) notice_due: bool,
-    /// Bytes that its key was told of.
-    charged: u64,
 }
 
 impl Watch {
     pub(super) const fn new(bounds: Bounds, dialect: Dialect) -> Self {
-        Self { bounds, dialect, warned: false, notice_due: false, charged: 0 }
+        Self { bounds, dialect, warned: false, notice_due: false }
     }
 
     /// When it has to be looked at next.
@@ -102,7 +102,7 @@ impl Watch {
 
     /// Whether frames have to be counted before they pass.
     pub(super) const fn counts(&self) -> bool {
-        self.bounds.bytes_max.is_some() || self.bounds.messages_max.is_some()
+        self.bounds.bytes_max.is_some() || self.bounds.messages_max.is_some() || self.bounds.metered.is_some()
     }
 
     /// Whether a frame of `payload_bytes` may still pass, which begins a message or goes on with one, given the messages
@@ -126,17 +126,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Tells the session's key of all the payload bytes that have passed in both directions.
-    ///
-    /// # Errors
-    /// What the session ends with if the key has no more.
-    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let Some(metered) = &self.bounds.metered else { return Ok(()) };
-        let more = bytes.saturating_sub(self.charged);
-        if more == 0 {
-            return Ok(());
-        }
-        self.charged = bytes;
-        metered.take_bytes(more)
+    /// Takes the bytes of a frame off what the session's key has, before it begins to pass.
+    pub(super) fn take_bytes(&self, payload_bytes: u64) -> Taking<Refusal> {
+        self.bounds.metered.as_ref().map_or(Taking::Now(Ok(())), |metered| metered.take_bytes(payload_bytes))
     }
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use keymoat_core::record::Side;
 use keymoat_core::websocket::frame::mask;
@@ -77,10 +77,12 @@ pub(super) fn pass<A: Io, B: Io>(
             return from.unread(rest);
         }
         let (piece, start) = from.next_piece(rest);
-        if let Some((header, _)) = &start
-            && let Err(refusal) = session.admit(from, to, header)
-        {
-            return session.refuse(from, to, &refusal, cx);
+        if let Some((header, _)) = &start {
+            match session.admit(from, to, header) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(refusal)) => return session.refuse(from, to, &refusal, cx),
+                Poll::Pending => return from.unread(rest),
+            }
         }
         let before = (from.flow.messages(), from.flow.payload_bytes());
         let taken = match from.flow.advance(piece) {

@@ -1,11 +1,13 @@
 //! One side of a relay: its stream, what it has not taken yet, and our own frames that wait for a frame boundary.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use keymoat_core::Refusal;
 use keymoat_core::record::Side;
 use keymoat_core::websocket::frame::write_control;
 use keymoat_core::websocket::{Caps, Close, Direction, Flow, Header, Opcode};
@@ -49,6 +51,8 @@ pub(super) struct Leg<S> {
     carry: Vec<u8>,
     /// The message of it that is coming, in a watched direction.
     pub(super) coming: Option<Box<Coming>>,
+    /// What its next frame costs, where that had to be asked for.
+    pub(super) payment: Option<Box<Payment>>,
     /// What this side has not taken yet, and how much of it has been written since.
     pending: Vec<u8>,
     written: usize,
@@ -80,6 +84,23 @@ pub(super) struct Leg<S> {
     suspended: bool,
 }
 
+/// What becomes of the bytes of a frame that is not begun yet.
+pub(super) enum Payment {
+    /// They are asked for.
+    Asked(Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>),
+    /// The frame may pass.
+    Paid,
+}
+
+impl fmt::Debug for Payment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked(_) => "Asked(..)",
+            Self::Paid => "Paid",
+        })
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     pub(super) fn new(end: End<S>, direction: Direction, caps: Caps, now: Instant) -> Self {
         Self {
@@ -89,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             reading: Reading::Open,
             carry: Vec::new(),
             coming: None,
+            payment: None,
             pending: Vec::new(),
             written: 0,
             unflushed: false,
@@ -116,6 +138,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             Direction::FromClient => Side::Client,
             Direction::FromUpstream => Side::Upstream,
         }
+    }
+
+    /// Waits for the payment of its next frame, if that is asked for. Without `takes_messages` nothing is passed on any
+    /// more, and nothing is to be paid.
+    pub(super) fn poll_payment(&mut self, cx: &mut Context<'_>, takes_messages: bool) -> Poll<Result<(), Refusal>> {
+        let Some(Payment::Asked(grant)) = self.payment.as_deref_mut() else { return Poll::Ready(Ok(())) };
+        if takes_messages && let Err(refusal) = ready!(grant.as_mut().poll(cx)) {
+            self.payment = None;
+            return Poll::Ready(Err(refusal));
+        }
+        self.payment = Some(Box::new(Payment::Paid));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the frame that begins is paid for. It is so once.
+    pub(super) fn is_paid(&mut self) -> bool {
+        self.payment.take_if(|payment| matches!(**payment, Payment::Paid)).is_some()
     }
 
     /// Reads into `buffer`, behind what was carried over from the last read; gives both, nothing at the end.

@@ -27,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// However often it is pinged, a side may take this long to answer: Gemini's pongs come up to 30 s late.
 const PONG_WAIT_MIN: Duration = Duration::from_secs(40);
 /// A session that is asked to end waits this long for the answers to its close frames, and as long for the shutdown.
-const ASKED_WAIT_MAX: Duration = Duration::from_millis(750);
+pub(crate) const ASKED_WAIT_MAX: Duration = Duration::from_millis(750);
 /// One poll reads a direction this often, then lets other tasks run.
 const READS_PER_POLL_MAX: usize = 16;
 
@@ -71,6 +71,7 @@ enum Stage {
 #[derive(Debug)]
 struct Ending {
     close_code: u16,
+    reason: Option<Box<str>>,
     closed_by: Side,
     cause: Option<String>,
     outcome: Outcome,
@@ -147,6 +148,7 @@ where
             messages_in,
             messages_out,
             close_code: Some(ending.close_code),
+            close_reason: ending.reason,
             closed_by: ending.closed_by,
             cause: ending.cause,
             outcome: ending.outcome,
@@ -165,7 +167,7 @@ where
         if !matches!(session.stage, Stage::Shutdown(_)) {
             transfer(client, upstream, session, cx, buffer);
             transfer(upstream, client, session, cx, buffer);
-            session.note_bytes(client, upstream, cx);
+            session.note_bytes(client, upstream);
             session.send_notice(client, upstream, cx);
             session.look_at_failures(client, upstream);
             exchange_own(client, upstream, session.now, cx);
@@ -199,15 +201,9 @@ where
 }
 
 impl Session<'_> {
-    /// Has others see how much has passed, and ends a session whose key has no bytes left.
-    fn note_bytes<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
-        let (bytes_in, bytes_out) = (client.passed().1, upstream.passed().1);
-        self.control.note_bytes(bytes_in, bytes_out);
-        if let Some(bounds) = &mut self.bounds
-            && let Err(refusal) = bounds.charge(bytes_in + bytes_out)
-        {
-            self.end_as_asked(client, upstream, &refusal, cx);
-        }
+    /// Has others see how much has passed.
+    fn note_bytes<C: Io, U: Io>(&self, client: &Leg<C>, upstream: &Leg<U>) {
+        self.control.note_bytes(client.passed().1, upstream.passed().1);
     }
 
     /// Begins the end; later reasons change nothing.
@@ -237,7 +233,7 @@ impl Session<'_> {
         client.close_with(code, &refusal.reason());
         upstream.close_with(1001, "");
         let outcome = if refusal.code == Code::Draining { Outcome::Allowed } else { Outcome::Refused };
-        let ending = Ending::new(Side::Keymoat, code, outcome).code(refusal.code);
+        let ending = Ending::new(Side::Keymoat, code, outcome).code(refusal.code).reason(&refusal.reason());
         self.begin_end(Ending { wait: ASKED_WAIT_MAX, ..ending });
     }
 
@@ -263,7 +259,8 @@ impl Session<'_> {
                 to.close_with(1001, "");
             }
         }
-        self.begin_end(Ending::new(Side::Keymoat, code, Outcome::Refused).code(refusal.code));
+        let ending = Ending::new(Side::Keymoat, code, Outcome::Refused);
+        self.begin_end(ending.code(refusal.code).reason(&refusal.reason()));
     }
 
     fn look_at_deadlines<C: Io, U: Io>(&mut self, client: &mut Leg<C>, upstream: &mut Leg<U>, cx: &mut Context<'_>) {
@@ -420,7 +417,12 @@ impl Session<'_> {
             Err(error) => return self.frame_fault(from, to, error),
         };
         let code = close.as_ref().map_or(NO_STATUS, |close| close.code);
-        let masked = close.filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(&close));
+        let masked = close.as_ref().filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(close));
+        let told = match &masked {
+            Some(payload) => Close::parse(payload).ok().flatten(),
+            None => close,
+        };
+        let ending = Ending::new(from.side(), code, Outcome::Allowed).reason(told.map_or("", |close| close.reason));
         from.reading = Reading::Closed;
         if !from.closes() {
             from.answer = Some(payload.to_vec());
@@ -437,7 +439,7 @@ impl Session<'_> {
             to.close_sent = true;
             to.answer = None;
         }
-        self.begin_end(Ending::new(from.side(), code, Outcome::Allowed));
+        self.begin_end(ending);
     }
 }
 
@@ -451,7 +453,12 @@ impl Session<'_> {
 
 impl Ending {
     const fn new(closed_by: Side, close_code: u16, outcome: Outcome) -> Self {
-        Self { close_code, closed_by, cause: None, outcome, code: None, wait: Duration::MAX }
+        Self { close_code, reason: None, closed_by, cause: None, outcome, code: None, wait: Duration::MAX }
+    }
+
+    /// With what was said; nothing is no reason.
+    fn reason(self, reason: &str) -> Self {
+        Self { reason: (!reason.is_empty()).then(|| reason.into()), ..self }
     }
 
     fn cause(self, cause: String) -> Self {
@@ -482,6 +489,11 @@ fn transfer<A: Io, B: Io>(
         }
         if !framewise::send_waiting(from, to, session.now, cx) {
             return from.suspend();
+        }
+        match from.poll_payment(cx, to.takes_messages()) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(refusal)) => return session.refuse(from, to, &refusal, cx),
+            Poll::Pending => return from.suspend(),
         }
         from.resume(session.now);
         if from.reading != Reading::Open {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::pin::Pin;
 
+use keymoat_core::Refusal;
 use keymoat_core::websocket::Direction;
-use keymoat_core::{Code, Refusal, openai};
 
 use super::gemini::GeminiWatch;
+use super::openai::OpenAiWatch;
 
 /// How closely the relay looks at what passes: the cheapest mode that holds the grant.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub enum Watcher {
     /// A session of Gemini.
     Gemini(GeminiWatch),
     /// A session of OpenAI Realtime.
-    OpenAi(Box<openai::Lock>),
+    OpenAi(Box<OpenAiWatch>),
     /// What a test says.
     #[cfg(test)]
     Scripted(fn(Direction, &[u8]) -> Verdict),
@@ -70,30 +71,14 @@ impl Watcher {
                 Direction::FromClient => watch.of_client(message),
                 Direction::FromUpstream => watch.of_upstream(message),
             },
-            Self::OpenAi(lock) => match direction {
-                Direction::FromClient => of_openai_client(lock, message),
-                Direction::FromUpstream => of_openai(message),
+            Self::OpenAi(watch) => match direction {
+                Direction::FromClient => watch.of_client(message),
+                Direction::FromUpstream => OpenAiWatch::of_upstream(message),
             },
             #[cfg(test)]
             Self::Scripted(script) => script(direction, message),
         }
     }
-}
-
-fn of_openai_client(lock: &openai::Lock, event: &[u8]) -> Verdict {
-    match lock.later(event) {
-        Ok(openai::Later::Pass) => Verdict::Pass,
-        Ok(openai::Later::Forward(rendered)) => Verdict::Forward(rendered),
-        Err(refusal) => Verdict::Close(refusal),
-    }
-}
-
-/// Without our own `session.update` nothing is locked.
-fn of_openai(event: &[u8]) -> Verdict {
-    if openai::refuses_lock(event) {
-        return Verdict::Close(Refusal::new(Code::Forbidden, "the upstream does not take this token's session"));
-    }
-    Verdict::Pass
 }
 
 impl fmt::Debug for Verdict {

@@ -30,6 +30,23 @@ fn the_upstream_gets_the_token_s_setup_and_not_the_client_s() {
 }
 
 #[test]
+fn a_live_session_shows_what_was_asked_for_beside_what_is_in_effect() {
+    let stand = TokenStand::start();
+    let held = stand.minted(|token| token.constraint = locked_to(LOCKED, ""));
+    let asked = br#"{"setup":{"model":"models/other","tools":[{"apiKey":"CANARY-a"}],
+        "systemInstruction":{"parts":[{"text":"You are mine."}]}}}"#;
+    let (_stream, answer) = stand.live(&held.text, asked);
+    assert!(is_set_up(&answer));
+    let running = stand.stand.running.as_ref().expect("running");
+    let live = running.sessions().list();
+    let setup = live[0].setup.as_deref().expect("it is looked at");
+    let (asked, effective) = (setup.asked.as_deref().expect("asked"), setup.effective.as_deref().expect("sent"));
+    assert!(asked.contains("You are mine.") && asked.contains("models/other"), "{asked}");
+    assert!(!effective.contains("mine") && effective.contains("You are X."), "{effective}");
+    assert!(!format!("{setup:?}").contains("CANARY"), "{setup:?}");
+}
+
+#[test]
 fn nothing_reconfigures_a_locked_session_68() {
     let stand = TokenStand::start();
     let held = stand.minted(|token| token.constraint = locked_to(LOCKED, ""));

@@ -59,6 +59,30 @@ fn session() -> Value {
 }
 
 #[test]
+fn a_live_session_shows_what_its_updates_leave_in_effect() {
+    let stand = stand();
+    let minted = minted(&stand, "/v1/realtime/client_secrets", &session());
+    let mut stream = open(&stand, "/v1/realtime", minted["value"].as_str().expect("a value"));
+    until(&mut stream, "session.updated");
+    let setup = || {
+        let running = stand.stand.running.as_ref().expect("running");
+        running.sessions().list()[0].setup.clone().expect("it is looked at")
+    };
+    let before = setup();
+    assert_eq!(before.asked, None);
+    assert!(before.effective.as_ref().is_some_and(|text| text.contains("pirate")), "{before:?}");
+    let update = json!({"type": "session.update",
+        "session": {"type": "realtime", "instructions": "Talk plainly.", "max_output_tokens": 7}});
+    stream.write_all(&frame(1, update.to_string().as_bytes())).expect("sent");
+    until(&mut stream, "session.updated");
+    let after = setup();
+    assert!(after.asked.as_ref().is_some_and(|text| text.contains("plainly")), "{after:?}");
+    let effective = after.effective.as_ref().expect("in effect");
+    assert!(effective.contains("pirate") && !effective.contains("plainly"), "{effective}");
+    assert!(effective.contains(r#""max_output_tokens":7"#), "{effective}");
+}
+
+#[test]
 fn a_client_secret_opens_its_own_session_and_no_other() {
     let stand = stand();
     let minted = minted(&stand, "/v1/realtime/client_secrets", &session());

@@ -2,8 +2,8 @@
 
 use std::sync::Barrier;
 
-use keymoat_core::{Scopes, UnixMillis};
-use keymoat_store::{NewKey, StoreError};
+use keymoat_core::{Key, Scopes, Secret, UnixMillis, format};
+use keymoat_store::{KeyQuery, KeyState, NewKey, Rotation, StoreError, WhileRotating};
 
 use super::Scenario;
 use crate::{NOW, named, secret};
@@ -102,4 +102,85 @@ fn of_many_that_create_the_same_name_at_once_one_succeeds() {
     });
     assert_eq!(made, 1);
     assert_eq!(scenario.store.keys().unwrap().len(), 1);
+}
+
+fn asked(limit: usize) -> KeyQuery {
+    KeyQuery { state: None, text: None, after: None, limit }
+}
+
+fn names(keys: &[Key]) -> Vec<&str> {
+    keys.iter().map(|key| &*key.name).collect()
+}
+
+#[test]
+fn pages_of_keys_join_to_all_of_them_the_newest_first() {
+    let Scenario { store, dir: _dir } = Scenario::new();
+    for number in 0..7 {
+        // Some are of one moment, where ids decide.
+        let at = NOW.plus_millis(number / 3);
+        store.create_key(named(&format!("n{number}")), &secret(&format!("n{number}")), at).unwrap();
+    }
+    let mut all = store.keys().unwrap();
+    all.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.key_page(&KeyQuery { after, ..asked(2) }).unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2);
+        after = Some((last.created_at, last.id.to_string()));
+        seen.extend(page);
+    }
+    assert_eq!(seen, all, "with their secrets");
+    assert_eq!(store.key_page(&asked(100)).unwrap(), all);
+}
+
+#[test]
+fn a_page_of_keys_has_those_only_that_are_asked_for() {
+    let Scenario { store, dir: _dir } = Scenario::new();
+    let later = NOW.plus_millis(10);
+    let of = |name: &str, owner: Option<&str>, expires_at| NewKey {
+        owner: owner.map(str::to_owned),
+        expires_at,
+        ..NewKey::named(name)
+    };
+    let live = store.create_key(of("Büro camera", Some("Facility_50% team"), None), &secret("a"), NOW).unwrap();
+    store.create_key(of("gone", None, Some(later)), &secret("b"), NOW.plus_millis(1)).unwrap();
+    store.create_key(of("camera 2", None, None), &secret("c"), NOW.plus_millis(2)).unwrap();
+    store.revoke_key("camera 2", NOW.plus_millis(3)).unwrap();
+    let page = |query: KeyQuery| {
+        let found = store.key_page(&query).unwrap();
+        let all: Vec<Key> = store.keys().unwrap().into_iter().rev().filter(|key| query.means(key)).collect();
+        assert_eq!(found, all, "both ways of asking agree: {query:?}");
+        names(&found).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let state = |state, now| page(KeyQuery { state: Some((state, now)), ..asked(9) });
+    assert_eq!(state(KeyState::Live, NOW), ["gone", "Büro camera"]);
+    assert_eq!(state(KeyState::Live, later), ["Büro camera"]);
+    assert_eq!(state(KeyState::Expired, later), ["gone"]);
+    assert_eq!(state(KeyState::Revoked, later), ["camera 2"]);
+    let text = |text: &str| page(KeyQuery { text: Some(text.to_owned()), ..asked(9) });
+    assert_eq!(text("CAMERA"), ["camera 2", "Büro camera"]);
+    assert_eq!(text("büro"), ["Büro camera"]);
+    assert_eq!(
+        text("facility_50% T"),
+        ["Büro camera"],
+        "an owner is found, and a pattern's letters stand for themselves"
+    );
+    assert_eq!(text(&live.id), ["Büro camera"]);
+    assert_eq!(text("' OR 1=1 --"), Vec::<String>::new());
+}
+
+#[test]
+fn of_a_secret_nothing_is_kept_to_be_shown_but_what_all_of_its_form_begin_with() {
+    let Scenario { store, dir: _dir } = Scenario::new();
+    let own = |start: u8| format::generate(format::Kind::Key, &mut |bytes| bytes.fill(start));
+    let made = store.create_key(named("own"), &own(1), NOW).unwrap();
+    assert_eq!(made.secrets[0].prefix.as_deref(), Some("km_"));
+    assert_eq!(store.key("own").unwrap(), made);
+    let foreign = store.create_key(named("foreign"), &Secret::from("sk-live-0123456789"), NOW).unwrap();
+    assert_eq!(foreign.secrets[0].prefix, None, "nobody knows which part of it is public");
+    let rotation =
+        Rotation { overlap_millis: 0, while_rotating: WhileRotating::Refuse, unless_younger_than_millis: None };
+    let rotated = store.rotate_key("foreign", &own(2), rotation, NOW).unwrap();
+    assert_eq!(rotated.key().newest_secret().unwrap().prefix.as_deref(), Some("km_"));
 }

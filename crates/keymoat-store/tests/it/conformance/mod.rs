@@ -7,5 +7,6 @@ mod keys;
 mod overrides;
 mod rotation;
 mod secrets;
+pub(crate) mod shares;
 
 use super::{Scenario, Stand};

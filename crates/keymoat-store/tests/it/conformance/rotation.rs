@@ -155,6 +155,7 @@ fn limits_and_dates_are_kept_and_changed_as_a_whole() {
 
     let change = KeyChange {
         name: Some("b".into()),
+        owner: Some(Some("Payments".into())),
         scopes: Some(Scopes::from_words(["voice"])),
         expires_at: Some(Some(NOW.plus_millis(HOUR))),
         rotate_after: Some(Some(RotateAfter::Moment(NOW))),
@@ -166,9 +167,11 @@ fn limits_and_dates_are_kept_and_changed_as_a_whole() {
     assert_eq!((&changed.id, changed.limits.sessions, &changed.secrets), (&made.id, Some(1), &made.secrets));
     assert!(matches!(store.change_key("b", &change, NOW), Err(StoreError::KeyChangedMeanwhile)));
     assert_eq!(store.change_key("b", &KeyChange::default(), NOW).unwrap(), changed, "nothing asked, nothing changed");
-    let never = KeyChange { expires_at: Some(None), rotate_after: Some(None), ..KeyChange::default() };
+    assert_eq!(changed.owner.as_deref(), Some("Payments"));
+    let never =
+        KeyChange { owner: Some(None), expires_at: Some(None), rotate_after: Some(None), ..KeyChange::default() };
     let endless = store.change_key("b", &never, NOW).unwrap();
-    assert_eq!((endless.expires_at, endless.rotate_after), (None, None));
+    assert_eq!((endless.owner, endless.expires_at, endless.rotate_after), (None, None, None));
 }
 
 #[test]
@@ -180,6 +183,7 @@ fn a_change_that_cannot_be_is_refused_whole() {
     for change in [
         KeyChange { name: Some("b".into()), ..KeyChange::default() },
         KeyChange { name: Some("sec_x".into()), ..KeyChange::default() },
+        KeyChange { owner: Some(Some("km_0123456789abcdef".into())), ..KeyChange::default() },
         KeyChange { scopes: Some(Scopes::Only(Vec::new())), ..KeyChange::default() },
         KeyChange { expires_at: Some(Some(NOW)), ..KeyChange::default() },
         KeyChange { name: Some("c".into()), limits: Some(none), ..KeyChange::default() },

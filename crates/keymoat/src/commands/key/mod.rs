@@ -56,6 +56,9 @@ enum Action {
         /// Another name.
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Who answers for it from now on, or `none`.
+        #[arg(long, value_name = "OWNER")]
+        owner: Option<String>,
         /// A route that it may use from now on, `mint`, or `*` for all; repeatable, and replaces all that it has.
         #[arg(long = "scope", value_name = "ROUTE")]
         scopes: Vec<String>,
@@ -120,6 +123,9 @@ enum Action {
 /// What new keys are to be.
 #[derive(Debug, clap::Args)]
 struct Terms {
+    /// Who answers for it: a person, a team, an address [default: nobody is named].
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
     /// A route that it may use, or `mint` to make tokens; repeatable [default: all].
     #[arg(long = "scope", value_name = "ROUTE")]
     scopes: Vec<String>,
@@ -140,6 +146,7 @@ impl Terms {
         let expires = |text: &str| expiry(text, now).map_err(anyhow::Error::msg).context("--expires");
         let rotation = |text: &str| rotate_after(text).map_err(anyhow::Error::msg).context("--rotate-after");
         Ok(NewKey {
+            owner: self.owner.clone(),
             scopes: if self.scopes.is_empty() { Scopes::All } else { scopes_of(&self.scopes) },
             expires_at: self.expires.as_deref().map(expires).transpose()?,
             rotate_after: self.rotate_after.as_deref().map(rotation).transpose()?,
@@ -175,8 +182,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let uses = uses_of(&store, &key.id);
             print(&if json { to_json(&Shown::of(&key, now).with(&uses))? } else { details(&key, &uses, now) })
         }
-        Action::Change { key, name, scopes, expires, rotate_after, limits } => {
-            let change = change(name.as_deref(), scopes, expires.as_deref(), rotate_after.as_deref())?;
+        Action::Change { key, name, owner, scopes, expires, rotate_after, limits } => {
+            let names = (name.as_deref(), owner.as_deref());
+            let change = change(names, scopes, expires.as_deref(), rotate_after.as_deref())?;
             change_key(&hand, key, change, limits, file, json)
         }
         Action::Rotate { key, overlap, if_older_than, end_oldest } => {
@@ -221,7 +229,7 @@ fn create(hand: &Hand<'_>, name: &str, terms: &Terms, file: &Path, json: bool) -
 }
 
 fn change(
-    name: Option<&str>,
+    (name, owner): (Option<&str>, Option<&str>),
     scopes: &[String],
     expires: Option<&str>,
     rotation: Option<&str>,
@@ -231,6 +239,7 @@ fn change(
     let rotate = |text| if text == "never" { Ok(None) } else { rotate_after(text).map(Some) };
     Ok(KeyChange {
         name: name.map(str::to_owned),
+        owner: owner.map(|owner| (owner != "none").then(|| owner.to_owned())),
         scopes: (!scopes.is_empty()).then(|| scopes_of(scopes)),
         expires_at: expires.map(end).transpose().map_err(anyhow::Error::msg).context("--expires")?,
         rotate_after: rotation.map(rotate).transpose().map_err(anyhow::Error::msg).context("--rotate-after")?,

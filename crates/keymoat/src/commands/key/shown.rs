@@ -13,6 +13,7 @@ use crate::output::time::rfc3339;
 pub(super) struct Shown<'a> {
     id: &'a str,
     name: &'a str,
+    owner: Option<&'a str>,
     scopes: Vec<String>,
     state: &'static str,
     created_at: String,
@@ -84,6 +85,7 @@ impl<'a> Shown<'a> {
         Self {
             id: &key.id,
             name: &key.name,
+            owner: key.owner.as_deref(),
             scopes: key.scopes.words().iter().map(ToString::to_string).collect(),
             state: state(key, now),
             created_at: rfc3339(key.created_at),
@@ -188,9 +190,10 @@ pub(super) fn details(key: &Key, uses: &[Use], now: UnixMillis) -> String {
     let time = |at: Option<UnixMillis>| at.map_or_else(|| "never".to_owned(), rfc3339);
     let limits = limits::texts(&key.limits);
     let mut text = format!(
-        "id       {}\nname     {}\nstate    {}\nscopes   {}\ncreated  {}\nexpires  {}\nrevoked  {}\nrotate   {}\nlimits   {}\n",
+        "id       {}\nname     {}\nowner    {}\nstate    {}\nscopes   {}\ncreated  {}\nexpires  {}\nrevoked  {}\nrotate   {}\nlimits   {}\n",
         key.id,
         key.name,
+        key.owner.as_deref().unwrap_or("-"),
         state(key, now),
         scopes_text(&key.scopes),
         rfc3339(key.created_at),
@@ -248,6 +251,7 @@ mod tests {
         rotated.secrets[0].ends_at = Some(MADE.plus_millis(3 * DAY));
         rotated.rotate_after = Some(RotateAfter::Age(DAY));
         rotated.limits.sessions = Some(3);
+        rotated.owner = Some("Payments".into());
         rotated.limits.requests_per_second = Some(keymoat_core::Pace { per_second: 5, burst: 20 });
         let uses = [Use { secret_id: "sec_a".into(), allowed: 12, last_at: MADE.plus_millis(DAY) }];
         insta::assert_snapshot!(details(&rotated, &uses, MADE.plus_millis(2 * DAY)));

@@ -4,6 +4,7 @@ mod words;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use http::Method;
@@ -89,7 +90,7 @@ struct Place {
     /// The routes as their file has them.
     configured: Vec<Route>,
     overrides: Vec<RouteOverride>,
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 impl Place {
@@ -104,8 +105,9 @@ impl Place {
         let events = store.events(Durability::Process)?;
         let first_run = config.upstreams.is_empty() && config.routes.is_empty();
         let configured = if first_run { demo::routes() } else { config.routes };
-        let mut keys = store.keys()?;
-        keys.extend(config.keys.iter().map(|key| Key::new(&key.id, &key.name, now())));
+        let kept = store.keys()?.into_iter();
+        let of_file = config.keys.iter().map(|key| Key::new(&key.id, &key.name, now()));
+        let keys = kept.chain(of_file).map(Arc::new).collect();
         let overrides = store.route_overrides()?;
         Ok(Self { store, dir: config.store_dir, events, configured, overrides, keys })
     }

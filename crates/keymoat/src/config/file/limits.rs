@@ -89,6 +89,9 @@ pub(crate) struct Limits {
     /// Bounds how long the answer to a close frame is waited for.
     #[schemars(with = "Option<Duration>")]
     pub(crate) close_wait: Option<At<Quantity>>,
+    /// Says how long everything goes on as ever after the end was asked for, but for `/keymoat/readyz`, which answers 503: long enough for a load balancer to notice. Without it the shutdown begins at once.
+    #[schemars(with = "Option<Duration>")]
+    pub(crate) drain_after: Option<At<Quantity>>,
     /// Bounds how long live sessions may go on after the shutdown began.
     #[schemars(with = "Option<Duration>")]
     pub(crate) drain: Option<At<Quantity>>,

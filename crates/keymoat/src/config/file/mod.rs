@@ -108,7 +108,8 @@ pub(crate) struct Store {
     /// missed.
     #[schemars(with = "Option<Duration>")]
     pub(crate) refuse_after: Option<At<Quantity>>,
-    /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min).
+    /// Closes the live sessions that can be revoked when the store was not read for so long (5 s to 10 min), and those that
+    /// have a place among the sessions of their key when a database has not heard of this node for so long.
     #[schemars(with = "Option<Duration>")]
     pub(crate) close_after: Option<At<Quantity>>,
 }

@@ -38,6 +38,7 @@ impl Sheet<'_> {
             ping_every,
             write_stall,
             close_wait,
+            drain_after,
             drain,
         } = written;
         for (name, number, written) in [
@@ -84,9 +85,13 @@ impl Sheet<'_> {
             ("ping_every", limits.ping_every, ping_every),
             ("write_stall", limits.write_stall, write_stall),
             ("close_wait", limits.close_wait, close_wait),
+            ("drain_after", limits.drain_after, drain_after),
             ("drain", limits.drain, drain),
         ] {
-            self.row(name, text(text_of_duration(duration)), written.as_ref(), "default");
+            match duration.is_zero() {
+                true => self.unset(name, "default: at once"),
+                false => self.row(name, text(text_of_duration(duration)), written.as_ref(), "default"),
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ fn comes_to(text: &str, variables: &[(&str, &str)]) -> String {
 #[test]
 fn what_is_shown_is_a_configuration_that_comes_to_the_same() {
     let whole_limits = "[limits]\nconnections_max = 7\nmemory_bytes_max = \"2GiB\"\nurl_bytes_max = 300\nhead = \"250ms\"\n\
-                        drain = 90\nkeep_alive = \"2h\"\nmessage_bytes_max = 1\n";
+                        drain = 90\ndrain_after = \"3s\"\nkeep_alive = \"2h\"\nmessage_bytes_max = 1\n";
     let route = |more: &str| format!("{UPSTREAM}{ROUTE}{more}");
     let upstream = |more: &str| format!("{UPSTREAM}{more}{ROUTE}");
     for text in [

@@ -53,6 +53,35 @@ fn a_key_lives_its_life_over_the_api() {
 }
 
 #[test]
+fn a_key_has_an_owner_and_shows_nothing_of_its_text_but_what_all_keys_begin_with() {
+    let administered = Administered::first_run();
+    let made = administered.ask("POST", "/api/v1/keys", Some(json!({"name": "paid", "owner": "Payments, Ada"})));
+    let key = made.json()["key"].clone();
+    assert_eq!((made.status, &key["owner"], &key["prefix"]), (201, &json!("Payments, Ada"), &json!("km_")));
+    let found = administered.ask("GET", "/api/v1/keys?text=payments", None);
+    assert_eq!(found.json()["items"][0]["id"], key["id"]);
+    assert!(!found.text.contains(made.json()["secret"].as_str().expect("once")));
+    let target = format!("/api/v1/keys/{}", key["id"].as_str().expect("an id"));
+    let change = |body: Value| {
+        let tag = administered.ask("GET", &target, None).header("etag").expect("a tag").to_owned();
+        let bearer = format!("Bearer {}", administered.root);
+        administered.ask_with("PATCH", &target, &[("Authorization", &bearer), ("If-Match", &tag)], Some(body))
+    };
+    assert_eq!(change(json!({"owner": "Billing"})).json()["owner"], "Billing");
+    assert_eq!(change(json!({"name": "paid 2"})).json()["owner"], "Billing", "what is left out stays");
+    assert_eq!(change(json!({"owner": null})).json()["owner"], Value::Null);
+    let canary = "km_TestVector0TestVector0TestVector0TestVector02cu8n";
+    for owner in [canary, "", "a\nb"] {
+        let refused = change(json!({ "owner": owner }));
+        assert_eq!((refused.status, &refused.json()["field"]), (422, &json!("owner")), "{refused:?}");
+        assert!(!refused.text.contains(canary));
+    }
+    let text = json!({"text": "legacy=another-key-of-a-client", "owner": "Legacy team"});
+    let imported = administered.ask("POST", "/api/v1/keys/import", Some(text)).json()["imported"][0].clone();
+    assert_eq!((&imported["owner"], &imported["prefix"]), (&json!("Legacy team"), &Value::Null));
+}
+
+#[test]
 fn lists_come_in_pages_that_join_to_the_whole() {
     let administered = Administered::first_run();
     for number in 0..7 {
@@ -236,6 +265,21 @@ fn keys_are_taken_over_with_their_secrets_and_nothing_is_repeated() {
     assert_eq!(import(false).json()["known"].as_array().map(Vec::len), Some(2));
     let data = administered.keymoat.address();
     administered.until(|| status(&request(data, "GET", "/api/events", &[("X-API-Key", "the-second-old-key")])) == 200);
+}
+
+#[test]
+fn the_process_that_answers_is_the_node_of_its_own_store() {
+    let administered = Administered::first_run();
+    let listed = administered.ask("GET", "/api/v1/nodes", None);
+    assert_eq!(listed.status, 200, "{listed:?}");
+    let (nodes, health) = (listed.json()["items"].clone(), administered.ask("GET", "/api/v1/health", None).json());
+    assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{nodes:#}");
+    let node = &nodes[0];
+    assert_eq!((&node["is_this"], &node["state"], &node["unseen_millis"]), (&json!(true), &json!("ready"), &json!(0)));
+    assert_eq!((&node["address"], &node["version"]), (&health["listeners"][0], &health["version"]));
+    assert!(node["id"].as_str().is_some_and(|id| id.starts_with("node_")));
+    let metrics = administered.ask("GET", "/metrics", None).text;
+    assert!(metrics.contains("\nkeymoat_store_changes_seen "), "{metrics}");
 }
 
 #[test]
