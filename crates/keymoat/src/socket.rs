@@ -113,7 +113,9 @@ impl Socket {
             return Err(StoreError::KeyChangedMeanwhile.into());
         }
         let detail = value.get("detail").and_then(Value::as_str).unwrap_or("it gives no reason");
-        let detail = match value.get("field").and_then(Value::as_str) {
+        // Of what is there, or is not, the text says enough.
+        let field = value.get("field").filter(|_| status == StatusCode::UNPROCESSABLE_ENTITY);
+        let detail = match field.and_then(Value::as_str) {
             Some(field) => format!("{field}: {detail}"),
             None => detail.to_owned(),
         };

@@ -103,6 +103,8 @@ pub(super) fn cookie(session: &Secret, is_tls: bool) -> HeaderValue {
     value
 }
 
+/// The cookie's name, and whether it is `Secure`. Plain text is served on loopback only: Chromium and Firefox would take such a
+/// cookie there, and Safari would not.
 fn named(is_tls: bool) -> (&'static str, &'static str) {
     if is_tls { (COOKIE_TLS, "; Secure") } else { (COOKIE_PLAIN, "") }
 }

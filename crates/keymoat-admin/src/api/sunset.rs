@@ -103,6 +103,8 @@ pub(super) struct Enforced {
 pub(super) struct EnforcedRoute {
     /// The route.
     route: String,
+    /// What was done, in words.
+    detail: String,
     /// The override that holds from here on; null where there is none.
     r#override: Option<OverrideShown>,
 }
@@ -137,6 +139,7 @@ pub(super) async fn enforce(
     for change in changes {
         changed.push(EnforcedRoute {
             route: change.route.to_string(),
+            detail: change.act.detail.clone().unwrap_or_default(),
             r#override: change.over.as_ref().map(OverrideShown::of),
         });
         (desk.house.acts)(change.act);

@@ -57,9 +57,9 @@ pub const fn text(code: Code) -> (&'static str, &'static str) {
             "Ask your backend for a new token and connect again at once.",
         ),
         Code::TokenUsedUp => (
-            "The token was genuine, but it has been used as often as it may be. Only the holder of the whole token is\n\
-             told so.",
-            "Ask your backend for a new token, or let it mint tokens with more uses.",
+            "The token was genuine, but it has been used as often as it may be, or has carried all the bytes that it may.\n\
+             Only the holder of the whole token is told so.",
+            "Ask your backend for a new token, or let it mint tokens with more uses, or a larger `total_bytes`.",
         ),
         Code::Forbidden => (
             "The credential is known, but it may not do this: the route is not within its scopes, the origin is not allowed,\n\
@@ -69,8 +69,8 @@ pub const fn text(code: Code) -> (&'static str, &'static str) {
              `keymoat key create NAME --scope ROUTE`. For a token, ask for what it allows, or mint one that allows more.",
         ),
         Code::RateLimited => (
-            "Too much in too short a time: the key has used up its requests, bytes or sessions, or too many credentials from\n\
-             this address were not accepted. The detail says which.",
+            "Too much in too short a time: the key, or the token, has used up its requests, bytes or sessions, or too many\n\
+             credentials from this address were not accepted. The detail says which.",
             "Wait as long as `Retry-After`, or the seconds in the close reason, say; add some jitter. The operator sees the\n\
              limits of a key with `keymoat key show NAME`, and changes them with `keymoat key change NAME --limit NAME=VALUE`.",
         ),

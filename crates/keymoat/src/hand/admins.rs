@@ -8,7 +8,7 @@ use keymoat_core::{Action, Role, Secret, UnixMillis};
 use keymoat_store::{Admin, NewAdmin, Proof};
 use serde::Serialize;
 
-use super::{Hand, moment, take_secret, text_at};
+use super::{Hand, entrusted, moment, take_secret, text_at};
 use crate::commands::session::path_segment;
 
 /// An admin to be made: a person with a password, or a key.
@@ -61,9 +61,7 @@ impl Hand<'_> {
             self.tell(Action::AdminCreated, &admin.id, detail);
             return Ok((admin, key));
         };
-        // It goes to the server on this machine, over a socket that only its owner opens.
-        let plain = password.as_ref().map(|password| std::str::from_utf8(password.expose()));
-        let password = plain.transpose().context("--password-file: the password is no text")?;
+        let password = password.as_ref().map(entrusted).transpose().context("--password-file")?;
         let kind = if password.is_some() { "person" } else { "key" };
         let body = Entrusted { name, role: role.word(), kind, password, expires_at: expires_at.map(moment) };
         let mut answer = server.entrust(Method::POST, "/api/v1/admins", &body)?;

@@ -9,8 +9,9 @@ use keymoat_store::{Import, ImportMode, Imported, KeyChange, NewKey, Rotated, Ro
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Hand, moment, take_secret, text_at};
+use super::{Hand, entrusted, moment, take_secret, text_at};
 use crate::observed::tell_of_commands;
+use crate::output::time::rfc3339;
 use crate::process::new_key_secret;
 use crate::socket::ENTRUSTED_BYTES_MAX;
 
@@ -97,7 +98,11 @@ impl Hand<'_> {
             let secret = new_key_secret()?;
             return Ok(match self.store.rotate_key(key, &secret, rotation, now)? {
                 Rotated::Done(key) => {
-                    self.tell(Action::KeyRotated, &key.id, format!("`{}`", key.name));
+                    let end = match key.ending_secret(now).and_then(|secret| secret.ends_at) {
+                        Some(at) => format!("at {}", rfc3339(at)),
+                        None => "at once".to_owned(),
+                    };
+                    self.tell(Action::KeyRotated, &key.id, format!("`{}`, the old secret ends {end}", key.name));
                     (Rotated::Done(key), Some(secret))
                 }
                 not_due @ Rotated::NotDue(_) => (not_due, None),
@@ -201,7 +206,8 @@ impl Hand<'_> {
 
     fn import_part(&self, part: &[ImportOrder<'_>], template: &NewKey) -> anyhow::Result<Vec<Taken>> {
         let keys = part.iter().map(Entrusted::of).collect::<anyhow::Result<Vec<_>>>()?;
-        let body = EntrustedKeys { keys, terms: terms(template) };
+        // What the command takes over is told, with a remark, and not refused.
+        let body = EntrustedKeys { keys, any_form: true, terms: terms(template) };
         let answer = self.server_again()?.entrust(Method::POST, "/api/v1/keys/import", &body)?;
         let mut by_line = HashMap::new();
         for (list, is_made) in [("imported", true), ("known", false)] {
@@ -253,15 +259,14 @@ struct Entrusted<'a> {
 #[derive(Serialize)]
 struct EntrustedKeys<'a> {
     keys: Vec<Entrusted<'a>>,
+    any_form: bool,
     #[serde(flatten)]
     terms: Map<String, Value>,
 }
 
 impl<'a> Entrusted<'a> {
     fn of(order: &'a ImportOrder<'_>) -> anyhow::Result<Self> {
-        // It goes to the server on this machine, over a socket that only its owner opens.
-        let secret = std::str::from_utf8(order.secret.expose()).context("a key is no text")?;
-        Ok(Self { name: &order.name, secret })
+        Ok(Self { name: &order.name, secret: entrusted(order.secret)? })
     }
 }
 

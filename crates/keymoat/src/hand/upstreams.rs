@@ -3,11 +3,11 @@
 use anyhow::Context;
 use http::Method;
 use keymoat_core::{Action, Secret, UnixMillis};
-use keymoat_store::SealedSecret;
+use keymoat_store::{SealedSecret, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hand, text_at};
+use super::{Hand, entrusted, text_at};
 use crate::commands::session::path_segment;
 
 /// What has to be there before a secret is sealed.
@@ -49,9 +49,10 @@ impl Hand<'_> {
             self.tell(Action::UpstreamSecretSealed, upstream, format!("version {}", sealed.version));
             return Ok(sealed);
         };
-        // It goes to the server on this machine, over a socket that only its owner opens.
-        let secret = std::str::from_utf8(secret.expose()).context("the secret is no text")?;
-        let body = Entrusted { secret, expects, ahead: true };
+        if expects == Expected::Sealed {
+            self.demand_sealed(upstream)?;
+        }
+        let body = Entrusted { secret: entrusted(secret)?, expects, ahead: true };
         server.entrust(Method::PUT, &path_of(upstream), &body)?;
         self.newest(upstream)
     }
@@ -66,6 +67,7 @@ impl Hand<'_> {
             self.tell(Action::UpstreamSecretRemoved, upstream, format!("version {}", removed.version));
             return Ok(removed);
         };
+        self.demand_sealed(upstream)?;
         server.ask(Method::DELETE, &path_of(upstream), None)?;
         self.newest(upstream)
     }
@@ -86,6 +88,13 @@ impl Hand<'_> {
             cursor = format!("&cursor={next}");
             server = self.server_again()?;
         }
+    }
+
+    /// Says what a command says of an upstream without a sealed secret.
+    fn demand_sealed(&self, upstream: &str) -> Result<(), StoreError> {
+        let secrets = self.store.sealed_secrets()?;
+        let is_sealed = secrets.iter().any(|secret| *secret.upstream == *upstream && secret.retired_at.is_none());
+        if is_sealed { Ok(()) } else { Err(StoreError::SecretUnknown) }
     }
 
     fn newest(&self, upstream: &str) -> anyhow::Result<SealedSecret> {

@@ -1,6 +1,7 @@
 //! The real binary, as its users run it.
 
 mod admin;
+mod by_server;
 mod canary;
 mod check;
 mod client;
@@ -24,6 +25,7 @@ mod minting;
 mod openai;
 mod redact;
 mod reload;
+mod required;
 mod risks;
 mod scan;
 mod schema;
@@ -32,6 +34,7 @@ mod settings_page;
 mod sunset;
 mod tidy;
 mod tls;
+mod token_limits;
 mod tokens;
 mod upgrade;
 mod upstream_test;

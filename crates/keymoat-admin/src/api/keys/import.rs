@@ -61,6 +61,9 @@ pub(in crate::api) struct ImportBody {
     rotate_at: Option<Moment>,
     /// How much may be done with each.
     limits: Option<LimitsBody>,
+    /// Takes over also what can be guessed, or what almost has the form of a key of Keymoat's: its holders have it.
+    #[serde(default)]
+    any_form: bool,
     /// Only says what would be taken over.
     #[serde(default)]
     dry_run: bool,
@@ -74,7 +77,7 @@ pub(in crate::api) struct ImportKey {
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
     /// The secret that its holders have.
-    #[schema(format = Password, min_length = 8, max_length = 1024)]
+    #[schema(format = Password, min_length = 1, max_length = 1024)]
     secret: String,
 }
 
@@ -134,6 +137,7 @@ pub(in crate::api) async fn import(
         rotate_after_secs,
         rotate_at,
         limits,
+        any_form,
         dry_run,
     } = asked;
     let template = NewKey {
@@ -156,7 +160,7 @@ pub(in crate::api) async fn import(
     let now = desk.house.now();
     let (mut refused, mut taken) = (Vec::new(), Vec::new());
     for line in lines {
-        match fault(&line.secret) {
+        match if any_form { impossible(&line.secret) } else { fault(&line.secret) } {
             Some(detail) => refused.push(RefusedLine { line: line.number, detail: detail.to_owned() }),
             None => taken.push(line),
         }
@@ -237,16 +241,21 @@ fn line_of(line: &str, number: usize) -> Line {
 
 /// Why a credential cannot be a key.
 fn fault(secret: &Secret) -> Option<&'static str> {
+    impossible(secret).or_else(|| match keymoat_core::format::shape(secret) {
+        Shape::NearMiss(miss) => Some(miss.hint()),
+        _ if secret.len() < SECRET_BYTES_MIN => Some("a key has 8 to 1024 bytes"),
+        _ => None,
+    })
+}
+
+/// Why a credential can be no key, whatever is said of it.
+fn impossible(secret: &Secret) -> Option<&'static str> {
     match keymoat_core::format::shape(secret) {
-        Shape::Token { .. } => return Some("this is a token, and no key"),
-        Shape::NearMiss(NearMiss::Admin) => return Some("this is an admin credential"),
-        Shape::NearMiss(miss) => return Some(miss.hint()),
-        Shape::Key | Shape::Foreign => {}
+        Shape::Token { .. } => Some("this is a token, and no key"),
+        Shape::NearMiss(NearMiss::Admin) => Some("this is an admin credential"),
+        _ if !(1..=SECRET_BYTES_MAX).contains(&secret.len()) => Some("a key has 8 to 1024 bytes"),
+        Shape::NearMiss(_) | Shape::Key | Shape::Foreign => None,
     }
-    if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len()) {
-        return Some("a key has 8 to 1024 bytes");
-    }
-    None
 }
 
 #[cfg(test)]

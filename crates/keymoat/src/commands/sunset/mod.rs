@@ -7,18 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use http::Method;
 use keymoat_admin::events::keep_acts;
 use keymoat_admin::sunset::{self, Change, EnforceError, Known, Plan, When};
 use keymoat_core::{Actor, Key, Route, RouteOverride, UnixMillis, route_override};
 use keymoat_store::Store;
 use keymoat_store::events::{Durability, EventStore};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::store_choice::{is_there, open_at};
 use super::{Found, print, to_json};
 use crate::config::{self, Chosen};
 use crate::demo;
 use crate::output::time::{now, parse_rfc3339, rfc3339};
+use crate::socket::Socket;
 
 /// Ends keys in URLs: says who still sends them, forecasts what refusing them would refuse, and does it.
 ///
@@ -81,6 +84,8 @@ struct EnforceArguments {
 /// Everything that is looked at.
 struct Place {
     store: Store,
+    /// The folder of the store, where the socket of its server lies.
+    dir: PathBuf,
     events: EventStore,
     /// The routes as their file has them.
     configured: Vec<Route>,
@@ -104,7 +109,7 @@ impl Place {
         let of_file = config.keys.iter().map(|key| Key::new(&key.id, &key.name, now()));
         let keys = kept.chain(of_file).map(Arc::new).collect();
         let overrides = store.route_overrides()?;
-        Ok(Self { store, events, configured, overrides, keys })
+        Ok(Self { store, dir: config.store_dir, events, configured, overrides, keys })
     }
 
     fn in_force(&self) -> Vec<Route> {
@@ -154,6 +159,7 @@ struct Enforced {
     routes: Vec<EnforcedRoute>,
 }
 
+/// A route that was changed.
 #[derive(Debug, Serialize)]
 struct EnforcedRoute {
     route: String,
@@ -184,6 +190,17 @@ fn enforce(place: &Place, asked: &EnforceArguments, json: bool) -> anyhow::Resul
     } else if asked.dry_run {
         return print("nothing was changed: `keymoat sunset status` shows the routes that are overridden\n");
     }
+    let changed = match Socket::of_store(&place.dir) {
+        Some(server) => change_by_server(server, place, asked)?,
+        None => change_here(place, asked)?,
+    };
+    if json {
+        return print(&to_json(&Enforced { dry_run: false, routes: changed })?);
+    }
+    print(&words::enforced(&changed))
+}
+
+fn change_here(place: &Place, asked: &EnforceArguments) -> anyhow::Result<Vec<EnforcedRoute>> {
     let (actor, now) = (Actor::Command, now());
     let routes = &asked.routes;
     let changes = match (asked.undo, asked.at) {
@@ -193,15 +210,26 @@ fn enforce(place: &Place, asked: &EnforceArguments, json: bool) -> anyhow::Resul
     };
     let changes = changes.map_err(told)?;
     tell(&place.events, &changes)?;
-    if json {
-        let routes = changes.iter().map(|change| EnforcedRoute {
-            route: change.route.to_string(),
-            detail: change.act.detail.clone().unwrap_or_default(),
-            toml: change.over.as_ref().map(|over| over.toml(rfc3339)),
-        });
-        return print(&to_json(&Enforced { dry_run: false, routes: routes.collect() })?);
-    }
-    print(&words::enforced(&changes))
+    let changed = changes.into_iter().map(|change| EnforcedRoute {
+        route: change.route.to_string(),
+        detail: change.act.detail.unwrap_or_default(),
+        toml: change.over.map(|over| over.toml(rfc3339)),
+    });
+    Ok(changed.collect())
+}
+
+/// Has the server do it that runs on the store: it holds to it at once.
+fn change_by_server(server: Socket, place: &Place, asked: &EnforceArguments) -> anyhow::Result<Vec<EnforcedRoute>> {
+    let body = json!({"routes": asked.routes, "at": asked.at.map(|at| at.to_string()), "undo": asked.undo});
+    let answer = server.ask(Method::POST, "/api/v1/sunset/enforce", Some(&body))?;
+    let overrides = place.store.route_overrides()?;
+    let changed = answer.get("changed").and_then(Value::as_array).into_iter().flatten().map(|change| {
+        let text = |name: &str| change.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let route = text("route");
+        let over = overrides.iter().find(|over| *over.route == *route);
+        EnforcedRoute { toml: over.map(|over| over.toml(rfc3339)), detail: text("detail"), route }
+    });
+    Ok(changed.collect())
 }
 
 fn told(error: EnforceError) -> anyhow::Error {

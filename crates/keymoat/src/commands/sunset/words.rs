@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use keymoat_admin::sunset::{Change, Plan, Status};
+use keymoat_admin::sunset::{Plan, Status};
 
 use super::super::table;
-use crate::output::time::rfc3339;
+use super::EnforcedRoute;
 
 /// One sentence for each route, and the keys below it.
 pub(super) fn plan(plan: &Plan) -> String {
@@ -80,15 +80,15 @@ pub(super) fn status(status: &Status) -> String {
 }
 
 /// What holds now, and what makes it permanent.
-pub(super) fn enforced(changes: &[Change]) -> String {
+pub(super) fn enforced(changes: &[EnforcedRoute]) -> String {
     if changes.is_empty() {
         return "nothing was to be changed\n".to_owned();
     }
     let mut text = String::new();
     for change in changes {
-        let _ = writeln!(text, "{}: {}", change.route, change.act.detail.as_deref().unwrap_or_default());
-        if let Some(over) = &change.over {
-            let _ = writeln!(text, "to make it permanent, write into keymoat.toml:\n{}", over.toml(rfc3339));
+        let _ = writeln!(text, "{}: {}", change.route, change.detail);
+        if let Some(toml) = &change.toml {
+            let _ = writeln!(text, "to make it permanent, write into keymoat.toml:\n{toml}");
         }
     }
     text
