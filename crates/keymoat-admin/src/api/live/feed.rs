@@ -44,9 +44,9 @@ impl Feed {
         Some(Self { events, live, last, waiting: VecDeque::new(), is_behind: last < newest })
     }
 
-    /// Begins anew behind another number.
+    /// Begins anew behind another number. One that nothing has yet is taken for that of the newest.
     pub(super) fn resume(&mut self, after: u64) {
-        self.last = after;
+        self.last = after.min(self.last);
         self.waiting.clear();
         self.is_behind = true;
     }

@@ -87,7 +87,8 @@ pub(super) async fn stream(
     let place = streams_place(&desk)?;
     let after = headers.get(HeaderName::from_static("last-event-id")).and_then(|value| value.to_str().ok());
     let after = after.map(str::trim).filter(|text| !text.is_empty()).map(|text| {
-        text.parse().map_err(|_| Problem::with(Code::FieldInvalid, "this must be a number").field("Last-Event-ID"))
+        let number = text.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
+        number.ok_or_else(|| Problem::with(Code::FieldInvalid, "this must be a number").field("Last-Event-ID"))
     });
     let feed = Feed::start(desk.house.events.clone(), after.transpose()?).await;
     let feed = feed.ok_or_else(|| Problem::of(Code::Unavailable))?;

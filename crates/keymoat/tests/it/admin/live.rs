@@ -81,6 +81,22 @@ async fn the_socket_tells_numbers_filters_and_resumes() {
 }
 
 #[tokio::test]
+async fn whoever_resumes_behind_a_number_that_nothing_has_is_told_of_what_comes() {
+    let administered = Administered::first_run();
+    let mut socket = open(&administered, &[("x-api-key", administered.root.clone())]).await;
+    assert_eq!(next(&mut socket).await["type"], "system_status");
+    socket.send(Message::text(format!(r#"{{"type":"resume","lastSeq":{}}}"#, u64::MAX))).await.expect("sent");
+    assert_eq!(next(&mut socket).await["action"], "resumed");
+    make_key(&administered, "next");
+    assert_eq!(next_of(&mut socket, "key.created").await["type"], "event");
+    for wrong in ["x", "-1", "9223372036854775808"] {
+        let bearer = format!("Bearer {}", administered.root);
+        let head = [("Authorization", bearer.as_str()), ("Last-Event-ID", wrong)];
+        assert_eq!(administered.ask_with("GET", "/api/events/stream", &head, None).status, 422, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_opens_one_socket_with_a_token_and_a_foreign_page_none() {
     let administered = Administered::first_run();
     let made = administered.ask("POST", "/api/v1/stream-tokens", Some(json!({})));
