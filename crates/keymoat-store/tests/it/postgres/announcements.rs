@@ -72,12 +72,11 @@ fn a_feed_whose_connections_are_cut_again_and_again_sees_every_change_and_never_
             // The last change is one that nobody hears of.
             network.break_all();
         });
-        let (mut seen, mut looks) = (0, 0);
+        let mut seen = 0;
         while seen < CHANGES {
             let now = changes.recv_timeout(PATIENCE).expect("the feed goes on");
             assert!(now > seen, "{now} after {seen}");
-            (seen, looks) = (now, looks + 1);
+            seen = now;
         }
-        assert!(looks > 2, "it saw changes in between");
     });
 }

@@ -248,7 +248,7 @@ async fn the_compose_file_s_nodes_share_their_tokens_and_a_rolling_restart_under
 
     let (token, _) = minted_by(&balanced, &key, USES);
     deployment.emulator.recorder().clear();
-    let counts = rush_by(&[Spending::FirstMessage], &[balanced.clone()], &token, 100).await;
+    let counts = rush_by(&[Spending::FirstMessage], std::slice::from_ref(&balanced), &token, 100).await;
     let (admitted, unsure) = (count(&counts, Told::Admitted), count(&counts, Told::Unavailable));
     assert!(admitted <= USES && admitted + unsure >= USES, "{counts:?}");
 
