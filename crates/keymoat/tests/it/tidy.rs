@@ -70,6 +70,7 @@ const EXPOSING: [&str; 55] = [
     "crates/keymoat-store/src/postgres/key_store.rs",
     "crates/keymoat-store/src/postgres/link.rs",
     "crates/keymoat-store/src/postgres/mint.rs",
+    "crates/keymoat-store/src/postgres/mint_group.rs",
     "crates/keymoat-store/src/seal.rs",
     "crates/keymoat-store/src/sqlite/admins.rs",
     "crates/keymoat-store/src/sqlite/key_store.rs",
