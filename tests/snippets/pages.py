@@ -124,6 +124,7 @@ python3 -c 'import wave; wav = wave.open("question.wav", "wb"); wav.setparams((1
 """,
         instead={"cargo run": "cargo run --quiet --manifest-path $ROOT/Cargo.toml -p keymoat-client", "--example wav_in_wav_out --": f"--example wav_in_wav_out -- {LOCAL}", "--example music_to_wav --": f"--example music_to_wav -- {LOCAL}"},
     ),
+    "docs/src/proxies.md": Page(setup=GEMINI_KEY, complete={'mode = "behind_proxy"': ROUTE_OF_GEMINI}),
     "docs/src/rust-client.md": Page(setup="keymoat serve > /dev/null", instead={"cargo run": "cargo run --quiet --manifest-path $ROOT/Cargo.toml"}),
     "docs/src/backends.md": Page(before={"[upstream.home]": HOME}, instead=ON_PORT_8000),
     "docs/src/carriers.md": Page(
