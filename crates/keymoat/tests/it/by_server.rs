@@ -72,7 +72,7 @@ const LIFE: [(&[&str], &str); 35] = [
     (&["upstream", "remove", "later"], ""),
     (&["upstream", "list", "--json"], ""),
     (&["admin", "create", "ada", "--role", "operator"], ""),
-    (&["admin", "create", "bob", "--password-file", "-", "--json"], "correct horse battery"),
+    (&["admin", "create", "bob", "--role", "admin", "--password-file", "-", "--json"], "correct horse battery"),
     (&["admin", "remove", "ada"], ""),
     (&["key", "revoke", "app"], ""),
 ];
