@@ -22,8 +22,11 @@ pub(crate) struct Tally {
     totals: HashMap<Bucket, Sum>,
     keyed: HashMap<(Holder, Bucket), Sum>,
     seen: HashMap<(Holder, Sighting), Seen>,
-    by_url: HashMap<(Arc<str>, Arc<str>, Option<Carrier>), UrlUse>,
+    by_url: HashMap<UrlClient, UrlUse>,
 }
+
+/// A route, a key that came by it, and the carrier.
+type UrlClient = (Arc<str>, Arc<str>, Option<Carrier>);
 
 /// Whose it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
