@@ -258,8 +258,8 @@ impl UrlClients {
 }
 
 fn busiest_first((one, _): &(UrlKeyUse, Option<u64>), (other, _): &(UrlKeyUse, Option<u64>)) -> Ordering {
-    let name = |used: &UrlKeyUse| (Arc::clone(&used.route), Arc::clone(&used.key_id), used.carrier.clone());
-    other.uses.cmp(&one.uses).then_with(|| name(one).cmp(&name(other)))
+    let by_name = || (&*one.route, &*one.key_id, &*one.carrier).cmp(&(&*other.route, &*other.key_id, &*other.carrier));
+    other.uses.cmp(&one.uses).then_with(by_name)
 }
 
 pub(super) fn url_clients(
