@@ -38,7 +38,7 @@ impl Process {
         let desk = TokenDesk::start_with(Arc::clone(&store), Duration::from_secs(30)).unwrap();
         let meters = Meters::default();
         meters.share(Arc::new(Commons::new(desk.clone(), &node)));
-        Self { store, desk, meters, node: node }
+        Self { store, desk, meters, node }
     }
 
     fn of(&self, limits: KeyLimits) -> OfKey {
