@@ -3,21 +3,55 @@
 /// What stands for what is not told.
 const HIDDEN: &str = "•";
 
-/// A name of a protocol has at most so many bytes.
-const NAME_BYTES_MAX: usize = 48;
+/// Names of protocols that may be told: those of IANA's registry of WebSocket subprotocols that are met, and what is in use
+/// without standing there. Any other word may be somebody's password.
+const KNOWN: [&str; 38] = [
+    "keymoat.v1",
+    "realtime",
+    "openai-beta.realtime-v1",
+    "graphql-ws",
+    "graphql-transport-ws",
+    "mqtt",
+    "mqttv3.1",
+    "wamp.2.json",
+    "wamp.2.msgpack",
+    "wamp.2.cbor",
+    "v10.stomp",
+    "v11.stomp",
+    "v12.stomp",
+    "soap",
+    "xmpp",
+    "sip",
+    "msrp",
+    "amqp",
+    "amqpwsb10",
+    "bfcp",
+    "jsonrpc",
+    "coap",
+    "ocpp1.2",
+    "ocpp1.5",
+    "ocpp1.6",
+    "ocpp2.0",
+    "ocpp2.0.1",
+    "ocpp2.1",
+    "v4.channel.k8s.io",
+    "v5.channel.k8s.io",
+    "base64.channel.k8s.io",
+    "base64.binary.k8s.io",
+    "portforward.k8s.io",
+    "actioncable-v1-json",
+    "actioncable-unsupported",
+    "json.webpubsub.azure.v1",
+    "janus-protocol",
+    "binary",
+];
 
-/// A part of a name that has letters and digits, such as `mqttv5`, has at most so many of them.
-const MIXED_MAX: usize = 8;
-
-/// A name has at most so many digits, such as those of `ocpp2.0.1`.
-const DIGITS_MAX: usize = 6;
-
-/// An entry as it is told: a credential by what stands before it, and as itself only what is built like the name of a protocol.
+/// An entry as it is told: a credential by what stands before it, and as itself only the name of a known protocol.
 pub(crate) fn told(entry: &str, credential_prefixes: &[&str], is_private: bool) -> Box<str> {
     if let Some(prefix) = credential_prefixes.iter().find(|prefix| entry.starts_with(**prefix)) {
         return format!("{prefix}{HIDDEN}").into();
     }
-    if !is_private && is_name(entry) { entry.into() } else { HIDDEN.into() }
+    if !is_private && KNOWN.contains(&entry) { entry.into() } else { HIDDEN.into() }
 }
 
 /// What is told of an entry that turned out to be a credential.
@@ -25,45 +59,21 @@ pub(crate) fn hidden() -> Box<str> {
     HIDDEN.into()
 }
 
-/// Whether a text is words and versions, such as `graphql-transport-ws` and `v4.channel.k8s.io`. What was drawn at random
-/// mixes letters and digits for longer.
-fn is_name(entry: &str) -> bool {
-    let is_mixed = |part: &str| part.bytes().any(|byte| byte.is_ascii_digit());
-    let digits = entry.bytes().filter(u8::is_ascii_digit).count();
-    let turns = |part: &str| {
-        let cases = part.as_bytes().windows(2);
-        cases.filter(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase())).count()
-    };
-    entry.len() <= NAME_BYTES_MAX
-        && digits <= DIGITS_MAX
-        && entry.split(|letter: char| !letter.is_ascii_alphanumeric()).all(|part| {
-            let is_short = part.len() <= MIXED_MAX;
-            // `graphqlTransportWs` turns twice; what was drawn at random does so in every other place.
-            if is_mixed(part) { is_short } else { is_short || turns(part) <= part.len() / 6 }
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_of_protocols_are_told() {
-        for name in [
-            "keymoat.v1",
-            "realtime",
-            "graphql-transport-ws",
-            "v4.channel.k8s.io",
-            "ocpp2.0.1",
-            "wamp.2.json",
-            "mqtt",
-            "actioncable-v1-json",
-            "v10.stomp",
-            "soap",
-            "chat.superchat",
-            "graphqlTransportWs",
-        ] {
+    fn names_of_known_protocols_are_told() {
+        for name in KNOWN {
             assert_eq!(&*told(name, &["api-key."], false), name);
+        }
+    }
+
+    #[test]
+    fn a_word_that_no_protocol_is_known_by_may_be_a_password() {
+        for word in ["hunter2", "secret", "chat.superchat", "Realtime", ""] {
+            assert_eq!(&*told(word, &["api-key."], false), "•");
         }
     }
 

@@ -405,7 +405,7 @@ mod tests {
         let _ = offer.withdraw(LoneSubprotocol::Refuse);
         assert_eq!(offer.drop_labels(|label| label == b"hunter"), 1);
         let told: Vec<&str> = offer.told().iter().map(|told| &**told).collect();
-        assert_eq!(told, ["keymoat.v1", "api-key.•", "chat.v2", "bearer.•", "openai-organization.•", "•", "•"]);
+        assert_eq!(told, ["keymoat.v1", "api-key.•", "•", "bearer.•", "openai-organization.•", "•", "•"]);
         let many: Vec<String> = (0..99).map(|number| format!("p{number}")).collect();
         assert_eq!(read(&[&many.join(",")]).expect("well formed").told().len(), TOLD_MAX);
     }

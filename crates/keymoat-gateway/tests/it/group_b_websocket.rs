@@ -114,7 +114,7 @@ fn b30_close_codes_that_may_be_cross_intact() {
         assert_eq!((seen.code, seen.reason.as_str()), (code, "tschüß"));
         let record = &stand.records(1)[0];
         assert_eq!((record.close_code, record.closed_by), (Some(code), Some(Side::Client)));
-        assert_eq!(record.close_reason.as_deref(), Some("tschüß"));
+        assert_eq!(record.close_reason, None, "what a client says may be anything");
     }
 }
 

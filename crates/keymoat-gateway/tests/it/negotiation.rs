@@ -99,13 +99,13 @@ fn the_record_tells_what_was_offered_and_chosen_and_of_credentials_their_kind_on
     }
     let records = stand.records(offers.len());
     for (record, (_, expected)) in records.iter().zip(&offers) {
-        assert_eq!(record.subprotocol_selected.as_deref(), Some(*expected));
-        assert!(record.subprotocols_offered.iter().any(|name| **name == **expected), "{record:?}");
+        // A name that is no known protocol's may be a password.
+        let shown = if ["keymoat.v1", "realtime"].contains(expected) { expected } else { "•" };
+        assert_eq!(record.subprotocol_selected.as_deref(), Some(shown));
+        assert!(record.subprotocols_offered.iter().any(|told| **told == *shown), "{record:?}");
         assert!(record.subprotocols_offered.iter().any(|name| name.ends_with('•')), "{record:?}");
-        assert_eq!(
-            (record.origin.as_deref(), record.close_reason.as_deref()),
-            (Some("https://app.example"), Some("had enough"))
-        );
+        // What a client says in its close frame may be anything, also its key.
+        assert_eq!((record.origin.as_deref(), record.close_reason.as_deref()), (Some("https://app.example"), None));
         let told = keymoat_core::event::record_line(record).text;
         for secret in [&stand.key, &b64(&stand.key), &STANDARD.encode(&stand.key)] {
             assert!(!told.contains(secret.as_str()), "{told}");
@@ -118,10 +118,11 @@ fn the_record_tells_what_was_offered_and_chosen_and_of_credentials_their_kind_on
 fn a_refused_session_tells_what_was_offered_and_why_it_was_closed() {
     let stand = Stand::start();
     let canary = "km_TestVector0TestVector0TestVector0TestVector02cu8n";
-    let (_, mut stream) = open(&stand, "/demo/ws", &offering(&[&format!("chat, api-key.{canary}, other-{canary}")]));
+    let (_, mut stream) =
+        open(&stand, "/demo/ws", &offering(&[&format!("mqtt, api-key.{canary}, hunter2, other-{canary}")]));
     read_all(&mut stream);
     let record = &stand.records(1)[0];
-    assert_eq!(record.subprotocols_offered.join(" "), "chat api-key.• •");
+    assert_eq!(record.subprotocols_offered.join(" "), "mqtt api-key.• • •");
     assert!(record.close_reason.as_deref().is_some_and(|reason| reason.starts_with("credential_")), "{record:?}");
     assert!(!format!("{record:?}").contains(canary), "{record:?}");
 }

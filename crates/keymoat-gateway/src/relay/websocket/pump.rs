@@ -422,6 +422,8 @@ impl Session<'_> {
             Some(payload) => Close::parse(payload).ok().flatten(),
             None => close,
         };
+        // What a client writes there may be anything, also what only it knows to be a secret.
+        let told = told.filter(|_| from.side() == Side::Upstream);
         let ending = Ending::new(from.side(), code, Outcome::Allowed).reason(told.map_or("", |close| close.reason));
         from.reading = Reading::Closed;
         if !from.closes() {
