@@ -162,15 +162,15 @@ await check('a request is seen when it arrives, its credential as a chip', async
 });
 
 await check('a session tells which protocols were offered and chosen, its origin, and why it closed', async () => {
-  const more = ['--protocol', 'chat.v2', '--origin', 'https://app.example'];
+  const more = ['--protocol', 'graphql-ws', '--origin', 'https://app.example'];
   const client = house.listen(`${data.replace(/^http/, 'ws')}/ws/events`, made.secret, 'subprotocol', { more });
   const { items } = await untilListed(async () => page.evaluate(() => fetch('/api/v1/sessions').then((answer) => answer.json())));
   const end = { method: 'POST', headers: { 'x-keymoat-request': 'console', 'content-type': 'application/json' }, body: '{"reason":"lunch"}' };
   await page.evaluate(([id, end]) => fetch(`/api/v1/sessions/${id}/end`, end), [items[0].id, end]);
   await client.closed;
   const line = page.locator('.stream > li').filter({ hasText: '/ws/events' }).first();
-  for (const text of ['api-key.•', 'chat.v2', 'https://app.example', 'lunch']) await line.getByText(text).first().waitFor();
-  await line.locator('.chip.good').filter({ hasText: 'chat.v2' }).waitFor();
+  for (const text of ['api-key.•', 'graphql-ws', 'https://app.example', 'lunch']) await line.getByText(text).first().waitFor();
+  await line.locator('.chip.good').filter({ hasText: 'graphql-ws' }).waitFor();
   await browser.assertGone(page, made.secret);
 });
 
