@@ -2,7 +2,7 @@
 //! threads, and for keys with a store over all processes on it.
 //!
 //! What a token uses counts towards its key as well. Who has no limits has no meter, and costs a branch. The pace is an atomic
-//! of this process. A key's days and sessions are asked for at the store's desk, once [`Meters::share`] says where that is: a
+//! of this process. A key's days and sessions are asked for at the store's desk, once `Meters::share` says where that is: a
 //! day in parts, so that mostly there is nothing to ask (`meter/budget.rs`), a session one by one (`meter/commons.rs`).
 
 mod budget;
