@@ -50,7 +50,7 @@ pub(crate) struct Dialect {
 }
 
 impl KeyQuery {
-    /// Whether `key` is meant, wherever the page begins. The same as [`Self::condition`], for keys that are kept elsewhere.
+    /// Whether `key` is meant, wherever the page begins. The same as `condition`, for keys that are kept elsewhere.
     #[must_use]
     pub fn means(&self, key: &Key) -> bool {
         let is_in_state = self.state.is_none_or(|(state, now)| KeyState::of(key, now) == state);
