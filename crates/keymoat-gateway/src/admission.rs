@@ -28,7 +28,10 @@ use crate::worker::Shared;
 /// How much of a client's own name is kept.
 const USER_AGENT_CHARS_MAX: usize = 128;
 /// How much of the origin of a page is kept.
-const ORIGIN_CHARS_MAX: usize = 128;
+const ORIGIN_BYTES_MAX: usize = 128;
+
+/// A word in the name of a host that is told has at most so many bytes.
+const LABEL_BYTES_MAX: usize = 24;
 /// So long it takes at most until a key that was made just now is in the view of the store.
 const NEWS_WAIT: Duration = Duration::from_millis(400);
 /// How often it is looked whether there is a new view.
@@ -79,12 +82,26 @@ pub(crate) fn arrive(passage: &mut Passage<'_>, head: &mut Head, page: Page<'_>)
         && head.headers.contains_key(header::ORIGIN)
     {
         // One with a credential in it has just been removed.
-        record.origin = Some(origin.as_str().chars().take(ORIGIN_CHARS_MAX).collect::<String>().into());
+        record.origin = Some(told_origin(origin.as_str()).into());
     }
     if record.in_url != InUrl::Nothing {
         record.user_agent = user_agent(head);
     }
     Ok(Arrived { presented, named })
+}
+
+/// An origin as it may be written down: one that is built like the names that pages have. Anybody can send another one, with
+/// whatever in it.
+fn told_origin(origin: &str) -> &str {
+    const HIDDEN: &str = "•";
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    let is_name = |label: &str| {
+        let digits = label.bytes().filter(u8::is_ascii_digit).count();
+        label.len() <= LABEL_BYTES_MAX && (digits <= 4 || digits == label.len())
+    };
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    let is_host = host.bytes().all(is_plain) && host.split(['.', '-', ':', '[', ']']).all(is_name);
+    if origin.len() <= ORIGIN_BYTES_MAX && is_host { origin } else { HIDDEN }
 }
 
 /// The client's own name for itself, cut short: whoever runs it is to be told that its key is in a URL.
@@ -207,4 +224,19 @@ async fn of_token(
     let snapshot: Arc<Snapshot> = shared.snapshots.load_full();
     let identity = identity::of_token(presented, token, &snapshot, clock::now(), &mut ledger.record)?;
     Ok((identity, Some(digest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_told_if_it_is_built_like_the_name_of_a_host() {
+        for origin in ["https://app.example", "http://localhost:3000", "http://10.0.0.12:8080", "https://[::1]"] {
+            assert_eq!(told_origin(origin), origin);
+        }
+        for origin in ["https://fAQOfcNnrYXb.example", "https://zk7qw2lr9tnxb4vm8p.example", "https://a b"] {
+            assert_eq!(told_origin(origin), "•");
+        }
+    }
 }

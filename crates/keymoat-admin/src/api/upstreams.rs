@@ -202,7 +202,7 @@ pub(super) struct CertificateShown {
 }
 
 /// Asks an upstream once with its secret, as requests do, by a call that changes nothing. The body may be left out.
-#[utoipa::path(post, path = "/api/v1/upstreams/{name}/test", tag = "upstreams", request_body = TestBody, params(("name" = String, Path, description = "The name.")),
+#[utoipa::path(post, path = "/api/v1/upstreams/{name}/test", tag = "upstreams", request_body = Option<TestBody>, params(("name" = String, Path, description = "The name.")),
     responses((status = 200, description = "What was seen.", body = UpstreamTest)))]
 pub(super) async fn test(
     State(desk): State<Arc<Desk>>,
