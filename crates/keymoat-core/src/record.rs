@@ -68,7 +68,7 @@ pub struct Record {
     pub status: Option<u16>,
     /// The close code that the client got or gave; 1006 when there was no close frame.
     pub close_code: Option<u16>,
-    /// What Keymoat or the upstream said with the close code, credentials masked; never what a client said.
+    /// What Keymoat said with the close code; never what a client or an upstream said.
     pub close_reason: Option<Box<str>>,
     /// Who ended a WebSocket.
     pub closed_by: Option<Side>,

@@ -418,13 +418,8 @@ impl Session<'_> {
         };
         let code = close.as_ref().map_or(NO_STATUS, |close| close.code);
         let masked = close.as_ref().filter(|_| from.side() == Side::Upstream).and_then(|close| self.masked(close));
-        let told = match &masked {
-            Some(payload) => Close::parse(payload).ok().flatten(),
-            None => close,
-        };
-        // What a client writes there may be anything, also what only it knows to be a secret.
-        let told = told.filter(|_| from.side() == Side::Upstream);
-        let ending = Ending::new(from.side(), code, Outcome::Allowed).reason(told.map_or("", |close| close.reason));
+        // What is written there may be anything, also what only a client or an upstream knows to be a secret: none of it is kept.
+        let ending = Ending::new(from.side(), code, Outcome::Allowed);
         from.reading = Reading::Closed;
         if !from.closes() {
             from.answer = Some(payload.to_vec());
