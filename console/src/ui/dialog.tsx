@@ -1,7 +1,7 @@
 // A question that has to be answered before anything else: the browser's own dialog keeps the focus in it and gives it back.
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Action } from '../api/query.ts';
 import { Button } from './button.tsx';
 import { Field } from './field.tsx';
@@ -16,7 +16,8 @@ interface DialogProps {
 export function Dialog({ title, children, onClose }: DialogProps) {
   const id = useId();
   const frame = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Not `useEffect`: that is undone only after the next paint, and a key that is pressed until then goes nowhere.
+  useLayoutEffect(() => {
     const dialog = frame.current;
     const opener = document.activeElement;
     if (dialog && !dialog.open) dialog.showModal();
