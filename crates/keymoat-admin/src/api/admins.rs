@@ -12,14 +12,14 @@ use keymoat_core::format::Kind;
 use keymoat_core::{Action, Role, Secret};
 use keymoat_store::{Admin, AdminChange, AdminKind, NewAdmin, Proof};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Desk;
 use super::answer::Json;
 use super::answer::{MadeWithSecret, Tagged, allow_match, demand_match};
 use super::body::{Body, NoBody};
 use super::moment::{Moment, present};
-use super::page::{Limit, Page, cut};
+use super::page::{Page, Part};
 use super::problem::{Code, Problem};
 use super::query::Query;
 use crate::access::Caller;
@@ -147,20 +147,6 @@ pub(super) struct AdminChangeBody {
     expires_at: Option<Option<Moment>>,
 }
 
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Part {
-    /// How many items.
-    #[serde(default)]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
-    limit: Limit,
-    /// Where to go on: `next_cursor` of the page before.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-}
-
 /// Lists those who may administer, the newest first.
 #[utoipa::path(get, path = "/api/v1/admins", tag = "admins", params(Part), responses((status = 200, description = "A page.", body = Page<AdminShown>)))]
 pub(super) async fn list(
@@ -170,7 +156,7 @@ pub(super) async fn list(
     let admins = desk.store(|store| store.admins()).await?;
     let shown =
         admins.iter().rev().map(|admin| (format!("{:020} {}", admin.created_at.0, admin.id), AdminShown::of(admin)));
-    let page = cut(shown, |(place, _)| place.clone(), part.cursor.as_deref(), part.limit)?;
+    let page = part.of(shown, |(place, _)| place.clone())?;
     Ok(Json(Page { items: page.items.into_iter().map(|(_, shown)| shown).collect(), next_cursor: page.next_cursor }))
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use keymoat_store::{NodeSeen, NodeState};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Desk;
 use super::answer::Json;
 use super::moment::Moment;
-use super::page::{Limit, Page, cut, turned};
+use super::page::{Page, Part, turned};
 use super::problem::Problem;
 use super::query::Query;
 
@@ -83,20 +83,6 @@ impl NodeShown {
     }
 }
 
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Part {
-    /// How many items.
-    #[serde(default)]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
-    limit: Limit,
-    /// Where to go on: `next_cursor` of the page before.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-}
-
 /// Lists the nodes that were seen in the last hour by name; with the embedded store the processes that live.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", params(Part), responses((status = 200, description = "A page.", body = Page<NodeShown>)))]
 pub(super) async fn list(
@@ -107,7 +93,7 @@ pub(super) async fn list(
     let mut nodes = desk.store(move |store| store.nodes(now)).await?;
     let place = |node: &NodeSeen| turned(&format!("{} {}", node.name, node.id));
     nodes.sort_by_cached_key(|node| std::cmp::Reverse(place(node)));
-    let page = cut(nodes, place, part.cursor.as_deref(), part.limit)?;
+    let page = part.of(nodes, place)?;
     let this = &desk.house.node_id;
     let items = page.items.into_iter().map(|node| NodeShown::of(node, this)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))

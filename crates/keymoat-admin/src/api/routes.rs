@@ -9,12 +9,12 @@ use keymoat_core::origin::Origins;
 use keymoat_core::route::{LoneSubprotocol, Paths};
 use keymoat_core::{QueryPolicy, Route, RouteOverride, UnixMillis};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Desk;
 use super::answer::{Json, Tagged};
 use super::moment::Moment;
-use super::page::{Limit, Page, cut, turned};
+use super::page::{Page, Part, turned};
 use super::problem::{Code, Problem};
 use super::query::Query;
 
@@ -149,20 +149,6 @@ impl RouteShown {
     }
 }
 
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Part {
-    /// How many items.
-    #[serde(default)]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
-    limit: Limit,
-    /// Where to go on: `next_cursor` of the page before.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-}
-
 /// Lists the routes in force by name.
 #[utoipa::path(get, path = "/api/v1/routes", tag = "routes", params(Part), responses((status = 200, description = "A page.", body = Page<RouteShown>)))]
 pub(super) async fn list(
@@ -171,7 +157,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<RouteShown>>, Problem> {
     let mut routes = desk.house.running.routes();
     routes.sort_by(|one, other| one.name.cmp(&other.name));
-    let page = cut(routes, |route: &Route| turned(&route.name), part.cursor.as_deref(), part.limit)?;
+    let page = part.of(routes, |route: &Route| turned(&route.name))?;
     let (overrides, now) = (desk.store(|store| store.route_overrides()).await?, desk.house.now());
     let items = page.items.iter().map(|route| RouteShown::of(route, &overrides, now)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))

@@ -16,13 +16,13 @@ use keymoat_gateway::settings::{Inject, UpstreamHttp};
 use keymoat_gateway::{Certificate, UpstreamView};
 use keymoat_store::SealedSecret;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Desk;
 use super::answer::{Json, Tagged};
 use super::body::BodyOrNone;
 use super::moment::Moment;
-use super::page::{Limit, Page, cut, turned};
+use super::page::{Page, Part, turned};
 use super::problem::{Code, Problem};
 use super::query::Query;
 use crate::access::Caller;
@@ -118,20 +118,6 @@ fn find(desk: &Desk, name: &str) -> Result<UpstreamView, Problem> {
     found.ok_or_else(|| Problem::with(Code::NotFound, "no upstream has this name"))
 }
 
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Part {
-    /// How many items.
-    #[serde(default)]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
-    limit: Limit,
-    /// Where to go on: `next_cursor` of the page before.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-}
-
 /// Lists the upstreams in force by name.
 #[utoipa::path(get, path = "/api/v1/upstreams", tag = "upstreams", params(Part), responses((status = 200, description = "A page.", body = Page<UpstreamShown>)))]
 pub(super) async fn list(
@@ -140,7 +126,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<UpstreamShown>>, Problem> {
     let sealed = sealed(&desk).await?;
     let views = desk.house.running.upstreams();
-    let page = cut(views, |view: &UpstreamView| turned(&view.name), part.cursor.as_deref(), part.limit)?;
+    let page = part.of(views, |view: &UpstreamView| turned(&view.name))?;
     let items = page.items.iter().map(|view| shown(view, &desk, &sealed)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
