@@ -13,7 +13,7 @@ use super::{Hand, entrusted, moment, take_secret, text_at};
 use crate::observed::tell_of_commands;
 use crate::output::time::rfc3339;
 use crate::process::new_key_secret;
-use crate::socket::ENTRUSTED_BYTES_MAX;
+use crate::socket::{ENTRUSTED_BYTES_MAX, Socket};
 
 /// So many keys are taken over with one request: as many as the API takes.
 const IMPORT_KEYS_MAX: usize = 1000;
@@ -132,9 +132,7 @@ impl Hand<'_> {
             self.tell(Action::KeyChanged, &key.id, format!("`{}`: the old secret was ended", key.name));
             return Ok(key);
         };
-        let id = self.store.key(key)?.id;
-        server.ask(Method::POST, &format!("/api/v1/keys/{id}/retire"), None)?;
-        Ok(self.store.key(&id)?)
+        self.post_to_key(&server, key, "retire")
     }
 
     /// Revokes a key.
@@ -147,9 +145,7 @@ impl Hand<'_> {
             self.tell(Action::KeyRevoked, &key.id, format!("`{}`", key.name));
             return Ok(key);
         };
-        let id = self.store.key(key)?.id;
-        server.ask(Method::POST, &format!("/api/v1/keys/{id}/revoke"), None)?;
-        Ok(self.store.key(&id)?)
+        self.post_to_key(&server, key, "revoke")
     }
 
     /// Takes keys over under the terms of `template`, and says of each what became of it, in their order. What is only
@@ -223,6 +219,13 @@ impl Hand<'_> {
         }
         let unknown = || Taken::Refused("it was not looked at".to_owned());
         Ok((1..).zip(part).map(|(line, _)| by_line.remove(&Some(line)).unwrap_or_else(unknown)).collect())
+    }
+
+    /// Does by the server what takes no further word, and gives the key as it is afterwards.
+    fn post_to_key(&self, server: &Socket, key: &str, verb: &str) -> anyhow::Result<Key> {
+        let id = self.store.key(key)?.id;
+        server.ask(Method::POST, &format!("/api/v1/keys/{id}/{verb}"), None)?;
+        Ok(self.store.key(&id)?)
     }
 
     /// The key and the secret of an answer, which is not kept.
