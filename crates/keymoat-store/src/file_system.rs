@@ -21,7 +21,7 @@ const OPEN_RETRY: Duration = Duration::from_millis(10);
 /// How long a writer waits for its turn.
 const TURN_WAIT: Duration = Duration::from_millis(100);
 /// The pause between two attempts.
-const TURN_RETRY: Duration = Duration::from_millis(1);
+const TURN_RETRY: Duration = Duration::from_micros(100);
 
 /// Held while a store is created, migrated and opened; released on drop.
 pub(crate) struct OpenLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);

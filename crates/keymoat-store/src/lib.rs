@@ -51,7 +51,7 @@ pub use new_key::{NAME_CHARS_MAX, NewKey, OWNER_CHARS_MAX};
 pub use node::{BEAT_EVERY, Beat, FORGOTTEN_AFTER, FREED_GRACE, Node, NodeAbout, NodeSeen, NodeState, Pulse};
 pub use postgres::{CONSUME, DatabaseState, Postgres};
 pub use share::{Budget, PartAsked, PlaceAsked, PlaceKind, Placed};
-pub use sqlite::{Sqlite, Watch};
+pub use sqlite::{OPEN_SESSION, Sqlite, TAKE_USE, Watch};
 pub use token::{Claim, Denial, MintDenial, MintOrder, Minted, Minting, SessionId, TokenBytes, TokenState, Verdict};
 pub use upstream_secret::{Change, SECRET_BYTES_MAX, SealedSecret, SecretChange, SecretState, UPSTREAM_CHARS_MAX};
 
@@ -265,23 +265,11 @@ impl Store {
         }
     }
 
-    /// Adds what was counted towards the daily limits of keys, and gives what all processes have counted of `today` so
-    /// far. What is older than two days is forgotten. Watchers do not see it.
-    ///
-    /// # Errors
-    /// Whatever the disk refuses: then nothing was added, but for [`StoreError::Io`], after which that is not known.
-    pub fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.add_day_use(counted, today),
-            Self::Postgres(postgres) => postgres.add_day_use(counted, today),
-        }
-    }
-
     /// Adds payload bytes that the sessions of tokens have carried, and gives what they have carried everywhere so far.
     /// A token that is forgotten is not among them.
     ///
     /// # Errors
-    /// As of [`Self::add_day_use`].
+    /// Whatever the disk refuses: then nothing was added, but for [`StoreError::Io`], after which that is not known.
     pub fn add_token_bytes(&self, carried: &[TokenBytes]) -> Result<Vec<TokenBytes>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_token_bytes(carried),

@@ -2,7 +2,7 @@
 //! PostgreSQL a few connections take what waits, in groups too.
 //!
 //! ```text
-//! claim, mint, … ──▶ queue ──▶ writer: BEGIN, a savepoint for each, COMMIT ──▶ answers, all of them after the commit
+//! claim, mint, … ──▶ queue ──▶ writer: BEGIN, each on its own, COMMIT ──▶ answers, all of them after the commit
 //! find           ──▶ queue ──▶ reader
 //! ```
 //! Both queues are bounded, and nobody waits longer than a short time. What was given up while it waited is not done.

@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::sqlite::desk::{self, Group};
 
 /// So many jobs share one commit.
-const GROUP_MAX: usize = 64;
+const GROUP_MAX: usize = 128;
 
 /// How soon a store that failed is tried again.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
@@ -211,7 +211,7 @@ impl Job {
         }
     }
 
-    /// Does the job in a savepoint. What is wrong with this job alone is its own answer; any other error is the group's.
+    /// Does the job. What is wrong with this job alone is its own answer; any other error is the group's.
     fn done_in(self, group: &Group<'_>, told: &mut Vec<Told>) -> Result<(), StoreError> {
         match self {
             Self::Claim(claim, reply) => answer(reply, told, || group.claim(&claim)),

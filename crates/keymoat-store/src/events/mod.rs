@@ -25,8 +25,8 @@ use keymoat_core::event::{Event, Kind, Severity};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::error::StoreError;
-use crate::sqlite::{create_database, held};
-use crate::{BUSY_WAIT, file_system, private_file};
+use crate::sqlite::{create_database, held, keep_plans, wait_for_locks};
+use crate::{file_system, private_file};
 
 pub use self::filter::{Filter, SCAN_MAX};
 pub use self::forget::Retention;
@@ -226,8 +226,8 @@ impl EventsFile {
 
 fn connect(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_WAIT)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    wait_for_locks(&mut connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     let synchronous = match durability {
         Durability::Process => "normal",
@@ -237,6 +237,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, StoreError
     // A log that grew in a rush gives its room back.
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    keep_plans(&connection)?;
     Ok(connection)
 }
 

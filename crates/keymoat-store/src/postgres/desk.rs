@@ -31,7 +31,7 @@ use crate::share::{PartAsked, PlaceAsked, Placed};
 use crate::token::{Claim, MintOrder, Minting, SessionId, Verdict};
 
 /// So many groups may be on their way at once.
-const WRITERS: usize = 4;
+const WRITERS: usize = 2;
 const READERS: usize = 2;
 
 /// While one waits for another node that mints from the same key, those of other keys go on.

@@ -184,28 +184,6 @@ impl Postgres {
         })
     }
 
-    pub(crate) fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
-        let mut counted = counted.to_vec();
-        // All nodes lock the rows in one order.
-        counted.sort_by(|one, other| (&one.key_id, one.day).cmp(&(&other.key_id, other.day)));
-        self.ask(move |shared| async move {
-            let add = async |change: &mut Transaction<'_>| {
-                let sql = "INSERT INTO limit_use (key_id, day, requests, bytes) VALUES ($1, $2, $3, $4)
-                           ON CONFLICT (key_id, day) DO UPDATE SET requests = limit_use.requests + excluded.requests,
-                           bytes = limit_use.bytes + excluded.bytes";
-                let statement = change.prepare_cached(sql).await.map_err(|error| failed(&error))?;
-                for counted in &counted {
-                    let (requests, bytes) = (signed(counted.requests), signed(counted.bytes));
-                    let done = change.execute(&statement, &[&&*counted.key_id, &counted.day, &requests, &bytes]).await;
-                    done.map_err(|error| failed(&error))?;
-                }
-                forget_days(change, today).await?;
-                day_use(change, today).await
-            };
-            shared.in_one(add).await
-        })
-    }
-
     pub(crate) fn day_use(&self, day: i64) -> Result<Vec<DayUse>, StoreError> {
         self.ask(move |shared| async move { shared.at_one_moment(async |moment| day_use(moment, day).await).await })
     }

@@ -1,6 +1,7 @@
-//! The claim: the one conditional update by which a token pays for a session.
+//! The claim: one conditional statement opens the session, and another one takes the use that it costs.
 //!
-//! Whether it is granted is decided by the statement alone; why it is not is read afterwards, in the same transaction.
+//! Whether it is granted is decided by the first statement alone, in a transaction that nobody else writes beside; why it is
+//! not is read afterwards, in the same transaction.
 
 use keymoat_core::{Digest, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -28,29 +29,70 @@ pub(super) enum Use {
     Again,
 }
 
-/// Consumes a use for a session, or says why not. A session that was granted before consumes nothing more.
-pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<Verdict, StoreError> {
-    if let Some((token, resumed)) = opened(connection, claim.session)? {
-        let denial = match token == Some(claim.token) {
-            true => denial(connection, &claim.token, Use::Again, claim.now)?,
+/// Opens a session for whoever pays afterwards: `?1` is the token's digest, `?2` the time, `?3` the session. It is public for
+/// whoever measures the database beside Keymoat.
+pub const OPEN_SESSION: &str = concat!(
+    "INSERT INTO token_session (sid, token, resumed, opened_at)
+     SELECT ?3, number, 0, ?2 FROM token
+     WHERE digest = ?1 AND start_by > ?2 AND (uses_left IS NULL OR uses_left > 0) AND ",
+    stands!(),
+    " ON CONFLICT (sid) DO NOTHING RETURNING token"
+);
+
+/// Takes the use off the token with the number `?1`; of those whose sessions are not counted there is none to take.
+pub const TAKE_USE: &str = "UPDATE token SET uses_left = uses_left - 1 WHERE number = ?1 AND uses_left IS NOT NULL";
+
+/// Opens a session by the handle `?4`, which costs nothing.
+const RESUME: &str = concat!(
+    "INSERT INTO token_session (sid, token, resumed, opened_at)
+     SELECT ?3, token.number, 1, ?2 FROM token JOIN token_handle ON token_handle.token = token.number AND handle = ?4
+     WHERE digest = ?1 AND ",
+    stands!(),
+    " ON CONFLICT (sid) DO NOTHING RETURNING token"
+);
+
+/// What comes of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// The session is open, and the token with this number has to [`pay`] for it in the same transaction.
+    Unpaid(i64),
+    /// There is nothing to pay.
+    Told(Verdict),
+}
+
+/// Opens a session, or says why not. A session that was granted before costs nothing more. What fails has changed nothing.
+pub(super) fn open(connection: &Connection, claim: &Claim) -> Result<Opened, StoreError> {
+    let Claim { session, token, resumes, now } = claim;
+    let paid: Option<i64> = match resumes {
+        None => {
+            let mut statement = connection.prepare_cached(OPEN_SESSION)?;
+            statement.query_row(params![token.0, now.0, session.0], |row| row.get(0)).optional()?
+        }
+        Some(handle) => {
+            let mut statement = connection.prepare_cached(RESUME)?;
+            statement.query_row(params![token.0, now.0, session.0, handle.0], |row| row.get(0)).optional()?
+        }
+    };
+    match (paid, resumes) {
+        (Some(number), None) => return Ok(Opened::Unpaid(number)),
+        (Some(_), Some(_)) => return Ok(Opened::Told(Verdict::Granted { resumed: true })),
+        (None, _) => {}
+    }
+    if let Some((of, resumed)) = opened(connection, *session)? {
+        let denial = match of == Some(*token) {
+            true => denial(connection, token, Use::Again, *now)?,
             false => Some(Denial::Unknown),
         };
-        return Ok(denial.map_or(Verdict::Granted { resumed }, Verdict::Denied));
+        return Ok(Opened::Told(denial.map_or(Verdict::Granted { resumed }, Verdict::Denied)));
     }
-    let paid = match claim.resumes {
-        None => consume(connection, claim)?,
-        Some(handle) => resume(connection, claim, &handle)?,
-    };
-    let Some(number) = paid else {
-        let asked = claim.resumes.map_or(Use::Fresh, Use::Resumed);
-        let denial = denial(connection, &claim.token, asked, claim.now)?;
-        return Ok(Verdict::Denied(denial.unwrap_or(Denial::Unknown)));
-    };
-    let resumed = claim.resumes.is_some();
-    connection
-        .prepare_cached("INSERT INTO token_session (sid, token, resumed, opened_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![claim.session.0, number, resumed, claim.now.0])?;
-    Ok(Verdict::Granted { resumed })
+    let denial = denial(connection, token, resumes.map_or(Use::Fresh, Use::Resumed), *now)?;
+    Ok(Opened::Told(Verdict::Denied(denial.unwrap_or(Denial::Unknown))))
+}
+
+/// Takes a use off the token with this number. After an error the transaction must not be committed.
+pub(super) fn pay(connection: &Connection, number: i64) -> Result<(), StoreError> {
+    connection.prepare_cached(TAKE_USE)?.execute([number])?;
+    Ok(())
 }
 
 /// Why a token would be denied, if it would.
@@ -101,27 +143,6 @@ fn opened(connection: &Connection, session: SessionId) -> Result<Option<(Option<
     Ok(statement.query_row([session.0], read).optional()?)
 }
 
-/// Takes a use off a token that may open a new session, and gives the token's number.
-fn consume(connection: &Connection, claim: &Claim) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection.prepare_cached(concat!(
-        "UPDATE token SET uses_left = uses_left - 1
-         WHERE digest = ?1 AND start_by > ?2 AND (uses_left IS NULL OR uses_left > 0) AND ",
-        stands!(),
-        " RETURNING number"
-    ))?;
-    Ok(statement.query_row(params![claim.token.0, claim.now.0], |row| row.get(0)).optional()?)
-}
-
-/// The number of a token that may resume by this handle, which costs nothing.
-fn resume(connection: &Connection, claim: &Claim, handle: &Digest) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT token.number FROM token JOIN token_handle ON token_handle.token = token.number AND handle = ?3
-         WHERE digest = ?1 AND ",
-        stands!(),
-    ))?;
-    Ok(statement.query_row(params![claim.token.0, claim.now.0, handle.0], |row| row.get(0)).optional()?)
-}
-
 fn knows_handle(connection: &Connection, number: i64, handle: &Digest) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM token_handle WHERE token = ?1 AND handle = ?2")?;
     Ok(statement.exists(params![number, handle.0])?)
@@ -166,7 +187,13 @@ mod tests {
 
     fn claimed(connection: &Connection, resumes: Option<Digest>) -> Verdict {
         let session = SessionId([3; 16]);
-        claim(connection, &Claim { session, token: TOKEN, resumes, now: UnixMillis(NOW) }).unwrap()
+        match open(connection, &Claim { session, token: TOKEN, resumes, now: UnixMillis(NOW) }).unwrap() {
+            Opened::Unpaid(number) => {
+                pay(connection, number).unwrap();
+                Verdict::Granted { resumed: false }
+            }
+            Opened::Told(verdict) => verdict,
+        }
     }
 
     #[test]

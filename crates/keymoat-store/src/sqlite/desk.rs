@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keymoat_core::{Digest, Pepper, Token, UnixMillis};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::claims::Opened;
 use super::token_store::{Before, revoke};
 use super::{Sqlite, claims, mint, parts, places, tokens};
 use crate::Store;
@@ -47,7 +48,8 @@ pub(crate) fn forget(connection: &mut Connection, now: UnixMillis) -> Result<boo
     Ok(more)
 }
 
-/// Changes that are committed together. Each stands in a savepoint of its own: one that fails takes nothing else along.
+/// Changes that are committed together. One that fails takes nothing else along:
+/// but for claims, each stands in a savepoint of its own.
 pub(crate) struct Group<'a> {
     pepper: &'a Pepper,
     folder: &'a Path,
@@ -65,7 +67,16 @@ impl<'a> Group<'a> {
 
     /// The outer error is the group's: it must not be committed.
     pub(crate) fn claim(&self, claim: &Claim) -> Result<Result<Verdict, StoreError>, StoreError> {
-        self.apart(|| claims::claim(&self.change, claim))
+        // Without a savepoint: opening is one statement, which fails as a whole, and what was not paid for is the group's.
+        match claims::open(&self.change, claim) {
+            Ok(Opened::Unpaid(number)) => {
+                claims::pay(&self.change, number)?;
+                Ok(Ok(Verdict::Granted { resumed: false }))
+            }
+            Ok(Opened::Told(verdict)) => Ok(Ok(verdict)),
+            Err(error) if error.is_of_the_disk() => Err(error),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     pub(crate) fn mint(&self, order: MintOrder) -> Result<Result<Minting, StoreError>, StoreError> {

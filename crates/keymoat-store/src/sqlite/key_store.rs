@@ -165,28 +165,6 @@ impl Sqlite {
         })
     }
 
-    pub(crate) fn add_day_use(&self, counted: &[DayUse], today: i64) -> Result<Vec<DayUse>, StoreError> {
-        self.refuse_replaced()?;
-        let mut writer = held(&self.writer);
-        let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for counted in counted {
-            change
-                .prepare_cached(
-                    "INSERT INTO limit_use (key_id, day, requests, bytes) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (key_id, day) DO UPDATE SET requests = limit_use.requests + excluded.requests,
-                     bytes = limit_use.bytes + excluded.bytes",
-                )?
-                .execute(params![counted.key_id, counted.day, signed(counted.requests), signed(counted.bytes)])?;
-        }
-        change
-            .prepare_cached("DELETE FROM limit_use WHERE day < ?1")?
-            .execute([today.saturating_sub(DAYS_REMEMBERED)])?;
-        let uses = day_use(&change, today)?;
-        change.commit()?;
-        Ok(uses)
-    }
-
     pub(crate) fn give_back(&self, unused: &[DayUse], today: i64) -> Result<(), StoreError> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.in_one(|change| {

@@ -26,8 +26,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use keymoat_core::{Pepper, Snapshot};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
@@ -38,6 +41,7 @@ use crate::seal::Kek;
 use crate::upstream_secret::Change;
 use crate::{BUSY_WAIT, file_system, master_key, private_file};
 
+pub use self::claims::{OPEN_SESSION, TAKE_USE};
 pub(crate) use self::key_store::{DAYS_REMEMBERED, live};
 pub(crate) use self::secrets::Before;
 
@@ -182,6 +186,11 @@ impl FileId {
     }
 }
 
+/// How often a lock is looked at that another connection holds, and for how long so often.
+const LOOK_OFTEN: Duration = Duration::from_micros(100);
+const OFTEN_FOR: Duration = Duration::from_millis(20);
+const LOOK_SELDOM: Duration = Duration::from_millis(2);
+
 /// A panic while the lock was held has rolled its transaction back: the connection itself is sound.
 pub(crate) fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,8 +208,8 @@ pub(crate) fn create_database(path: &Path) -> Result<(), PrivateFileError> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_WAIT)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    wait_for_locks(&mut connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     // FULL: a commit that was acknowledged survives a power loss.
     connection.pragma_update(None, "synchronous", "full")?;
@@ -208,7 +217,30 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    keep_plans(&connection)?;
     Ok(connection)
+}
+
+/// Makes whoever finds the database locked wait for up to [`BUSY_WAIT`], looking often at first: SQLite's own wait soon
+/// sleeps for longer than a group of claims holds the lock.
+pub(crate) fn wait_for_locks(connection: &mut Connection) -> Result<(), StoreError> {
+    let mut began = Instant::now();
+    connection.busy_handler(Some(move |count| {
+        if count == 0 {
+            began = Instant::now();
+        }
+        let waited = began.elapsed();
+        thread::sleep(if waited < OFTEN_FOR { LOOK_OFTEN } else { LOOK_SELDOM });
+        waited < BUSY_WAIT
+    }))?;
+    Ok(())
+}
+
+/// Keeps SQLite from preparing a statement anew whenever other values are bound to it ("QPSG" in its documentation): that
+/// took as long as the statement itself.
+pub(crate) fn keep_plans(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -263,6 +295,7 @@ mod tests {
         assert_eq!(ask("synchronous"), "Integer(2)");
         assert_eq!(ask("secure_delete"), "Integer(1)");
         assert_eq!(ask("foreign_keys"), "Integer(1)");
+        assert!(held(&store.writer).db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG).unwrap());
         assert!(keys::count_change(&held(&store.reader)).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use keymoat_core::{KeyLimits, Pace, RotateAfter, Scopes, Secret, UnixMillis};
 use keymoat_store::{
-    DayUse, Import, ImportMode, Imported, KeyChange, NewKey, OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, StoreError,
+    Import, ImportMode, Imported, KeyChange, NewKey, OVERLAP_MILLIS_MAX, Rotated, Rotation, Store, StoreError,
     WhileRotating,
 };
 
@@ -222,17 +222,4 @@ fn keys_are_taken_over_once_and_a_trial_changes_nothing() {
     let again = told(store.import_keys(imports(secrets), ImportMode::Commit, NOW).unwrap());
     assert_eq!(again, ["known as a", "known as known", "name taken", "known as a"]);
     assert_eq!(live(&store, &["one", "two"], NOW), ["one"]);
-}
-
-#[test]
-fn what_several_processes_count_of_a_day_comes_together_and_is_forgotten() {
-    let scenario = Scenario::new();
-    let other = scenario.again();
-    let of = |day, requests, bytes| DayUse { key_id: "key_a".into(), day, requests, bytes };
-    assert_eq!(scenario.store.add_day_use(&[of(10, 5, 100)], 10).unwrap(), [of(10, 5, 100)]);
-    assert_eq!(other.add_day_use(&[of(10, 1, 1), of(9, 7, 7)], 10).unwrap(), [of(10, 6, 101)]);
-    assert_eq!(scenario.store.add_day_use(&[], 10).unwrap(), [of(10, 6, 101)]);
-    assert_eq!(scenario.store.day_use(9).unwrap(), [of(9, 7, 7)]);
-    scenario.store.add_day_use(&[], 12).unwrap();
-    assert_eq!((scenario.store.day_use(9).unwrap().len(), scenario.store.day_use(10).unwrap().len()), (0, 1));
 }

@@ -184,6 +184,29 @@ async fn parts_that_are_taken_in_advance_never_come_to_more_than_the_day_has_and
     assert_eq!(gateways[1].store.day_use(DAY).unwrap(), []);
 }
 
+#[tokio::test]
+async fn what_several_nodes_take_of_a_day_comes_together_and_is_forgotten() {
+    let stand = Stand::new();
+    let gateways = ["a", "b"].map(|name| Gateway::on(&stand, name));
+    let of = |day, requests, bytes| DayUse { key_id: "key_a".into(), day, requests, bytes };
+    for (at, DayUse { day, requests, bytes, .. }) in [(0, of(10, 5, 100)), (1, of(10, 1, 1)), (1, of(9, 7, 7))] {
+        for (of, least) in [(Budget::Requests, requests), (Budget::Bytes, bytes)] {
+            let taken = take_part(&gateways[at].desk, PartAsked { of, day, ..part(5000, least, 1) }).await;
+            assert_eq!(taken, least);
+        }
+        if (at, day) == (0, 10) {
+            assert_eq!(gateways[at].store.day_use(10).unwrap(), [of(10, 5, 100)]);
+        }
+    }
+    for gateway in &gateways {
+        assert_eq!(gateway.store.day_use(10).unwrap(), [of(10, 6, 101)]);
+    }
+    assert_eq!(gateways[0].store.day_use(9).unwrap(), [of(9, 7, 7)]);
+    gateways[0].store.give_back(&[], 12).unwrap();
+    let left = [9, 10].map(|day| gateways[1].store.day_use(day).unwrap().len());
+    assert_eq!(left, [0, 1]);
+}
+
 #[test]
 fn nodes_are_told_with_what_they_say_of_themselves() {
     let stand = Stand::new();
