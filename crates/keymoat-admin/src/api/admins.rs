@@ -1,7 +1,5 @@
 //! Who may administer.
 
-#![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
-
 use std::sync::Arc;
 
 use axum::Extension;

@@ -1,12 +1,10 @@
 //! The nodes over the store.
 
-#![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
-
 use std::sync::Arc;
 
 use axum::extract::State;
 use keymoat_store::{NodeSeen, NodeState};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Desk;

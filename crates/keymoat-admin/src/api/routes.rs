@@ -1,7 +1,5 @@
 //! The routes in force.
 
-#![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
-
 use std::sync::Arc;
 
 use axum::extract::{Path, State};

@@ -1,7 +1,5 @@
 //! The APIs behind.
 
-#![expect(unused_qualifications, reason = "the macro that describes parameters writes them")]
-
 pub(super) mod secrets;
 
 use std::collections::BTreeMap;

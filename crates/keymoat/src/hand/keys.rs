@@ -132,7 +132,7 @@ impl Hand<'_> {
             self.tell(Action::KeyChanged, &key.id, format!("`{}`: the old secret was ended", key.name));
             return Ok(key);
         };
-        self.post_to_key(&server, key, "retire")
+        self.post_to_key(server, key, "retire")
     }
 
     /// Revokes a key.
@@ -145,7 +145,7 @@ impl Hand<'_> {
             self.tell(Action::KeyRevoked, &key.id, format!("`{}`", key.name));
             return Ok(key);
         };
-        self.post_to_key(&server, key, "revoke")
+        self.post_to_key(server, key, "revoke")
     }
 
     /// Takes keys over under the terms of `template`, and says of each what became of it, in their order. What is only
@@ -222,7 +222,7 @@ impl Hand<'_> {
     }
 
     /// Does by the server what takes no further word, and gives the key as it is afterwards.
-    fn post_to_key(&self, server: &Socket, key: &str, verb: &str) -> anyhow::Result<Key> {
+    fn post_to_key(&self, server: Socket, key: &str, verb: &str) -> anyhow::Result<Key> {
         let id = self.store.key(key)?.id;
         server.ask(Method::POST, &format!("/api/v1/keys/{id}/{verb}"), None)?;
         Ok(self.store.key(&id)?)

@@ -11,13 +11,13 @@ use keymoat_store::{SealedSecret, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Part, find};
+use super::find;
 use crate::access::Caller;
 use crate::api::Desk;
 use crate::api::answer::Json;
 use crate::api::body::{Body, NoBody};
 use crate::api::moment::Moment;
-use crate::api::page::{Page, cut, turned};
+use crate::api::page::{Page, Part, turned};
 use crate::api::problem::{Code, Problem};
 use crate::api::query::Query;
 
@@ -45,7 +45,7 @@ pub(in crate::api) async fn list(
     let mut all = desk.store(|store| store.sealed_secrets()).await?;
     let place = |secret: &SealedSecret| format!("{} {:010}", turned(&secret.upstream), u32::MAX - secret.version);
     all.sort_by_cached_key(|secret| std::cmp::Reverse(place(secret)));
-    let page = cut(all, place, part.cursor.as_deref(), part.limit)?;
+    let page = part.of(all, place)?;
     let items = page.items.into_iter().map(|secret| VersionShown {
         upstream: secret.upstream.to_string(),
         version: secret.version,
