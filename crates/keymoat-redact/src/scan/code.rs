@@ -9,6 +9,7 @@ mod rules;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
 
 pub use rules::Rule;
 use rules::{Match, Matcher};
@@ -82,7 +83,8 @@ pub struct Findings {
 /// Finds the places; make one and use it for many files.
 #[derive(Debug)]
 pub struct Finder {
-    matcher: Matcher,
+    /// Compiled for the first source file: among logs alone there is none, and it takes longer than reading a small one.
+    matcher: LazyLock<Matcher>,
     placeholders: bool,
 }
 
@@ -90,7 +92,7 @@ impl Finder {
     /// Reports what leads to a real URL; values such as `YOUR_KEY` in examples are left alone.
     #[must_use]
     pub fn new() -> Self {
-        Self { matcher: Matcher::new(), placeholders: false }
+        Self { matcher: LazyLock::new(Matcher::new), placeholders: false }
     }
 
     /// Reports examples with a placeholder, too: whoever copies them puts a real key there.

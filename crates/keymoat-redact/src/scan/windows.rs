@@ -55,17 +55,20 @@ pub(super) struct Windows<R> {
 }
 
 impl<R: Read> Windows<R> {
-    /// Of a whole stream.
+    /// Of a whole stream. What is read ahead is moved to the front each time: no more than a window shows.
     pub(super) fn of_stream(reader: R) -> Self {
-        let capacity = STEP + 2 * EDGE + LOOK;
-        let buffer = vec![0; capacity];
+        Self::with_room(reader, STEP + 2 * EDGE)
+    }
+
+    fn with_room(reader: R, room: usize) -> Self {
+        let buffer = vec![0; room];
         Self { reader, buffer, base: 0, filled: 0, from: 0, read_all: false, end: None, is_done: false, failed: None }
     }
 
     /// Of the part of a file between two nominal places. `reader` stands at [`part_start`] of the first.
     pub(super) fn of_part(reader: R, part: Range<u64>) -> Self {
         let base = part_start(part.start);
-        let mut windows = Self { base, end: Some(part.end), ..Self::of_stream(reader) };
+        let mut windows = Self { base, end: Some(part.end), ..Self::with_room(reader, STEP + 2 * EDGE + LOOK) };
         windows.fill();
         windows.from = windows.cut_near(part.start);
         windows
