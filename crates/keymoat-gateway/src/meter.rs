@@ -1,9 +1,9 @@
 //! Counts what keys use, where they have limits, and tokens with limits of their own: requests, bytes and sessions, over all
-//! threads, and for keys with a store over all processes on it.
+//! threads, and with a store over all processes on it.
 //!
 //! What a token uses counts towards its key as well. Who has no limits has no meter, and costs a branch. The pace is an atomic
-//! of this process. A key's days and sessions are asked for at the store's desk, once `Meters::share` says where that is: a
-//! day in parts, so that mostly there is nothing to ask (`meter/budget.rs`), a session one by one (`meter/commons.rs`).
+//! of this process. Days, bytes and sessions are asked for at the store's desk, once `Meters::share` says where that is: a
+//! day in parts, so that mostly there is nothing to ask (`meter/budget.rs`), a session one by one (`meter/places.rs`).
 
 mod budget;
 mod commons;
@@ -11,6 +11,7 @@ mod of_key;
 mod of_token;
 #[cfg(test)]
 mod over_processes;
+mod places;
 mod tempo;
 
 use std::collections::HashMap;
@@ -20,8 +21,9 @@ use keymoat_core::{Key, Refusal, Token};
 use keymoat_store::DayUse;
 use tokio::time::Instant;
 
-use self::of_key::{KeyPlace, Meter, OfKey};
-use self::of_token::{OfToken, TokenMeter, TokenPlace};
+use self::of_key::{Meter, OfKey};
+use self::of_token::{OfToken, TokenMeter};
+use self::places::Place;
 use crate::clock;
 use crate::session::SessionControl;
 
@@ -41,14 +43,14 @@ pub struct Meters {
 #[derive(Clone, Debug)]
 pub struct Metered {
     key: Option<OfKey>,
-    token: Option<OfToken>,
+    token: Option<Arc<OfToken>>,
 }
 
 /// The places of one live session among those that its key and its token may have.
 #[derive(Debug)]
 pub struct TakenPlaces {
-    _of_key: Option<KeyPlace>,
-    _of_token: Option<TokenPlace>,
+    _of_key: Option<Place>,
+    _of_token: Option<Place>,
 }
 
 impl Default for Meters {
@@ -75,13 +77,13 @@ impl Meters {
     pub async fn admit_token(&self, key: &Arc<Key>, token: &Arc<Token>) -> Result<Option<Metered>, Refusal> {
         let of_token = self.of_token(token);
         if let Some(of_token) = &of_token {
-            of_token.take_request(self.nanos())?;
+            of_token.take_request(self.nanos()).await?;
         }
         let of_key = self.admit_key(key).await?;
         if of_key.is_none() && of_token.is_none() {
             return Ok(None);
         }
-        Ok(Some(Metered { key: of_key, token: of_token }))
+        Ok(Some(Metered { key: of_key, token: of_token.map(Arc::new) }))
     }
 
     async fn admit_key(&self, key: &Arc<Key>) -> Result<Option<OfKey>, Refusal> {
@@ -116,14 +118,14 @@ impl Meters {
         self.commons.get()
     }
 
-    /// Takes out what keys have left of the parts of their day that nobody has touched since the last call; `all` takes
-    /// out everything. It is to be given back.
+    /// Takes out what keys have left of the parts of their day, and tokens of their bytes, that nobody has touched since the
+    /// last call; `all` takes out everything. It is to be given back.
     pub(crate) fn unused(&self, day: i64, all: bool) -> Vec<DayUse> {
         let of = |(key_id, meter): (Arc<str>, Arc<Meter>)| {
             let (requests, bytes) = (meter.requests.give_up(day, all), meter.bytes.give_up(day, all));
             (requests > 0 || bytes > 0).then_some(DayUse { key_id, day, requests, bytes })
         };
-        self.all().into_iter().filter_map(of).collect()
+        self.all().into_iter().filter_map(of).chain(self.unused_of_tokens(all)).collect()
     }
 
     /// Forgets the meters of which `keeps` does not say otherwise, unless they are in use.
@@ -149,7 +151,8 @@ impl Metered {
     /// Whether payload bytes are counted as they pass.
     #[must_use]
     pub fn counts_bytes(&self) -> bool {
-        self.key.as_ref().is_some_and(OfKey::counts_bytes) || self.token.as_ref().is_some_and(OfToken::counts_bytes)
+        self.key.as_ref().is_some_and(OfKey::counts_bytes)
+            || self.token.as_ref().is_some_and(|of_token| of_token.counts_bytes())
     }
 
     /// Takes a place among the sessions of the token, and of the key, for the one that `control` ends. They are free again
@@ -158,7 +161,10 @@ impl Metered {
     /// # Errors
     /// `rate_limited` when all of one are taken, `unavailable` when the store does not say.
     pub async fn take_places(&self, control: &SessionControl) -> Result<TakenPlaces, Refusal> {
-        let of_token = self.token.as_ref().and_then(OfToken::take_place).transpose()?;
+        let of_token = match &self.token {
+            Some(of_token) => of_token.take_place(control).await?,
+            None => None,
+        };
         let of_key = match &self.key {
             Some(of_key) => of_key.take_place(control).await?,
             None => None,
@@ -172,10 +178,21 @@ impl Metered {
     /// In what is returned: `token_used_up` when they are more than the token has left, `rate_limited` when they are more than
     /// the key's day has, `unavailable` when the store does not say.
     pub fn take_bytes(&self, bytes: u64) -> Taking<Refusal> {
-        if let Some(Err(refusal)) = self.token.as_ref().map(|of_token| of_token.take_bytes(bytes)) {
-            return Taking::Now(Err(refusal));
+        let of_key = |of_key: &OfKey| of_key.take_bytes(bytes);
+        match self.token.as_ref().map_or(Taking::Now(Ok(())), |of_token| of_token.take_bytes(bytes)) {
+            Taking::Now(Ok(())) => self.key.as_ref().map_or(Taking::Now(Ok(())), of_key),
+            Taking::Now(Err(refusal)) => Taking::Now(Err(refusal)),
+            Taking::Later(later) => {
+                let key = self.key.clone();
+                Taking::Later(Box::pin(async move {
+                    later.await?;
+                    match &key {
+                        Some(key) => key.take_bytes(bytes).done().await,
+                        None => Ok(()),
+                    }
+                }))
+            }
         }
-        self.key.as_ref().map_or(Taking::Now(Ok(())), |of_key| of_key.take_bytes(bytes))
     }
 }
 

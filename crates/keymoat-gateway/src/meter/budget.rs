@@ -1,4 +1,4 @@
-//! What a key has of a day. With a store it is taken from there in parts, so that all processes together use no more; alone
+//! What a key has of a day, or a token altogether. With a store it is taken from there in parts, so that all processes together use no more; alone
 //! it is counted here.
 //!
 //! ```text
@@ -31,7 +31,7 @@ const SHORT_FOR: Duration = Duration::from_secs(1);
 const REQUESTS_AHEAD: u64 = 256;
 const BYTES_AHEAD: u64 = 1 << 20;
 
-/// The rest of one limit of one key.
+/// The rest of one limit of one key or token.
 #[derive(Debug)]
 pub(super) struct Budget {
     of: Of,
@@ -73,8 +73,9 @@ pub(super) enum Short {
 /// What is asked for, and of whom.
 #[derive(Clone, Copy)]
 pub(super) struct Terms<'a> {
+    /// The id of the key or token.
     pub(super) key_id: &'a Arc<str>,
-    /// What the key has for the whole day.
+    /// What it has for the whole day; a token altogether.
     pub(super) most: u64,
     pub(super) day: i64,
     pub(super) commons: Option<&'a Arc<Commons>>,
@@ -179,6 +180,11 @@ impl Budget {
         returned + count_of(self.left.swap(tagged(day), Ordering::Relaxed), day)
     }
 
+    /// Whether nothing of the parts of `day` is left here, nor to be given back.
+    pub(super) fn is_given_up(&self, day: i64) -> bool {
+        self.lock().returned == 0 && self.left(day) == 0
+    }
+
     async fn wait_for(
         self: &Arc<Self>,
         amount: u64,
@@ -250,7 +256,7 @@ impl Budget {
                     asking.quiet_until = (granted == 0).then_some(until);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot ask for a part of a key's day");
+                    tracing::debug!(%error, "cannot ask for a part of a budget");
                     asking.short = Some((until, Short::NoAnswer));
                     asking.quiet_until = Some(until);
                 }

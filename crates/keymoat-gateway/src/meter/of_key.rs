@@ -1,8 +1,6 @@
 //! What one key uses that has limits: its pace here, its days and sessions over all processes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use keymoat_core::limits::{self, Whose};
 use keymoat_core::refusal::Code;
@@ -11,16 +9,11 @@ use keymoat_store::Budget as Of;
 use tokio::time::Instant;
 
 use super::budget::{Budget, Short, Taking, Terms};
-use super::commons::{Commons, SharedPlace};
+use super::commons::Commons;
+use super::places::{Place, Places, Sought};
 use super::tempo::Tempo;
 use crate::clock;
 use crate::session::SessionControl;
-
-/// Somebody who ends a session and begins another may come before the end was written down: for so long it is waited.
-const FREED_WAIT: Duration = Duration::from_millis(150);
-
-/// For so long an answer stands that all places are taken, on other nodes too.
-const FULL_MILLIS: u64 = 100;
 
 /// What one key has used.
 #[derive(Debug)]
@@ -28,10 +21,7 @@ pub(super) struct Meter {
     tempo: Tempo,
     pub(super) requests: Arc<Budget>,
     pub(super) bytes: Arc<Budget>,
-    sessions: AtomicU32,
-    /// When a session here gave its place back, and until when all are known to be taken, in milliseconds since the origin.
-    freed_millis: AtomicU64,
-    full_until_millis: AtomicU64,
+    places: Arc<Places>,
 }
 
 /// A key with its meter, for as long as a request or session of it lasts.
@@ -43,24 +33,13 @@ pub(super) struct OfKey {
     pub(super) commons: Option<Arc<Commons>>,
 }
 
-/// The place of one live session among those that its key may have.
-#[derive(Debug)]
-pub(super) struct KeyPlace {
-    meter: Arc<Meter>,
-    origin: Instant,
-    /// The same among those of all processes.
-    shared: Option<SharedPlace>,
-}
-
 impl Default for Meter {
     fn default() -> Self {
         Self {
             tempo: Tempo::default(),
             requests: Arc::new(Budget::new(Of::Requests)),
             bytes: Arc::new(Budget::new(Of::Bytes)),
-            sessions: AtomicU32::new(0),
-            freed_millis: AtomicU64::new(0),
-            full_until_millis: AtomicU64::new(0),
+            places: Arc::default(),
         }
     }
 }
@@ -76,29 +55,11 @@ impl OfKey {
     ///
     /// # Errors
     /// `rate_limited` when all are taken, `unavailable` when the store does not say.
-    pub(super) async fn take_place(&self, control: &SessionControl) -> Result<Option<KeyPlace>, Refusal> {
+    pub(super) async fn take_place(&self, control: &SessionControl) -> Result<Option<Place>, Refusal> {
         let Some(most) = self.key.limits.sessions else { return Ok(None) };
-        let take = |taken: u32| (taken < most).then(|| taken + 1);
-        if self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-            return Err(limits::too_many_sessions(Whose::Key, most));
-        }
-        let mut place = KeyPlace { meter: Arc::clone(&self.meter), origin: self.origin, shared: None };
-        let Some(commons) = &self.commons else { return Ok(Some(place)) };
-        if self.millis() < self.meter.full_until_millis.load(Ordering::Relaxed) {
-            return Err(limits::too_many_sessions(Whose::Key, most));
-        }
-        let mut shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
-        let freed_ago = self.millis().saturating_sub(self.meter.freed_millis.load(Ordering::Relaxed));
-        if shared.is_none() && freed_ago < 1000 {
-            tokio::time::sleep(FREED_WAIT).await;
-            shared = commons.take_place(&self.key.id, most, control).await.map_err(no_answer)?;
-        }
-        if shared.is_none() {
-            self.meter.full_until_millis.store(self.millis() + FULL_MILLIS, Ordering::Relaxed);
-            return Err(limits::too_many_sessions(Whose::Key, most));
-        }
-        place.shared = shared;
-        Ok(Some(place))
+        let (holder, commons) = (&self.key.id, self.commons.as_ref());
+        let sought = Sought { holder, whose: Whose::Key, most, origin: self.origin, commons };
+        self.meter.places.take(sought, control).await.map(Some)
     }
 
     /// Takes payload bytes off what the key has of the day, before they pass.
@@ -136,37 +97,17 @@ impl OfKey {
     fn terms(&self, most: u64, now: UnixMillis) -> Terms<'_> {
         Terms { key_id: &self.key.id, most, day: limits::day_of(now), commons: self.commons.as_ref() }
     }
-
-    fn millis(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
 }
 
-fn told(short: Short, used_up: impl FnOnce() -> Refusal) -> Refusal {
+pub(super) fn told(short: Short, used_up: impl FnOnce() -> Refusal) -> Refusal {
     match short {
         Short::UsedUp => used_up(),
         Short::NoAnswer => unavailable(),
     }
 }
 
-fn no_answer(error: keymoat_store::DeskError) -> Refusal {
-    tracing::debug!(%error, "cannot ask for a place for a session");
-    unavailable()
-}
-
 /// The store does not say how much is left: nothing is let in by a limit that it counts.
-fn unavailable() -> Refusal {
+pub(super) fn unavailable() -> Refusal {
     let text = "the store of limits does not answer, try again";
     Refusal::new(Code::Unavailable, text).retry_after_secs(1)
-}
-
-impl Drop for KeyPlace {
-    fn drop(&mut self) {
-        self.meter.sessions.fetch_sub(1, Ordering::Relaxed);
-        // Who was refused has given nothing back.
-        if self.shared.take().is_some() {
-            let millis = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.meter.freed_millis.store(millis.max(1), Ordering::Relaxed);
-        }
-    }
 }

@@ -1,37 +1,44 @@
-//! What one token uses that has limits of its own.
+//! What one token uses that has limits of its own: its pace here, its sessions and bytes over all processes.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use keymoat_core::limits::{self, Whose};
 use keymoat_core::token::told;
 use keymoat_core::{Refusal, Token};
-use keymoat_store::TokenBytes;
+use keymoat_store::{Budget as Of, DayUse, TokenBytes};
+use tokio::time::Instant;
 
-use super::Meters;
+use super::budget::{Budget, Taking, Terms};
+use super::commons::Commons;
+use super::places::{Place, Places, Sought};
 use super::tempo::Tempo;
+use super::{Meters, of_key};
+use crate::session::SessionControl;
 
 /// What one token has used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TokenMeter {
     tempo: Tempo,
-    sessions: AtomicU32,
+    places: Arc<Places>,
+    /// The bytes of all its sessions, over all processes.
+    budget: Arc<Budget>,
+    /// Under which the store keeps the budget: the day on which the token ends, however many it lasts.
+    day: i64,
     /// Bytes that the store knows of, by whichever process they were counted.
     known: AtomicU64,
     /// Bytes that were counted here and that the store does not know of yet.
     fresh: AtomicU64,
 }
 
-/// The place of one live session among those of its token.
-#[derive(Debug)]
-pub(super) struct TokenPlace(Arc<TokenMeter>);
-
 /// A token with its meter.
 #[derive(Clone, Debug)]
 pub(super) struct OfToken {
     token: Arc<Token>,
     meter: Arc<TokenMeter>,
+    origin: Instant,
+    commons: Option<Arc<Commons>>,
 }
 
 impl Meters {
@@ -43,11 +50,25 @@ impl Meters {
         let mut by_token = self.lock_tokens();
         let meter = match by_token.get(&token.id) {
             Some(meter) => Arc::clone(meter),
-            None => Arc::clone(by_token.entry(Arc::clone(&token.id)).or_default()),
+            None => {
+                let fresh = || Arc::new(TokenMeter::new(limits::day_of(token.live_until)));
+                Arc::clone(by_token.entry(Arc::clone(&token.id)).or_insert_with(fresh))
+            }
         };
         drop(by_token);
         meter.known.fetch_max(token.bytes_used, Ordering::Relaxed);
-        Some(OfToken { token: Arc::clone(token), meter })
+        let commons = self.commons().cloned();
+        Some(OfToken { token: Arc::clone(token), meter, origin: self.origin, commons })
+    }
+
+    /// What tokens have left of the parts of their bytes that nobody has touched since the last call; see
+    /// [`Self::unused`].
+    pub(super) fn unused_of_tokens(&self, all: bool) -> Vec<DayUse> {
+        let given_up = |(id, meter): (&Arc<str>, &Arc<TokenMeter>)| {
+            let (day, bytes) = (meter.day, meter.budget.give_up(meter.day, all));
+            (bytes > 0).then(|| DayUse { key_id: Arc::clone(id), day, requests: 0, bytes })
+        };
+        self.lock_tokens().iter().filter_map(given_up).collect()
     }
 
     /// The bytes that tokens have carried and that the store does not know of.
@@ -72,8 +93,10 @@ impl Meters {
     /// Forgets the meters that nobody uses and that would begin anew as they are: the store knows the bytes.
     pub(crate) fn forget_idle_tokens(&self) {
         let nanos = self.nanos();
-        self.lock_tokens()
-            .retain(|_, meter| Arc::strong_count(meter) > 1 || meter.fresh() > 0 || meter.tempo.is_ahead(nanos));
+        self.lock_tokens().retain(|_, meter| {
+            let is_in_use = Arc::strong_count(meter) > 1 || meter.tempo.is_ahead(nanos);
+            is_in_use || meter.fresh() > 0 || !meter.budget.is_given_up(meter.day)
+        });
     }
 
     pub(super) fn lock_tokens(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<TokenMeter>>> {
@@ -82,6 +105,17 @@ impl Meters {
 }
 
 impl TokenMeter {
+    fn new(day: i64) -> Self {
+        Self {
+            tempo: Tempo::default(),
+            places: Arc::default(),
+            budget: Arc::new(Budget::new(Of::Bytes)),
+            day,
+            known: AtomicU64::new(0),
+            fresh: AtomicU64::new(0),
+        }
+    }
+
     /// Bytes that the store does not know of yet.
     pub(super) fn fresh(&self) -> u64 {
         self.fresh.load(Ordering::Relaxed)
@@ -94,24 +128,24 @@ impl TokenMeter {
         self.known.fetch_max(all, Ordering::Relaxed);
     }
 
+    fn carry(&self, bytes: u64) {
+        self.fresh.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn bytes(&self) -> u64 {
         self.known.load(Ordering::Relaxed).saturating_add(self.fresh())
     }
 }
 
-impl Drop for TokenPlace {
-    fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl OfToken {
-    pub(super) fn take_request(&self, nanos: u64) -> Result<(), Refusal> {
+    pub(super) async fn take_request(&self, nanos: u64) -> Result<(), Refusal> {
         let limits = &self.token.limits;
-        if let Some(most) = limits.total_bytes_max
-            && self.meter.bytes() >= most
-        {
-            return Err(told::carried_all(most));
+        if let Some(most) = limits.total_bytes_max {
+            if self.meter.bytes() >= most {
+                return Err(told::carried_all(most));
+            }
+            let looked = self.meter.budget.look(self.terms(most)).done().await;
+            looked.map_err(|short| of_key::told(short, || told::carried_all(most)))?;
         }
         let Some(pace) = limits.requests_per_second else { return Ok(()) };
         self.meter.tempo.keep(pace, nanos).map_err(|wait| limits::too_fast(Whose::Token, pace, wait))
@@ -121,19 +155,48 @@ impl OfToken {
         self.token.limits.total_bytes_max.is_some()
     }
 
-    /// A place among the sessions of the token, where it has a limit of them.
-    pub(super) fn take_place(&self) -> Option<Result<TokenPlace, Refusal>> {
-        let most = self.token.limits.sessions_max?;
-        let take = |taken: u32| (taken < most).then(|| taken + 1);
-        let taken = self.meter.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        let place = taken.map(|_| TokenPlace(Arc::clone(&self.meter)));
-        Some(place.map_err(|_| limits::too_many_sessions(Whose::Token, most)))
+    /// Takes a place among the sessions of the token for the one that `control` ends, where it has a limit of them.
+    ///
+    /// # Errors
+    /// `rate_limited` when all are taken, `unavailable` when the store does not say.
+    pub(super) async fn take_place(&self, control: &SessionControl) -> Result<Option<Place>, Refusal> {
+        let Some(most) = self.token.limits.sessions_max else { return Ok(None) };
+        let (holder, commons) = (&self.token.id, self.commons.as_ref());
+        let sought = Sought { holder, whose: Whose::Token, most, origin: self.origin, commons };
+        self.meter.places.take(sought, control).await.map(Some)
     }
 
-    pub(super) fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
-        let Some(most) = self.token.limits.total_bytes_max else { return Ok(()) };
-        self.meter.fresh.fetch_add(bytes, Ordering::Relaxed);
-        if self.meter.bytes() > most { Err(told::carried_all(most)) } else { Ok(()) }
+    /// Takes payload bytes off what the token has for all its sessions, before they pass.
+    ///
+    /// # Errors
+    /// In what is returned: `token_used_up` when they are more than it has left, `unavailable` when the store does not say.
+    /// Nothing is taken then.
+    pub(super) fn take_bytes(&self, bytes: u64) -> Taking<Refusal> {
+        let Some(most) = self.token.limits.total_bytes_max else { return Taking::Now(Ok(())) };
+        if self.meter.bytes().saturating_add(bytes) > most {
+            return Taking::Now(Err(told::carried_all(most)));
+        }
+        let told = move |short| of_key::told(short, || told::carried_all(most));
+        match self.meter.budget.take(bytes, self.terms(most)) {
+            Taking::Now(done) => {
+                if done.is_ok() {
+                    self.meter.carry(bytes);
+                }
+                Taking::Now(done.map_err(told))
+            }
+            Taking::Later(later) => {
+                let meter = Arc::clone(&self.meter);
+                Taking::Later(Box::pin(async move {
+                    later.await.map_err(told)?;
+                    meter.carry(bytes);
+                    Ok(())
+                }))
+            }
+        }
+    }
+
+    fn terms(&self, most: u64) -> Terms<'_> {
+        Terms { key_id: &self.token.id, most, day: self.meter.day, commons: self.commons.as_ref() }
     }
 }
 
@@ -145,7 +208,6 @@ mod tests {
     use keymoat_core::{Code, Constraint, Key, KeyLimits, Pace, Scopes, UnixMillis};
 
     use super::*;
-    use crate::session::SessionControl;
 
     fn key(limits: KeyLimits) -> Arc<Key> {
         Arc::new(Key { limits, ..Key::new("key_1", "one", UnixMillis(0)) })

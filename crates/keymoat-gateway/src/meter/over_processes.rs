@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keymoat_core::limits::{self, DAY_MILLIS};
-use keymoat_core::{Code, Key, KeyLimits, UnixMillis};
+use keymoat_core::token::{Calls, TokenLimits, Uses};
+use keymoat_core::{Code, Constraint, Key, KeyLimits, Scopes, Token, UnixMillis};
 use keymoat_store::{Node, NodeAbout, PlaceAsked, PlaceKind, Placed, SessionId, Store, TokenDesk};
 use tokio::task::JoinSet;
 
 use super::of_key::OfKey;
+use super::of_token::OfToken;
 use super::{Commons, Meters};
 use crate::session::SessionControl;
 
@@ -43,6 +45,25 @@ impl Process {
 
     fn of(&self, limits: KeyLimits) -> OfKey {
         self.meters.of(&Arc::new(Key { limits, ..Key::new("key_1", "one", UnixMillis(0)) })).unwrap()
+    }
+
+    fn of_token(&self, limits: TokenLimits) -> OfToken {
+        let token = Token {
+            id: "tok_1".into(),
+            key_id: "key_1".into(),
+            scopes: Scopes::All,
+            calls: Calls::Any,
+            uses: Uses::Unlimited,
+            created_at: NOON,
+            start_by: NOON,
+            live_until: NOON,
+            revoked_at: None,
+            origins: Vec::new(),
+            limits,
+            bytes_used: 0,
+            constraint: Constraint::None,
+        };
+        self.meters.of_token(&Arc::new(token)).unwrap()
     }
 
     async fn admitted(&self, requests_per_day: u64, times: usize) -> usize {
@@ -180,6 +201,62 @@ async fn places_are_taken_over_all_processes_and_free_when_their_sessions_end() 
     }
     assert!(taken.is_some());
     assert_eq!(metered[1].take_place(&control).await.unwrap_err().code, Code::RateLimited);
+}
+
+#[tokio::test]
+async fn a_token_s_own_sessions_are_counted_over_all_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let processes = [0, 1].map(|_| Process::on(dir.path()));
+    let limits = || TokenLimits { sessions_max: Some(2), ..TokenLimits::default() };
+    let control = SessionControl::default();
+    let mut all = JoinSet::new();
+    for turn in 0..60 {
+        let (metered, control) = (processes[turn % 2].of_token(limits()), control.clone());
+        all.spawn(async move { metered.take_place(&control).await });
+    }
+    let places: Vec<_> = all.join_all().await.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(places.len(), 2);
+    let refusal = processes[1].of_token(limits()).take_place(&control).await.unwrap_err();
+    assert!(refusal.detail.starts_with("this token has 2 sessions"), "{refusal}");
+    drop(places);
+    let mut taken = None;
+    for _ in 0..50 {
+        taken = processes[1].of_token(limits()).take_place(&control).await.ok();
+        if taken.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(taken.is_some());
+}
+
+#[tokio::test]
+async fn a_token_s_bytes_are_granted_before_they_pass_whatever_process_its_sessions_are_on() {
+    const PIECE: u64 = 700;
+    let dir = tempfile::tempdir().unwrap();
+    let processes = [0, 1].map(|_| Process::on(dir.path()));
+    let limits = || TokenLimits { total_bytes_max: Some(100_000), ..TokenLimits::default() };
+    let mut all = JoinSet::new();
+    for turn in 0..400 {
+        let metered = processes[turn % 2].of_token(limits());
+        all.spawn(async move { metered.take_bytes(PIECE).done().await.is_ok() });
+    }
+    let passed = all.join_all().await.into_iter().filter(|passed| *passed).count() as u64 * PIECE;
+    assert!(passed <= 100_000 && passed > 100_000 - 2 * (100_000 / 16), "{passed}");
+    // What they had in advance is another one's, once it is given back, and not one byte more.
+    for process in &processes {
+        process.give_back(true);
+        process.meters.forget_idle_tokens();
+    }
+    let last = Process::on(dir.path());
+    let (mut rest, metered) = (0, last.of_token(limits()));
+    while metered.take_bytes(PIECE).done().await.is_ok() {
+        rest += PIECE;
+    }
+    assert_eq!(passed + rest, 100_000 / PIECE * PIECE);
+    assert_eq!(metered.take_bytes(100_000 % PIECE).done().await, Ok(()));
+    assert_eq!(metered.take_bytes(1).done().await.unwrap_err().code, Code::TokenUsedUp);
+    assert_eq!(processes[0].of_token(limits()).take_request(0).await.unwrap_err().code, Code::TokenUsedUp);
 }
 
 #[tokio::test]

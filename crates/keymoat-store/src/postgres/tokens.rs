@@ -140,18 +140,21 @@ impl Shared {
     /// wait for each other.
     pub(super) async fn forget(&self) -> Result<bool, StoreError> {
         let client = self.client().await?;
-        let tokens = "DELETE FROM token WHERE number IN
+        // A token's row among the holders of places goes with it; its sessions have ended long ago.
+        let tokens = "WITH gone AS (DELETE FROM token WHERE number IN
             (SELECT number FROM token WHERE live_until <= keymoat_now() - $1 ORDER BY live_until LIMIT $2
-             FOR UPDATE SKIP LOCKED)";
+             FOR UPDATE SKIP LOCKED) RETURNING id),
+            let_go AS (DELETE FROM holder USING gone WHERE holder.id = gone.id)
+            SELECT id FROM gone";
         let sessions = "DELETE FROM token_session WHERE sid IN
             (SELECT sid FROM token_session
              WHERE opened_at < keymoat_now() - $1 OR opened_at > keymoat_now() + $2 LIMIT $3 FOR UPDATE SKIP LOCKED)";
         let tokens_max = FORGET_ROWS_MAX / 8;
-        let gone = client.execute(tokens, &[&REMEMBERED_MILLIS, &tokens_max]).await.map_err(|error| failed(&error))?;
+        let gone = client.query(tokens, &[&REMEMBERED_MILLIS, &tokens_max]).await.map_err(|error| failed(&error))?;
         let closed = client.execute(sessions, &[&REPEATED_MILLIS, &AHEAD_MILLIS, &FORGET_ROWS_MAX]).await;
         let closed = closed.map_err(|error| failed(&error))?;
         client.done();
-        Ok(gone >= tokens_max.unsigned_abs() || closed >= FORGET_ROWS_MAX.unsigned_abs())
+        Ok(gone.len() as u64 >= tokens_max.unsigned_abs() || closed >= FORGET_ROWS_MAX.unsigned_abs())
     }
 
     async fn states(&self, sql: &str, what: &[&(dyn ToSql + Sync)]) -> Result<Vec<TokenState>, StoreError> {

@@ -323,9 +323,13 @@ async fn what_ended_long_ago_is_forgotten_and_nothing_else() {
     young.token.live_until = long_after.plus_millis(LIVE_MILLIS);
     let young = made(stand.desk.mint(young).await.unwrap());
     stand.desk.claim(claim(stand.digest(&young.secret))).await.unwrap();
+    // Whoever has a limit of sessions has a row among the holders of places; so have keys.
+    for holder in [&*old.id, &*young.token.id, "key_a"] {
+        stand.dir.server.sql(&format!("INSERT INTO keymoat.holder (id, taken) VALUES ('{holder}', 0)"));
+    }
     while stand.store.forget_tokens(long_after).unwrap() {}
-    let left = ["token", "token_terms", "token_session", "token_handle"].map(count);
-    assert_eq!(left, ["1", "1", "1", "0"]);
+    let left = ["token", "token_terms", "token_session", "token_handle", "holder"].map(count);
+    assert_eq!(left, ["1", "1", "1", "0", "2"]);
     assert_eq!(stand.store.tokens(None, NOW).unwrap()[0].token.id, young.token.id);
 }
 

@@ -128,6 +128,14 @@ async fn of_a_token_s_sessions_the_newest_live_whatever_node_they_are_on() {
     }
     let superseded = |gateway: &Gateway| gateway.store.superseded(&gateway.node).unwrap();
     assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![asked[0]], vec![]));
+    // The places of a limit of its own are counted apart: they end none, and none of these takes one of theirs.
+    for _ in 0..2 {
+        let counted = gateways[1].asked("tok_a", PlaceKind::AtMost(2));
+        assert_eq!(gateways[1].desk.take_place(counted).await, Ok(Placed::Taken));
+    }
+    let beyond = gateways[0].asked("tok_a", PlaceKind::AtMost(2));
+    assert_eq!(gateways[0].desk.take_place(beyond).await, Ok(Placed::Full));
+    assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![asked[0]], vec![]));
     // Also if the newer one has ended before anybody looked: a provider may refuse it while the older one lives.
     gateways[0].store.free_places(&asked[2..]).unwrap();
     assert_eq!((superseded(&gateways[0]), superseded(&gateways[1])), (vec![asked[0]], vec![]));
