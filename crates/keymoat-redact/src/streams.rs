@@ -41,75 +41,78 @@ pub(crate) const RARE: [&str; 32] = [
     "ya29.",
 ];
 
-/// Cores in every case, because a server may not care.
-const ANY_CASE: [&str; 2] = ["key", "ken"];
-
-/// Cores and prefixes of four and more bytes.
+/// Cores and prefixes of four and more bytes. Their order matters: strings share a bucket of the search by it, and with that
+/// how often it looks more closely in vain. This one was found by trying many over access logs, JSON lines and source code;
+/// sorted by what they mean it takes twice as long.
 const LONG: [&str; 60] = [
-    "ecret",
-    "ECRET",
-    "assw",
-    "ASSW",
-    "phras",
-    "PHRAS",
-    "edent",
-    "EDENT",
-    "ignat",
-    "IGNAT",
-    "horiz",
-    "HORIZ",
-    "ooki",
-    "OOKI",
-    "otoco",
-    "OTOCO",
-    "auth=",
-    "AUTH=",
-    "Auth=",
-    "icket=",
-    "ICKET=",
-    "sserti",
-    "SSERTI",
-    "ame\"",
-    "ame\\",
-    "ame:",
-    "earer",
-    "EARER",
-    "ass_w",
-    "ASS_W",
-    "ass-w",
-    "asic ",
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "ghr_",
-    "hub_pat_",
-    "npm_",
-    "_live_",
-    "_test_",
-    "whsec_",
-    "xapp-",
-    "glpat-",
-    "AIza",
-    "ya29.",
-    "AKIA",
-    "ASIA",
-    "kmt_",
-    "kma_",
-    "y-auth.",
     "rization.",
-    "sig=",
-    "SIG=",
-    "Sig=",
+    "HORIZ",
+    "phras",
+    "ame\\",
+    "AUTH=",
+    "auth=",
+    "_live_",
+    "ghr_",
+    "sserti",
+    "ya29.",
+    "xapp-",
+    "SSERTI",
+    "ASS_W",
+    "ASSW",
+    "ghs_",
+    "icket=",
+    "IGNAT",
+    "ECRET",
     " -u ",
-    "\"-u ",
-    "--user",
+    "ooki",
+    "SIG=",
+    "earer",
+    "kmt_",
+    "ghu_",
+    "asic ",
+    "OOKI",
+    "ecret",
     "--BEGIN",
+    "hub_pat_",
+    "gho_",
+    "assw",
+    "AIza",
+    "edent",
+    "Sig=",
+    "ICKET=",
+    "ass-w",
+    "sig=",
+    "ass_w",
+    "glpat-",
+    "horiz",
+    "ignat",
+    "ghp_",
+    "OTOCO",
+    "y-auth.",
+    "ASIA",
+    "npm_",
+    "--user",
+    "otoco",
+    "Auth=",
     "y-user",
+    "\"-u ",
+    "EARER",
+    "AKIA",
+    "ame\"",
+    "PHRAS",
+    "_test_",
+    "ame:",
+    "kma_",
+    "EDENT",
+    "whsec_",
 ];
 
-/// Cores and prefixes of three bytes.
-const SHORT: [&str; 10] = ["jwt", "JWT", "Jwt", "km_", "sk-", "ek_", "rt_", "hf_", "xox", "eyJ"];
+/// Cores and prefixes of three bytes, in an order that was found likewise. The cores stand in every case, because a server may
+/// not care.
+const SHORT: [&str; 26] = [
+    "key", "eyJ", "ken", "jwt", "ek_", "keY", "Jwt", "kEy", "Key", "km_", "KeN", "KEn", "keN", "sk-", "kEN", "JWT",
+    "KeY", "kEY", "KEY", "Ken", "KEN", "kEn", "xox", "rt_", "KEy", "hf_",
+];
 
 /// A set of strings of three bytes and more.
 #[derive(Clone, Debug)]
@@ -200,17 +203,7 @@ const fn hash(head: u32) -> usize {
 
 /// The sets that a text is passed over with.
 pub(crate) fn cores() -> [Strings; 2] {
-    let any_case: Vec<String> = ANY_CASE.iter().flat_map(|core| (0..8).map(|case| in_case(core, case))).collect();
-    let short: Vec<&str> = any_case.iter().map(String::as_str).chain(SHORT).collect();
-    [Strings::new(&short), Strings::new(&LONG)]
-}
-
-/// The letters of `core`, upper case where `case` has a bit.
-fn in_case(core: &str, case: u32) -> String {
-    let upper = |(index, letter): (usize, char)| {
-        if case >> index & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
-    };
-    core.chars().enumerate().map(upper).collect()
+    [Strings::new(&SHORT), Strings::new(&LONG)]
 }
 
 #[cfg(test)]
@@ -221,6 +214,20 @@ mod tests {
 
     fn has_core(text: &str) -> bool {
         cores().iter().any(|set| set.next(text.as_bytes(), 0).is_some())
+    }
+
+    #[test]
+    fn cores_of_three_letters_are_looked_for_in_every_case() {
+        for core in ["key", "ken"] {
+            for case in 0..8 {
+                let upper = |(at, letter): (usize, char)| match case >> at & 1 {
+                    1 => letter.to_ascii_uppercase(),
+                    _ => letter,
+                };
+                let core: String = core.chars().enumerate().map(upper).collect();
+                assert!(SHORT.contains(&&*core), "{core}");
+            }
+        }
     }
 
     #[test]
