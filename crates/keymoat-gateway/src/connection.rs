@@ -115,13 +115,13 @@ async fn serve_http1(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
 
 async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: Rc<Peer>) {
     let limits = worker.shared.plan.load().limits;
-    let requests = Rc::new(Cell::new(0_u64));
+    let requests = Rc::<Requests>::default();
     // Memory is: nothing that is open ends, but no more requests are taken.
     let tight = Rc::new(Notify::new());
     let service = {
         let (worker, requests, tight) = (worker.clone(), requests.clone(), tight.clone());
         service_fn(move |request: Request<Incoming>| {
-            requests.set(requests.get() + 1);
+            requests.one_more();
             let (worker, peer, tight) = (worker.clone(), peer.clone(), tight.clone());
             async move {
                 let answer = serve::serve_http2(&worker, &peer, request).await;
@@ -146,31 +146,59 @@ async fn serve_http2(worker: Rc<Worker>, stream: Unstalled<ClientStream>, peer: 
         leaving.set(true);
         http2::Connection::graceful_shutdown(connection);
     };
-    let state = || (leaving.get(), streams.open(), requests.get());
-    to_its_end(&worker, connection, enough, leave, only_leftovers(state, &limits)).await;
+    let state = || (leaving.get(), streams.open());
+    to_its_end(&worker, connection, enough, leave, only_leftovers(state, &requests, &limits)).await;
+}
+
+/// The requests of one connection.
+#[derive(Default)]
+struct Requests {
+    count: Cell<u64>,
+    first: Notify,
+}
+
+impl Requests {
+    fn one_more(&self) {
+        self.count.set(self.count.get() + 1);
+        if self.count.get() == 1 {
+            self.first.notify_waiters();
+        }
+    }
+
+    /// Waits for the first one; false if none comes `within` that time.
+    async fn first(&self, within: Duration) -> bool {
+        self.count.get() > 0 || tokio::time::timeout(within, self.first.notified()).await.is_ok()
+    }
 }
 
 /// Waits until nothing is asked any more: no first request came in the time that a head may take, or none for as long as a
 /// connection may wait for its next one, up to twice that long. Streams that are open then may go on, but their client
 /// opens another connection for its next request.
-async fn no_more_requests(requests: &Cell<u64>, limits: &Limits) {
+async fn no_more_requests(requests: &Requests, limits: &Limits) {
+    if !requests.first(limits.head).await {
+        return;
+    }
     loop {
-        let before = requests.get();
-        tokio::time::sleep(if before == 0 { limits.head } else { limits.keep_alive }).await;
-        if requests.get() == before {
+        let before = requests.count.get();
+        tokio::time::sleep(limits.keep_alive).await;
+        if requests.count.get() == before {
             return;
         }
     }
 }
 
 /// Waits until a connection that was told to end has nothing left but the ends of answers, and its client has taken
-/// none of them for as long as a write may be stalled, up to twice that long. `state` tells whether it was told, how many
-/// streams are being served, and how many there have been: of none there is nothing left but a head that does not end.
-async fn only_leftovers(state: impl Fn() -> (bool, usize, u64), limits: &Limits) {
+/// none of them for as long as a write may be stalled, up to twice that long. `state` tells whether it was told, and how
+/// many streams are being served. Where there has been no request there is nothing left but a head that does not end.
+async fn only_leftovers(state: impl Fn() -> (bool, usize), requests: &Requests, limits: &Limits) {
     loop {
-        let before = state();
-        tokio::time::sleep(if before.2 == 0 { limits.head } else { limits.write_stall }).await;
-        if state() == before && matches!(before, (true, 0, _)) {
+        let before = (state(), requests.count.get());
+        if before.1 > 0 {
+            tokio::time::sleep(limits.write_stall).await;
+        } else if requests.first(limits.head).await {
+            continue;
+        }
+        if (state(), requests.count.get()) == before && matches!(before.0, (true, 0)) {
             return;
         }
     }
