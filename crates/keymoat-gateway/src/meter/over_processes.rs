@@ -95,6 +95,18 @@ async fn admitted_one(metered: &OfKey) -> bool {
     }
 }
 
+/// What comes of it, as soon as something does.
+async fn in_a_moment<T>(mut work: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..50 {
+        let done = work().await;
+        if done.is_some() {
+            return done;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    None
+}
+
 #[tokio::test]
 async fn of_300_requests_at_once_over_three_processes_as_many_are_let_in_as_the_day_has() {
     let dir = tempfile::tempdir().unwrap();
@@ -191,14 +203,7 @@ async fn places_are_taken_over_all_processes_and_free_when_their_sessions_end() 
     assert_eq!(places.len(), 2);
     drop(places.pop());
     // It is free on the other process at once, or after a moment.
-    let mut taken = None;
-    for _ in 0..50 {
-        taken = metered[0].take_place(&control).await.ok();
-        if taken.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let taken = in_a_moment(async || metered[0].take_place(&control).await.ok()).await;
     assert!(taken.is_some());
     assert_eq!(metered[1].take_place(&control).await.unwrap_err().code, Code::RateLimited);
 }
@@ -219,14 +224,7 @@ async fn a_token_s_own_sessions_are_counted_over_all_processes() {
     let refusal = processes[1].of_token(limits()).take_place(&control).await.unwrap_err();
     assert!(refusal.detail.starts_with("this token has 2 sessions"), "{refusal}");
     drop(places);
-    let mut taken = None;
-    for _ in 0..50 {
-        taken = processes[1].of_token(limits()).take_place(&control).await.ok();
-        if taken.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let taken = in_a_moment(async || processes[1].of_token(limits()).take_place(&control).await.ok()).await;
     assert!(taken.is_some());
 }
 

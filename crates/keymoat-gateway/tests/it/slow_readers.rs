@@ -181,3 +181,13 @@ async fn a_connection_with_nothing_but_untaken_ends_of_answers_is_closed() {
     client.assert_lively(&stand).await;
     assert!(tokio::time::timeout(SOON, client.connection).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_first_request_that_comes_late_does_not_make_its_connection_wait_for_longer() {
+    let stand = Stand::with(Limits { keep_alive: SHORT, ..Limits::default() }, |_| {});
+    let client = Client::connect(&stand, USUAL_WINDOW).await;
+    // The preface is there, and has been looked at.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.assert_lively(&stand).await;
+    assert!(tokio::time::timeout(SOON, client.connection).await.is_ok());
+}

@@ -43,7 +43,8 @@ const NOTE: &str = "
 /// Those of `$1` that have as many newer ones as they may have at once are over, also if the newer ones end.
 const SUPERSEDE: &str = "
     UPDATE place SET newest = 0 WHERE holder = ANY($1::text[]) AND newest > 0 AND newest <=
-        (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL AND other.number > place.number)";
+        (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL
+             AND other.number > place.number)";
 
 /// Frees places. The holders are locked first, in the order in which whoever takes places locks them.
 macro_rules! free {
@@ -71,7 +72,8 @@ pub(super) const OF_NODE: &str = "SELECT sid FROM place WHERE node = $1";
 /// The sessions of a node whose token has as many newer ones as it may have at once.
 pub(super) const SUPERSEDED: &str = "
     SELECT sid FROM place WHERE node = $1 AND newest IS NOT NULL AND newest <=
-        (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL AND other.number > place.number)";
+        (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL
+             AND other.number > place.number)";
 
 /// Decides about a group and answers in its order. None is a place that lost a race, and may be asked for again.
 pub(super) async fn take(

@@ -48,8 +48,8 @@ pub(crate) fn forget(connection: &mut Connection, now: UnixMillis) -> Result<boo
     Ok(more)
 }
 
-/// Changes that are committed together. One that fails takes nothing else along:
-/// but for claims, each stands in a savepoint of its own.
+/// Changes that are committed together. One that fails takes nothing else along: but for claims, each stands in a savepoint of
+/// its own.
 pub(crate) struct Group<'a> {
     pepper: &'a Pepper,
     folder: &'a Path,

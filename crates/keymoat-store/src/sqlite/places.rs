@@ -30,7 +30,8 @@ pub(super) fn take(change: &Connection, folder: &Path, asked: &PlaceAsked) -> Re
         change
             .prepare_cached(
                 "UPDATE place SET newest = 0 WHERE holder = ?1 AND newest > 0 AND newest <= (SELECT count(*)
-                 FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL AND other.number > place.number)",
+                 FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL
+                     AND other.number > place.number)",
             )?
             .execute([&asked.holder])?;
     }
@@ -51,7 +52,8 @@ pub(super) fn of_node(connection: &Connection, node: &str) -> Result<Vec<Session
 /// The sessions of a node whose token has as many newer ones as it may have at once.
 pub(super) fn superseded(connection: &Connection, node: &str) -> Result<Vec<SessionId>, StoreError> {
     let sql = "SELECT sid FROM place WHERE node = ?1 AND newest IS NOT NULL AND newest <=
-               (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL AND other.number > place.number)";
+               (SELECT count(*) FROM place AS other WHERE other.holder = place.holder AND other.newest IS NOT NULL
+                    AND other.number > place.number)";
     sessions(connection, node, sql)
 }
 
