@@ -130,7 +130,7 @@ impl Meters {
 
     /// Forgets the meters of which `keeps` does not say otherwise, unless they are in use.
     pub(crate) fn retain(&self, keeps: impl Fn(&str) -> bool) {
-        self.lock().retain(|id, meter| keeps(id) || Arc::strong_count(meter) > 1);
+        self.lock().retain(|id, meter| keeps(id) || Arc::strong_count(meter) > 1 || meter.places.is_in_use());
     }
 
     fn all(&self) -> Vec<(Arc<str>, Arc<Meter>)> {

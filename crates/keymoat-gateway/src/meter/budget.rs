@@ -1,5 +1,5 @@
-//! What a key has of a day, or a token altogether. With a store it is taken from there in parts, so that all processes together use no more; alone
-//! it is counted here.
+//! What a key has of a day, or a token altogether. With a store it is taken from there in parts, so that all processes together
+//! use no more; alone it is counted here.
 //!
 //! ```text
 //! take ──▶ enough is left of the parts ──────────────────────────────▶ taken (one exchange of an atomic)

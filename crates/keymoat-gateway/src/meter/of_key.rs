@@ -21,7 +21,7 @@ pub(super) struct Meter {
     tempo: Tempo,
     pub(super) requests: Arc<Budget>,
     pub(super) bytes: Arc<Budget>,
-    places: Arc<Places>,
+    pub(super) places: Arc<Places>,
 }
 
 /// A key with its meter, for as long as a request or session of it lasts.

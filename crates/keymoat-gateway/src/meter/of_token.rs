@@ -94,7 +94,7 @@ impl Meters {
     pub(crate) fn forget_idle_tokens(&self) {
         let nanos = self.nanos();
         self.lock_tokens().retain(|_, meter| {
-            let is_in_use = Arc::strong_count(meter) > 1 || meter.tempo.is_ahead(nanos);
+            let is_in_use = Arc::strong_count(meter) > 1 || meter.places.is_in_use() || meter.tempo.is_ahead(nanos);
             is_in_use || meter.fresh() > 0 || !meter.budget.is_given_up(meter.day)
         });
     }
@@ -281,6 +281,23 @@ mod tests {
         assert!(other.take_bytes(20).done().await.is_ok());
         assert_eq!(one.take_bytes(1).done().await.expect_err("used up").code, Code::TokenUsedUp);
         assert_eq!(metered().await.expect_err("used up").code, Code::TokenUsedUp);
+    }
+
+    #[tokio::test]
+    async fn a_meter_is_kept_as_long_as_a_session_has_a_place() {
+        let (meters, one) = (Meters::default(), TokenLimits { sessions_max: Some(1), ..TokenLimits::default() });
+        let (key, token) = (key(KeyLimits::default()), token("tok_1", one));
+        let take = async || {
+            let metered = meters.admit_token(&key, &token).await.expect("allowed").expect("metered");
+            metered.take_places(&SessionControl::default()).await
+        };
+        let place = take().await.expect("free");
+        meters.forget_idle_tokens();
+        assert!(take().await.is_err(), "it is still taken");
+        drop(place);
+        meters.forget_idle_tokens();
+        assert_eq!(meters.lock_tokens().len(), 0);
+        assert!(take().await.is_ok());
     }
 
     #[tokio::test]

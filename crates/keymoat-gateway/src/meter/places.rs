@@ -51,6 +51,11 @@ pub(super) struct Sought<'a> {
 }
 
 impl Places {
+    /// Whether a session here has one.
+    pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
     /// Takes a place for the session that `control` ends.
     ///
     /// # Errors
