@@ -50,15 +50,20 @@ impl<'a> Anchors<'a> {
 
     /// The anchors of the few bytes from `base` on.
     fn look_short(&self, rest: &[u8]) -> u64 {
-        let may_be = |byte: &u8| MAY_BE.get(usize::from(*byte)).copied().unwrap_or(0);
-        let places = rest.iter().rev().fold(0, |places, byte| places << 1 | may_be(byte));
-        let (mut mask, mut left) = (places, places);
-        while left != 0 {
-            let at = self.base + left.trailing_zeros() as usize;
-            if !is_anchor(byte(self.text, at), before(self.text, at)) {
-                mask &= !(left & left.wrapping_neg());
-            }
-            left &= left - 1;
+        let first = before(self.text, self.base);
+        if let (Some(start), Some(end)) = (rest.first_chunk(), rest.last_chunk()) {
+            // Two halves, which may overlap, are compared together.
+            let behind = rest.len() - HALF;
+            let last = behind.checked_sub(1).map_or(first, |at| byte(rest, at));
+            let previous = two_halves(behind_one(*start, first), behind_one(*end, last));
+            let both = group(&two_halves(*start, *end), &previous);
+            return both & HALF_MASK | both >> HALF << behind;
+        }
+        let mut previous = first;
+        let mut mask = 0;
+        for (at, byte) in rest.iter().enumerate() {
+            mask |= u64::from(is_anchor(*byte, previous)) << at;
+            previous = *byte;
         }
         mask
     }
@@ -93,26 +98,25 @@ impl<'a> Anchors<'a> {
     }
 }
 
-/// 1 for each byte that is an anchor behind some other.
-const MAY_BE: [u64; 256] = {
-    let mut may_be = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        may_be[byte] = matches!(byte as u8, b'=' | b'@' | b'>' | b':' | b',' | b'-') as u64;
-        byte += 1;
-    }
-    may_be
-};
-
 /// One byte alone; [`group`] says the same of many.
 #[inline]
-fn is_anchor(byte: u8, previous: u8) -> bool {
-    match byte {
-        b':' => !previous.is_ascii_digit(),
-        b',' => matches!(previous, b'"' | b'\''),
-        b'-' => previous == b'-',
-        _ => matches!(byte, b'=' | b'@' | b'>'),
-    }
+const fn is_anchor(byte: u8, previous: u8) -> bool {
+    let colon = (byte == b':') & (previous.wrapping_sub(b'0') >= 10);
+    let comma = (byte == b',') & ((previous == b'"') | (previous == b'\''));
+    let dash = (byte == b'-') & (previous == b'-');
+    colon | comma | dash | (byte == b'=') | (byte == b'@') | (byte == b'>')
+}
+
+/// The bytes of two halves. Made of numbers: bytes written apart would be waited for before they are read together.
+#[inline]
+pub(crate) const fn two_halves(first: [u8; HALF], second: [u8; HALF]) -> [u8; GROUP] {
+    ((u64::from_le_bytes(second) as u128) << 64 | u64::from_le_bytes(first) as u128).to_le_bytes()
+}
+
+/// What stands before each of these bytes.
+#[inline]
+const fn behind_one(bytes: [u8; HALF], first: u8) -> [u8; HALF] {
+    (u64::from_le_bytes(bytes) << 8 | first as u64).to_le_bytes()
 }
 
 /// Puts `bytes` at the beginning.
@@ -133,20 +137,16 @@ fn mask(current: &[u8; BLOCK], previous: &[u8; BLOCK], length: usize) -> u64 {
 }
 
 /// The bytes that are compared together.
-const GROUP: usize = 16;
+pub(crate) const GROUP: usize = 16;
+const HALF: usize = GROUP / 2;
+const HALF_MASK: u64 = (1 << HALF) - 1;
 
 /// Written so that the compiler compares all of them at a time.
 #[inline]
 fn group(current: &[u8; GROUP], previous: &[u8; GROUP]) -> u64 {
     let mut flags = [0_u8; GROUP];
     for ((flag, byte), previous) in flags.iter_mut().zip(current).zip(previous) {
-        let byte = *byte;
-        let previous = *previous;
-        let colon = (byte == b':') & (previous.wrapping_sub(b'0') >= 10);
-        let comma = (byte == b',') & ((previous == b'"') | (previous == b'\''));
-        let dash = (byte == b'-') & (previous == b'-');
-        let single = (byte == b'=') | (byte == b'@') | (byte == b'>');
-        *flag = u8::from(colon | comma | dash | single);
+        *flag = u8::from(is_anchor(*byte, *previous));
     }
     pack(&flags)
 }
@@ -299,7 +299,7 @@ mod tests {
                     let mut anchors = Anchors::new(&text, 3);
                     anchors.next() == Some(3)
                 };
-                assert_eq!([place(4), place(19), place(30)], [place(200); 3], "{byte} behind {before}");
+                assert_eq!([4, 5, 10, 11, 12, 17, 18, 19, 30].map(place), [place(200); 9], "{byte} behind {before}");
             }
         }
     }

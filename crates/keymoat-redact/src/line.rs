@@ -1,4 +1,7 @@
 //! One line, looked at closely: every anchor in it, in every level of encoding.
+//!
+//! What few lines need is in functions that are not inlined, so that the code which all lines run through stays in the
+//! processor's first cache.
 
 mod bare;
 mod end;
@@ -11,13 +14,14 @@ mod value;
 use std::ops::Range;
 
 use self::value::is_query;
-use crate::anchor::{Anchors, is_telling_escape};
+use crate::anchor::{Anchors, GROUP, is_telling_escape, two_halves};
 use crate::carry::Carry;
 use crate::finding::{Carrier, Checksum, Confidence, End, Finding, Kind};
 use crate::known::Known;
 use crate::names::{Name, byte, is_quote};
 use crate::rules::Rules;
 use crate::shape::is_masked;
+use crate::streams::Next;
 use crate::suspect::find_dense;
 use crate::table::Scope;
 use crate::view::{LEVELS, View};
@@ -136,7 +140,7 @@ impl<'a> LineScan<'a> {
             }
             count += 1;
         }
-        let from = scan.go_on(carry);
+        let from = if carry == Carry::None { 0 } else { scan.go_on(carry) };
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
         }
@@ -197,22 +201,19 @@ impl<'a> LineScan<'a> {
         self.solid_until = text.iter().rposition(|byte| !pair::says_nothing(*byte)).unwrap_or(0);
         let mut anchors = Anchors::new(text, from);
         let mut anchor = anchors.next();
-        let mut rare = self.rules.rare.next(text, from);
+        let mut rare = Next::new(&self.rules.rare, text, from);
         loop {
-            let (at, resume) = match (anchor, rare) {
+            let (at, resume) = match (rare.before(anchor.map_or(text.len(), |anchor| anchor + 1)), anchor) {
+                (Some(at), _) => (at, self.at_rare(level, at)),
+                (None, Some(at)) => (at, self.at_anchor(level, at)),
                 (None, None) => break,
-                (Some(at), rare) if rare.is_none_or(|rare| at < rare) => (at, self.at_anchor(level, at)),
-                (_, Some(at)) => (at, self.at_rare(level, at)),
-                (Some(at), None) => (at, self.at_anchor(level, at)),
             };
             let resume = resume.max(at + 1);
             if anchor.is_some_and(|anchor| anchor < resume) {
                 anchors.skip_to(resume);
                 anchor = anchors.next();
             }
-            if rare.is_some_and(|rare| rare < resume) {
-                rare = self.rules.rare.next(text, resume);
-            }
+            rare.skip_to(resume);
         }
     }
 
@@ -285,9 +286,22 @@ impl<'a> LineScan<'a> {
     }
 
     fn report_checked(&mut self, level: usize, part: Range<usize>, site: &Site, end: End, checksum: Checksum) {
+        let value = self.text(level).get(part.clone()).unwrap_or_default();
+        if !is_masked(value) {
+            self.take_down(level, part, site, end, checksum);
+        }
+    }
+
+    /// The same of a value that is known to be no mark.
+    fn report_unmasked(&mut self, level: usize, part: Range<usize>, site: &Site, end: End) {
+        self.take_down(level, part, site, end, Checksum::None);
+    }
+
+    #[inline(always)]
+    fn take_down(&mut self, level: usize, part: Range<usize>, site: &Site, end: End, checksum: Checksum) {
         let Some(layer) = self.layers.get(level) else { return };
         let value = layer.text.get(part.clone()).unwrap_or_default();
-        if value.is_empty() || self.rules.is_allowed(value) || is_masked(value) {
+        if value.is_empty() || self.rules.is_allowed(value) {
             return;
         }
         self.findings.push(Finding {
@@ -349,27 +363,27 @@ impl<'a> LineScan<'a> {
 fn flags(line: &[u8]) -> (bool, bool) {
     // The last block overlaps the one before it.
     if let Some(last) = line.last_chunk() {
-        return flags_of::<16>(line.as_chunks().0, last);
+        return flags_of(line.as_chunks().0, last);
     }
     if let (Some(first), Some(last)) = (line.first_chunk(), line.last_chunk()) {
-        return flags_of::<8>(&[*first], last);
+        return flags_of(&[], &two_halves(*first, *last));
     }
     let flags = line.iter().fold(0, |flags, byte| flags | FLAGS.get(usize::from(*byte)).copied().unwrap_or(0));
     (flags & UNUSUAL > 0, flags & ENCODED > 0)
 }
 
 #[inline]
-fn flags_of<const N: usize>(blocks: &[[u8; N]], last: &[u8; N]) -> (bool, bool) {
-    let (mut unusual, mut encoded) = ([false; N], [false; N]);
+fn flags_of(blocks: &[[u8; GROUP]], last: &[u8; GROUP]) -> (bool, bool) {
+    let (mut unusual, mut encoded) = ([0; GROUP], [0; GROUP]);
     for block in blocks.iter().chain([last]) {
         // Without a way out of the middle the compiler compares all of them at a time.
         for ((byte, unusual), encoded) in block.iter().zip(&mut unusual).zip(&mut encoded) {
             let byte = *byte;
-            *unusual |= (byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2);
-            *encoded |= (byte == b'%') | (byte == b'&');
+            *unusual |= u8::from((byte == 0) | (byte == 0x1b) | (byte == b'\\') | (byte == b'#') | (byte >= 0xc2));
+            *encoded |= u8::from((byte == b'%') | (byte == b'&'));
         }
     }
-    (unusual.contains(&true), encoded.contains(&true))
+    (u128::from_le_bytes(unusual) != 0, u128::from_le_bytes(encoded) != 0)
 }
 
 const UNUSUAL: u8 = 1;

@@ -86,9 +86,9 @@ impl Entry {
         }
         let is_seen_whole = self.name.len() <= 8;
         if self.suffix {
-            is_seen_whole || letters.ends_with(&self.name)
+            is_seen_whole || letters.goes_on_with(&self.name)
         } else {
-            letters.count == self.name.len() && !letters.cut && (is_seen_whole || letters.ends_with(&self.name))
+            letters.count == self.name.len() && !letters.cut && (is_seen_whole || letters.goes_on_with(&self.name))
         }
     }
 }
@@ -167,20 +167,13 @@ impl<'t> Letters<'t> {
     #[inline]
     pub(crate) fn of(name: &'t [u8]) -> Self {
         let (mut tail, mut count) = (0_u64, 0);
-        for byte in name.iter().rev() {
+        for byte in name {
             let letter = folded(*byte);
             if letter > JOINT {
-                tail = if count < 8 { tail << 8 | u64::from(letter) } else { tail };
+                tail = tail >> 8 | u64::from(letter) << 56;
                 count += 1;
             }
         }
-        Self::counted(name, tail, count)
-    }
-
-    /// Of a name whose last letters, the last one highest of so many, are known.
-    #[inline]
-    fn counted(name: &'t [u8], tail: u64, count: usize) -> Self {
-        let tail = tail.checked_shl(64 - 8 * count.min(8) as u32).unwrap_or(0);
         Self { name, count, tail, cut: false }
     }
 
@@ -191,6 +184,17 @@ impl<'t> Letters<'t> {
 
     fn ends_with(&self, end: &[u8]) -> bool {
         self.count >= end.len() && self.backwards().zip(end.iter().rev()).all(|(letter, expected)| letter == *expected)
+    }
+
+    /// Whether it ends with a name of more than eight letters, of which the last eight are the same.
+    fn goes_on_with(&self, end: &[u8]) -> bool {
+        let more = end.get(..end.len().saturating_sub(8)).unwrap_or_default();
+        // Most names have nothing between their letters.
+        let of_letters_alone = self.name.len() == self.count;
+        match self.name.len().checked_sub(end.len()).and_then(|start| self.name.get(start..start + more.len())) {
+            Some(own) if of_letters_alone => own.iter().zip(more).all(|(own, letter)| folded(*own) == *letter),
+            _ => self.ends_with(end),
+        }
     }
 
     /// Whether these are all of its letters.
@@ -255,8 +259,6 @@ pub(crate) struct Name<'t> {
     pub(crate) outer_start: usize,
     /// Whether white space stands between it and the separator.
     pub(crate) spaced: bool,
-    /// Whether it has a hyphen, as names of headers have.
-    pub(crate) hyphen: bool,
     /// Whether it is two words.
     pub(crate) two_words: bool,
 }
@@ -320,7 +322,6 @@ impl<'t> Name<'t> {
         let backslashes = close - end;
         let lowest = end.saturating_sub(BYTES);
         let mut start = end;
-        let mut hyphen = false;
         while start > lowest {
             let byte = before(text, start);
             if byte == quote {
@@ -330,7 +331,6 @@ impl<'t> Name<'t> {
             if !(fits || byte == b'\\' && backslashes > 0) {
                 return None;
             }
-            hyphen |= byte == b'-';
             start -= 1;
         }
         if before(text, start) != quote || start == end {
@@ -351,7 +351,6 @@ impl<'t> Name<'t> {
             before: before(text, outer),
             outer_start: outer,
             spaced,
-            hyphen,
             two_words: false,
         })
     }
@@ -386,22 +385,9 @@ impl<'t> Name<'t> {
     fn plain(text: &'t [u8], end: usize, spaced: bool) -> Option<Self> {
         let lowest = end.saturating_sub(BYTES);
         let head = text.get(lowest..end)?;
-        let (mut tail, mut count, mut length, mut hyphen) = (0_u64, 0, 0, false);
-        for byte in head.iter().rev() {
-            let letter = folded(*byte);
-            if letter == 0 {
-                break;
-            }
-            length += 1;
-            if letter > JOINT {
-                tail = if count < 8 { tail << 8 | u64::from(letter) } else { tail };
-                count += 1;
-            } else {
-                hyphen |= *byte == b'-';
-            }
-        }
+        let length = head.iter().rev().position(|byte| folded(*byte) == 0).unwrap_or(head.len());
         let start = end - length;
-        let mut letters = Letters::counted(text.get(start..end)?, tail, count);
+        let mut letters = Letters::of(text.get(start..end)?);
         letters.cut = start > 0 && start == lowest;
         (start < end).then(|| Self {
             start,
@@ -411,9 +397,13 @@ impl<'t> Name<'t> {
             before: before(text, start),
             outer_start: start,
             spaced,
-            hyphen,
             two_words: false,
         })
+    }
+
+    /// Whether it has a hyphen, as names of headers have.
+    pub(crate) fn has_hyphen(&self) -> bool {
+        self.letters.name.contains(&b'-')
     }
 
     /// The same with the word before it, for names of two words in prose.

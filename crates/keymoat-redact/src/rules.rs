@@ -10,7 +10,7 @@ use crate::anchor::{PAIR_NAMES, Tails};
 use crate::finding::Kind;
 use crate::names::{Meaning, Names};
 use crate::shape::is_secret;
-use crate::streams::{RARE, Strings, cores};
+use crate::streams::{Cores, RARE, Strings};
 use crate::table::{HEADERS, LABELS, NAMES, Scope};
 
 /// How large a user's patterns may become when compiled, in bytes.
@@ -80,7 +80,7 @@ pub struct Rules {
     pub(crate) names: Names,
     pub(crate) tails: Tails,
     pub(crate) rare: Strings,
-    pub(crate) cores: [Strings; 2],
+    pub(crate) cores: Cores,
     /// Whether names were added, whose cores nobody knows.
     pub(crate) own_names: bool,
     labels: HashSet<Vec<u8>>,
@@ -99,7 +99,7 @@ impl Default for Rules {
             names: Names::of_table(),
             tails: Tails::of(table_tails().map(str::as_bytes)),
             rare: Strings::new(&RARE),
-            cores: cores(),
+            cores: Cores::default(),
             own_names: false,
             labels: LABELS.iter().map(|label| label.as_bytes().to_vec()).collect(),
             allow: HashSet::new(),

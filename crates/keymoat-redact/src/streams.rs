@@ -156,18 +156,27 @@ impl Strings {
     pub(crate) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
         let rest = text.get(from..)?;
         let searcher = self.searcher.as_ref().filter(|_| rest.len() >= LONG_ENOUGH);
-        let near = if searcher.is_some() { NEAR + 2 } else { rest.len() };
-        let near = rest.get(..near).unwrap_or_default();
-        let mut at = 0;
-        while let Some(passed) = near.get(at..).and_then(|near| self.begins(near)) {
-            at += passed;
-            if self.is_at(rest.get(at..).unwrap_or_default()) {
-                return Some(from + at);
-            }
-            at += 1;
+        let near = if searcher.is_some() { NEAR } else { rest.len() };
+        if let Some(found) = self.near(rest, near) {
+            return Some(from + found);
         }
         let found = searcher?.find_in(text, (from + NEAR..text.len()).into());
         found.map(|found| found.start())
+    }
+
+    /// The first one that starts before `until`, looked for byte by byte.
+    #[inline]
+    fn near(&self, text: &[u8], until: usize) -> Option<usize> {
+        // The last that counts may end behind it.
+        let near = text.get(..text.len().min(until.saturating_add(2))).unwrap_or_default();
+        let mut at = 0;
+        loop {
+            at += self.begins(near.get(at..)?)?;
+            if self.is_at(text.get(at..).unwrap_or_default()) {
+                return Some(at);
+            }
+            at += 1;
+        }
     }
 
     /// The first place where one may begin, by its first three bytes.
@@ -189,6 +198,54 @@ impl Strings {
     }
 }
 
+/// The next one of a set in a text. In a short text it is looked for only as far as somebody asks.
+pub(crate) struct Next<'a> {
+    set: &'a Strings,
+    text: &'a [u8],
+    /// It is not before this.
+    from: usize,
+    /// Where it is, if that is known.
+    found: Option<usize>,
+}
+
+impl<'a> Next<'a> {
+    pub(crate) fn new(set: &'a Strings, text: &'a [u8], from: usize) -> Self {
+        Self { set, text, from, found: None }
+    }
+
+    /// The next one, if it starts before `until`.
+    #[inline]
+    pub(crate) fn before(&mut self, until: usize) -> Option<usize> {
+        if self.from >= until {
+            return None;
+        }
+        if self.found.is_none() {
+            self.search(until);
+        }
+        self.found.filter(|found| *found < until)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, until: usize) {
+        let rest = self.text.get(self.from..).unwrap_or_default();
+        if rest.len() >= LONG_ENOUGH {
+            self.found = self.set.next(self.text, self.from);
+            self.from = self.found.unwrap_or(usize::MAX);
+        } else {
+            self.found = self.set.near(rest, until - self.from).map(|found| self.from + found);
+            self.from = self.found.unwrap_or(until);
+        }
+    }
+
+    /// Leaves out everything before `at`.
+    #[inline]
+    pub(crate) fn skip_to(&mut self, at: usize) {
+        if self.from < at {
+            (self.from, self.found) = (at, None);
+        }
+    }
+}
+
 /// What of four bytes are the first three.
 const THREE: u32 = 0xff_ffff;
 
@@ -203,8 +260,16 @@ const fn hash(head: u32) -> usize {
 }
 
 /// The sets that a text is passed over with.
-pub(crate) fn cores() -> [Strings; 2] {
-    [Strings::new(&SHORT), Strings::new(&LONG)]
+#[derive(Clone, Debug)]
+pub(crate) struct Cores {
+    pub(crate) short: Strings,
+    pub(crate) long: Strings,
+}
+
+impl Default for Cores {
+    fn default() -> Self {
+        Self { short: Strings::new(&SHORT), long: Strings::new(&LONG) }
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +279,8 @@ mod tests {
     use crate::table::{HEADERS, MARKERS, NAMES, PREFIXES, Scope};
 
     fn has_core(text: &str) -> bool {
-        cores().iter().any(|set| set.next(text.as_bytes(), 0).is_some())
+        let Cores { short, long } = Cores::default();
+        [short, long].iter().any(|set| set.next(text.as_bytes(), 0).is_some())
     }
 
     #[test]
@@ -233,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_string_is_found_wherever_it_stands() {
-        for set in cores().iter().chain([&Strings::new(&RARE)]) {
+        let Cores { short, long } = Cores::default();
+        for set in [short, long, Strings::new(&RARE)] {
             for length in [0, 3, 15, 16, 17, 62, 63, 64, 65, 200] {
                 for string in RARE.iter().chain(&LONG).chain(&SHORT) {
                     let is_in_set = set.next(string.as_bytes(), 0) == Some(0);
@@ -247,6 +314,33 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn those_in_a_row_are_given_as_far_as_somebody_asks() {
+        let set = Strings::new(&RARE);
+        for length in [0, 1, 7, 30, 70] {
+            let gap = "~".repeat(length);
+            let text = format!("{gap}AKIA{gap}eyJ{gap}kma_{gap}");
+            let places = [length, 2 * length + 4, 3 * length + 7];
+            for step in [1, 2, 3, 5, 64, 300] {
+                let mut next = Next::new(&set, text.as_bytes(), 0);
+                let mut found = Vec::new();
+                for until in (0..text.len() + step).step_by(step) {
+                    while let Some(at) = next.before(until) {
+                        assert!(at < until, "{at} is asked for later");
+                        found.push(at);
+                        next.skip_to(at + 1);
+                    }
+                }
+                assert_eq!(found, places, "{text} in steps of {step}");
+            }
+            let mut next = Next::new(&set, text.as_bytes(), 0);
+            assert_eq!(next.before(usize::MAX), Some(places[0]));
+            next.skip_to(places[0] + 1);
+            next.skip_to(places[2]);
+            assert_eq!([next.before(places[2]), next.before(usize::MAX)], [None, Some(places[2])], "{text}");
         }
     }
 

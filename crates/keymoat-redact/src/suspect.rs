@@ -8,19 +8,37 @@ use crate::anchor::{Anchors, is_telling_escape};
 use crate::known::Known;
 use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
+use crate::streams::Strings;
 use crate::view::{colour, folded, is_padding};
 use crate::work;
 
-/// How many streams there are.
-const STREAMS: usize = 8;
-const SHORT_CORES: usize = 0;
-const LONG_CORES: usize = 1;
-const ESCAPES: usize = 2;
-const CONTROLS: usize = 3;
-const LETTERS: usize = 4;
-const NAMES: usize = 5;
-const USERS: usize = 6;
-const KNOWN: usize = 7;
+/// What is looked for by itself.
+#[derive(Clone, Copy)]
+enum Stream {
+    Escapes,
+    Controls,
+    /// Those outside of ASCII.
+    Letters,
+    ShortCores,
+    LongCores,
+    /// Of users.
+    Names,
+    /// Patterns of users.
+    Users,
+    Known,
+}
+
+/// All streams: those first that cost least where there is much of what they look for.
+const STREAMS: [Stream; 8] = [
+    Stream::Escapes,
+    Stream::Controls,
+    Stream::Letters,
+    Stream::ShortCores,
+    Stream::LongCores,
+    Stream::Names,
+    Stream::Users,
+    Stream::Known,
+];
 
 /// The next suspicious places of a text, in order: the nearest of several streams.
 pub(crate) struct Suspects<'a> {
@@ -28,7 +46,7 @@ pub(crate) struct Suspects<'a> {
     known: Option<&'a Known>,
     text: &'a [u8],
     /// The next place of each stream; the text's length if there is none.
-    next: [usize; STREAMS],
+    next: [usize; STREAMS.len()],
     anchors: Option<Anchors<'a>>,
 }
 
@@ -36,14 +54,12 @@ impl<'a> Suspects<'a> {
     /// Whether there is none in `text`.
     pub(crate) fn is_clean(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> bool {
         let mut suspects = Self::unread(rules, known, text);
-        // Those first that cost least where there is much of what they look for.
-        let streams = [ESCAPES, CONTROLS, LETTERS, SHORT_CORES, LONG_CORES, NAMES, USERS, KNOWN];
-        streams.into_iter().all(|stream| suspects.advance(stream, 0) == text.len())
+        STREAMS.into_iter().all(|stream| suspects.advance(stream, 0) == text.len())
     }
 
     pub(crate) fn new(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
         let mut suspects = Self::unread(rules, known, text);
-        for stream in 0..STREAMS {
+        for stream in STREAMS {
             suspects.advance(stream, 0);
         }
         suspects
@@ -51,14 +67,14 @@ impl<'a> Suspects<'a> {
 
     fn unread(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
         let anchors = rules.own_names.then(|| Anchors::new(text, 0));
-        Self { rules, known, text, next: [0; STREAMS], anchors }
+        Self { rules, known, text, next: [0; STREAMS.len()], anchors }
     }
 
     /// The first one from `from` on.
     pub(crate) fn next(&mut self, from: usize) -> Option<usize> {
         let mut nearest = usize::MAX;
-        for stream in 0..STREAMS {
-            let mut at = self.next.get(stream).copied()?;
+        for stream in STREAMS {
+            let mut at = self.next.get(stream as usize).copied()?;
             if at < from {
                 at = self.advance(stream, from);
             }
@@ -74,45 +90,47 @@ impl<'a> Suspects<'a> {
         assert!(fault.is_none(), "a fault on purpose");
     }
 
-    fn advance(&mut self, stream: usize, from: usize) -> usize {
+    fn advance(&mut self, stream: Stream, from: usize) -> usize {
         let at = self.search(stream, from).unwrap_or(self.text.len());
         #[cfg(test)]
         self.fail(from..at);
-        if let Some(next) = self.next.get_mut(stream) {
+        if let Some(next) = self.next.get_mut(stream as usize) {
             *next = at;
         }
         at
     }
 
-    fn search(&mut self, stream: usize, from: usize) -> Option<usize> {
+    fn search(&mut self, stream: Stream, from: usize) -> Option<usize> {
         let text = self.text;
         let rest = text.get(from..)?;
         match stream {
-            ESCAPES => self.next_escape(from),
-            CONTROLS => {
+            Stream::Escapes => self.next_escape(from),
+            Stream::Controls => {
                 memchr::memchr3_iter(0, 0x1b, b'#', rest).map(|at| from + at).find(|at| self.is_suspicious(*at))
             }
-            LETTERS => self.next_letter(from),
-            NAMES => {
+            Stream::Letters => self.next_letter(from),
+            Stream::Names => {
                 let mut anchors = self.anchors.take()?;
                 anchors.skip_to(from);
                 let found = std::iter::from_fn(|| anchors.next()).find(|at| self.is_suspicious(*at));
                 self.anchors = Some(anchors);
                 found
             }
-            USERS => self.rules.next_user(text, from),
-            KNOWN => self.known.and_then(|known| known.next(text, from)),
-            set => {
-                let set = self.rules.cores.get(set)?;
-                let mut from = from;
-                loop {
-                    let at = set.next(text, from)?;
-                    if self.is_telling_core(at) {
-                        return Some(at);
-                    }
-                    from = at + 1;
-                }
+            Stream::Users => self.rules.next_user(text, from),
+            Stream::Known => self.known.and_then(|known| known.next(text, from)),
+            Stream::ShortCores => self.next_core(&self.rules.cores.short, from),
+            Stream::LongCores => self.next_core(&self.rules.cores.long, from),
+        }
+    }
+
+    fn next_core(&self, set: &Strings, from: usize) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let at = set.next(self.text, from)?;
+            if self.is_telling_core(at) {
+                return Some(at);
             }
+            from = at + 1;
         }
     }
 

@@ -23,6 +23,7 @@ const JWT_HEADER: usize = 4096;
 
 impl LineScan<'_> {
     /// A rare string. Gives where to go on.
+    #[inline(never)]
     pub(super) fn at_rare(&mut self, level: usize, at: usize) -> usize {
         let rest = self.text(level).get(at..).unwrap_or_default();
         match rest {
@@ -155,6 +156,7 @@ impl LineScan<'_> {
     }
 
     /// `--api-key VALUE`, and the first line of PEM.
+    #[inline(never)]
     pub(super) fn at_dashes(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
         let start = at - 1;

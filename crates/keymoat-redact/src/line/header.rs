@@ -10,32 +10,20 @@ use crate::names::{Letters, Meaning, Name, before, byte, is_quote};
 use crate::shape;
 use crate::table::{COOKIE_WORDS, HeaderRule, MARKERS, SCHEMES, Scope};
 
-/// How long the longest scheme word is.
-const SCHEME_BYTES_MAX: usize = {
-    let mut longest = 0;
+/// For each letter a bit for each scheme word that has it at this place.
+const fn schemes_with(place: usize) -> [u32; 32] {
+    let mut schemes = [0; 32];
     let mut index = 0;
     while index < SCHEMES.len() {
-        let length = SCHEMES[index].len();
-        longest = if length > longest { length } else { longest };
+        schemes[(SCHEMES[index].as_bytes()[place] & 31) as usize] |= 1 << index;
         index += 1;
     }
-    longest
-};
-
-/// For each letter that a scheme word begins with a bit for each letter that comes then.
-const SCHEME_SECONDS: [u32; 32] = {
-    let mut seconds = [0; 32];
-    let mut index = 0;
-    while index < SCHEMES.len() {
-        let word = SCHEMES[index].as_bytes();
-        seconds[(word[0] & 31) as usize] |= 1 << (word[1] & 31);
-        index += 1;
-    }
-    seconds
-};
+    schemes
+}
 
 impl LineScan<'_> {
     /// A header's value without quotes of its own. Gives where to go on.
+    #[inline(never)]
     pub(super) fn header_value(
         &mut self,
         level: usize,
@@ -160,22 +148,23 @@ impl LineScan<'_> {
 
     /// Behind the scheme word that `part` starts with.
     pub(super) fn scheme(&self, level: usize, part: Range<usize>) -> Option<usize> {
+        const FIRST: [u32; 32] = schemes_with(0);
+        const SECOND: [u32; 32] = schemes_with(1);
         let text = self.text(level);
         let value = text.get(part.clone())?;
         let start = value.iter().take_while(|byte| **byte == b' ').count();
-        let (first, second) = (byte(value, start), byte(value, start + 1));
-        let seconds = SCHEME_SECONDS.get(usize::from(first & 31)).copied().unwrap_or(0);
-        if seconds >> (second & 31) & 1 == 0 {
-            return None;
-        }
         let rest = value.get(start..)?;
-        let word = rest.iter().take(SCHEME_BYTES_MAX + 1).position(|byte| *byte == b' ')?;
-        let word = rest.get(..word)?;
-        SCHEMES
-            .iter()
-            .any(|scheme| scheme.len() == word.len() && word.eq_ignore_ascii_case(scheme.as_bytes()))
-            .then(|| end::blank(text, part.start + start + word.len()))
-            .filter(|value| *value < part.end)
+        let mut left = FIRST.get(usize::from(byte(rest, 0) & 31))? & SECOND.get(usize::from(byte(rest, 1) & 31))?;
+        while left != 0 {
+            let scheme = SCHEMES.get(left.trailing_zeros() as usize)?.as_bytes();
+            if byte(rest, scheme.len()) == b' '
+                && rest.get(..scheme.len()).is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+            {
+                return Some(end::blank(text, part.start + start + scheme.len())).filter(|value| *value < part.end);
+            }
+            left &= left - 1;
+        }
+        None
     }
 
     /// A scheme word, which stays, and what follows it.
@@ -185,7 +174,7 @@ impl LineScan<'_> {
             let value = text.get(part.clone()).unwrap_or_default();
             let is_one_word = value.len() >= 16 && !value.contains(&b' ');
             if !shape::is_placeholder(value) && !shape::is_masked(value) && (!shape::is_prose(value) || is_one_word) {
-                self.report(level, part, site, ends);
+                self.report_unmasked(level, part, site, ends);
             }
             return;
         };
@@ -199,7 +188,7 @@ impl LineScan<'_> {
         {
             return;
         }
-        self.report(level, credential..part.end, site, ends);
+        self.report_unmasked(level, credential..part.end, site, ends);
     }
 
     /// Masks the sensitive ones of `name=value, name="value"`. Says whether there was one.

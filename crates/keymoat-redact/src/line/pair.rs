@@ -49,6 +49,7 @@ impl LineScan<'_> {
     }
 
     /// A separator whose name means nothing itself, but may announce one.
+    #[inline(never)]
     pub(super) fn at_pair(&mut self, level: usize, at: usize, name: &Name) -> usize {
         let text = self.text(level);
         if !name.letters.is_pair_name() || byte(text, at) == b',' {
@@ -197,6 +198,7 @@ impl LineScan<'_> {
     }
 
     /// The end of an XML tag.
+    #[inline(never)]
     pub(super) fn at_tag(&mut self, level: usize, at: usize) -> usize {
         let text = self.text(level);
         let Some((name, meaning)) = self.rules.tag(text, at) else { return at + 1 };

@@ -53,7 +53,7 @@ impl Seen {
         let seen = if self.to <= at { self.to } else { 0 };
         let fresh = text.get(seen..at).unwrap_or_default();
         work::passed(fresh.len());
-        match fresh.iter().rposition(|byte| ends_authority(*byte)) {
+        match fresh.iter().rposition(|byte| ends(*byte) == Ends::Authority) {
             None if seen > 0 => self.to = at,
             end => *self = Self { start: end.map_or(seen, |end| seen + end + 1), to: at, ..Self::default() },
         }
@@ -69,7 +69,7 @@ impl LineScan<'_> {
         let mut last = at;
         let mut end = at + 1;
         while let Some(&byte) = text.get(end) {
-            if ends_authority(byte) || matches!(byte, b'?' | b'#' | b',' | b')' | b';') {
+            if ends(byte) != Ends::Nothing {
                 break;
             }
             if byte == b'@' {
@@ -132,6 +132,7 @@ impl LineScan<'_> {
     }
 
     /// A password whose `@` cannot be seen yet, because the line is longer than what is looked at together.
+    #[inline(never)]
     pub(super) fn open_authority(&mut self) {
         let text = self.text(0);
         let Some(start) = open_password(text) else { return };
@@ -142,10 +143,39 @@ impl LineScan<'_> {
 
     fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {
         let user = self.text(level).get(start..end).unwrap_or_default();
-        if shape::is_secret(user) && user.len() >= 20 {
+        if user.len() >= 20 && shape::is_secret(user) {
             self.report(level, start..end, &Site { kind: Kind::Token, ..site.clone() }, End::Delimiter);
         }
     }
+}
+
+/// What a byte ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Nothing,
+    /// A host, but not what stands before its `@`.
+    Host,
+    Authority,
+}
+
+/// For where one byte is looked at after the other.
+#[inline]
+fn ends(byte: u8) -> Ends {
+    const ENDS: [Ends; 256] = {
+        let mut ends = [Ends::Nothing; 256];
+        let mut index = 0;
+        while index < ends.len() {
+            let byte = index as u8;
+            if ends_authority(byte) {
+                ends[index] = Ends::Authority;
+            } else if matches!(byte, b'?' | b'#' | b',' | b')' | b';') {
+                ends[index] = Ends::Host;
+            }
+            index += 1;
+        }
+        ends
+    };
+    ENDS.get(usize::from(byte)).copied().unwrap_or(Ends::Authority)
 }
 
 /// Where a password starts that goes on to the end of `text`, and whose `@` is further away than is looked again.

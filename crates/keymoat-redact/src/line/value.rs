@@ -48,7 +48,7 @@ impl LineScan<'_> {
             (_, Some(HeaderRule::Authorization)) => Carrier::Header,
             (b',', _) => Carrier::Tuple,
             (b':', _) if name.quote.is_some() => Carrier::Member,
-            (b':', _) if name.hyphen => Carrier::Header,
+            (b':', _) if name.has_hyphen() => Carrier::Header,
             (b':', _) => Carrier::Entry,
             _ if is_query(name) => Carrier::Query,
             _ => Carrier::Assignment,
@@ -91,6 +91,7 @@ impl LineScan<'_> {
     }
 
     /// One quoted value, or all of a list.
+    #[inline(never)]
     fn quoted_values(
         &mut self,
         level: usize,
@@ -164,6 +165,7 @@ impl LineScan<'_> {
     }
 
     /// A bare word that is a credential in forms only: `key=…&x=1` at the start of a line or string.
+    #[inline(never)]
     fn form_value(&mut self, level: usize, at: usize, name: &Name, site: &Site) -> usize {
         let text = self.text(level);
         if !(name.before == 0 || is_quote(name.before)) || name.quote.is_some() || name.spaced {
@@ -218,12 +220,13 @@ impl LineScan<'_> {
             }
             return at;
         }
-        self.report(level, value_at..end, site, End::Delimiter);
+        self.report_unmasked(level, value_at..end, site, End::Delimiter);
         end
     }
 
     /// What follows `:` without quotes: a header's value, an entry of YAML, or prose.
     #[expect(clippy::too_many_arguments, reason = "a separator, what stands before it and what behind")]
+    #[inline(never)]
     fn colon_value(
         &mut self,
         level: usize,
@@ -242,7 +245,7 @@ impl LineScan<'_> {
             self.carry = Carry::Block { kind: site.kind, indent: indent(text) };
             return text.len();
         }
-        if meaning.header.is_some() || name.hyphen && !name.two_words && is_header_like(text, name) {
+        if meaning.header.is_some() || !name.two_words && name.has_hyphen() && is_header_like(text, name) {
             return self.header_value(level, at, name, meaning, site);
         }
         if let Some(end) = placeholder_end(text, at) {
@@ -288,6 +291,7 @@ impl LineScan<'_> {
     }
 
     /// The bytes of a secret as a list of numbers.
+    #[inline(never)]
     fn numbers(&mut self, level: usize, at: usize, site: &Site) -> Option<usize> {
         let text = self.text(level);
         let rest = text.get(at..)?;
@@ -309,6 +313,7 @@ impl LineScan<'_> {
     }
 
     /// The value stands in one of the next lines.
+    #[inline(never)]
     fn await_value(&mut self, level: usize, name: &Name, meaning: Meaning, site: &Site, sign: u8, wrapped: bool) {
         if level > 0 || sign == b',' || self.truncated || meaning.scope == Scope::Query {
             return;
@@ -390,11 +395,11 @@ pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
     // Most values are in nothing.
     let near = text.get(start..).unwrap_or_default();
     let near = near.get(..near.len().min(65)).unwrap_or_default();
-    // Starting the search costs more than looking at a few bytes.
-    let opens = if near.len() < 16 {
-        near.iter().any(|byte| matches!(byte, b'(' | b'['))
-    } else {
-        memchr::memchr2(b'(', b'[', near).is_some()
+    // Starting the search costs more than looking at the last few bytes of the line, which may have one that is not in it.
+    let opens = match (text.last_chunk::<8>(), text.last_chunk::<16>()) {
+        (Some(last), _) if near.len() <= last.len() => has_opening(last),
+        (_, Some(last)) if near.len() <= last.len() => has_opening(last),
+        _ => memchr::memchr2(b'(', b'[', near).is_some(),
     };
     if !opens {
         return (at, list);
@@ -427,6 +432,12 @@ pub(super) fn unwrapped(text: &[u8], start: usize) -> (usize, bool) {
         }
     }
     (at, list)
+}
+
+#[inline]
+fn has_opening<const N: usize>(bytes: &[u8; N]) -> bool {
+    // Without a way out of the middle the compiler compares all of them at a time.
+    bytes.iter().fold(false, |has, byte| has | (*byte == b'(') | (*byte == b'['))
 }
 
 fn wraps_more(text: &[u8], at: usize) -> bool {
