@@ -40,7 +40,11 @@ impl LineScan<'_> {
             carrier: if site.carrier == Carrier::Entry { Carrier::Header } else { site.carrier },
             ..site.clone()
         };
-        let (part, ends) = self.extent(level, at, name, meaning);
+        let credential = match meaning.header {
+            Some(HeaderRule::Authorization) => self.scheme(level, at..text.len()),
+            _ => None,
+        };
+        let (part, ends) = self.extent(level, at, name, meaning, credential);
         let open = self.truncated && part.end == text.len();
         match meaning.header {
             None => {
@@ -52,7 +56,7 @@ impl LineScan<'_> {
                 }
             }
             Some(HeaderRule::Authorization) => {
-                self.authorization(level, part.clone(), site, ends);
+                self.authorization(level, part.clone(), credential, site, ends);
                 self.header_until = part.end;
             }
             Some(_) if open => self.report(level, part.clone(), site, End::Line),
@@ -73,8 +77,15 @@ impl LineScan<'_> {
         end::before_blanks(text, from, self.one_line.end)
     }
 
-    /// How far a header's value goes.
-    fn extent(&mut self, level: usize, at: usize, name: &Name, meaning: Meaning) -> (Range<usize>, End) {
+    /// How far a header's value goes. `credential` is what follows its scheme word.
+    fn extent(
+        &mut self,
+        level: usize,
+        at: usize,
+        name: &Name,
+        meaning: Meaning,
+        credential: Option<usize>,
+    ) -> (Range<usize>, End) {
         let text = self.text(level);
         if is_quote(name.before) && name.quote.is_none() {
             let backslashes = text.get(..name.outer_start.saturating_sub(1)).unwrap_or_default();
@@ -109,7 +120,7 @@ impl LineScan<'_> {
         }
         match meaning.header {
             Some(HeaderRule::Authorization) => {
-                let value = self.scheme(level, at..line).unwrap_or(at);
+                let value = credential.filter(|value| *value < line).unwrap_or(at);
                 let word = end::unquoted(text, value, Around::Word);
                 let pairs = memchr::memchr(b'=', text.get(value..word.min(line)).unwrap_or_default())
                     .is_some_and(|equals| value > at && is_parameters(text, value, value + equals));
@@ -157,8 +168,10 @@ impl LineScan<'_> {
         let mut left = FIRST.get(usize::from(byte(rest, 0) & 31))? & SECOND.get(usize::from(byte(rest, 1) & 31))?;
         while left != 0 {
             let scheme = SCHEMES.get(left.trailing_zeros() as usize)?.as_bytes();
+            // The words are in lower case.
+            let mut letters = rest.iter().zip(scheme);
             if byte(rest, scheme.len()) == b' '
-                && rest.get(..scheme.len()).is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+                && letters.all(|(letter, expected)| letter.to_ascii_lowercase() == *expected)
             {
                 return Some(end::blank(text, part.start + start + scheme.len())).filter(|value| *value < part.end);
             }
@@ -167,10 +180,17 @@ impl LineScan<'_> {
         None
     }
 
-    /// A scheme word, which stays, and what follows it.
-    pub(super) fn authorization(&mut self, level: usize, part: Range<usize>, site: &Site, ends: End) {
+    /// A scheme word, which stays, and the `credential` behind it.
+    pub(super) fn authorization(
+        &mut self,
+        level: usize,
+        part: Range<usize>,
+        credential: Option<usize>,
+        site: &Site,
+        ends: End,
+    ) {
         let text = self.text(level);
-        let Some(credential) = self.scheme(level, part.clone()) else {
+        let Some(credential) = credential.filter(|credential| *credential < part.end) else {
             let value = text.get(part.clone()).unwrap_or_default();
             let is_one_word = value.len() >= 16 && !value.contains(&b' ');
             if !shape::is_placeholder(value) && !shape::is_masked(value) && (!shape::is_prose(value) || is_one_word) {

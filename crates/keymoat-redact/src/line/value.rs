@@ -148,7 +148,10 @@ impl LineScan<'_> {
         let text = self.text(level);
         let value = text.get(part.clone()).unwrap_or_default();
         match meaning.header {
-            Some(HeaderRule::Authorization) => return self.authorization(level, part, site, end),
+            Some(HeaderRule::Authorization) => {
+                let credential = self.scheme(level, part.clone());
+                return self.authorization(level, part, credential, site, end);
+            }
             Some(HeaderRule::Cookie) => return self.cookies(level, part, site),
             Some(HeaderRule::SetCookie) => return self.set_cookie(level, part, site),
             Some(HeaderRule::Subprotocol) => return self.subprotocols(level, part, site),
