@@ -121,25 +121,7 @@ impl<'a> LineScan<'a> {
             Layer { text: line, view: None }
         };
         let mut scan = Self::new(rules, known, base, truncated, std::mem::take(findings));
-        let mut count = 1;
-        let mut below = base;
-        for view in decoded.iter_mut().take(if unusual | encoded { LEVELS } else { 0 }) {
-            let is_telling = |at: usize| {
-                known.is_some()
-                    || is_telling_escape(below.text, at)
-                    || byte(below.text, at) == b'\\' && byte(below.text, at + 1) == b'/'
-            };
-            let telling = find_dense(below.text, 0, [b'%', b'\\', b'#'], is_telling).is_some()
-                || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
-            if !telling || !view.decode(below.text, below.view) {
-                break;
-            }
-            below = Layer { text: &view.text, view: Some(&*view) };
-            if let Some(layer) = scan.layers.get_mut(count) {
-                *layer = below;
-            }
-            count += 1;
-        }
+        let count = if unusual | encoded { scan.decode(decoded) } else { 1 };
         let from = if carry == Carry::None { 0 } else { scan.go_on(carry) };
         for level in 0..count {
             scan.look_through(level, if level == 0 { from } else { 0 });
@@ -147,11 +129,17 @@ impl<'a> LineScan<'a> {
         if truncated {
             scan.open_authority();
         }
-        scan.known(count);
-        scan.rules_of_users(line);
+        if let Some(known) = known {
+            scan.known(known, count);
+        }
+        if rules.has_users() {
+            scan.rules_of_users(line);
+        }
         let carry = scan.carry;
         *findings = scan.findings;
-        settle(findings);
+        if findings.len() > 1 {
+            settle(findings);
+        }
         carry
     }
 
@@ -254,13 +242,15 @@ impl<'a> LineScan<'a> {
             // `//x-access-token:…@host` is a user: the `@` tells more.
             return at + 1;
         }
-        let Some((value_level, value_at)) = self.level_of_value(level, at, name) else { return at + 1 };
+        let value = if level == 0 { Some((0, at)) } else { self.level_of_value(level, at, name) };
+        let Some((value_level, value_at)) = value else { return at + 1 };
         let resume = self.value_of(value_level, value_at, level, name, meaning);
         if value_level == level { resume } else { at + 1 }
     }
 
     /// A name may be encoded more often than its separator, whose level says how the value ends. `None` if a lower
     /// level has seen all of it.
+    #[inline(never)]
     fn level_of_value(&self, level: usize, at: usize, name: &Name) -> Option<(usize, usize)> {
         let layer = self.layers.get(level)?;
         let separator = usize::from(layer.level(at..at + 1));
@@ -317,9 +307,34 @@ impl<'a> LineScan<'a> {
         });
     }
 
+    /// Decodes the line as often as that can tell something new. Gives how many layers there are then.
+    #[inline(never)]
+    fn decode(&mut self, views: &'a mut [View; LEVELS]) -> usize {
+        let mut count = 1;
+        let [mut below, ..] = self.layers;
+        for view in views {
+            let is_telling = |at: usize| {
+                self.known.is_some()
+                    || is_telling_escape(below.text, at)
+                    || byte(below.text, at) == b'\\' && byte(below.text, at + 1) == b'/'
+            };
+            let telling = find_dense(below.text, 0, [b'%', b'\\', b'#'], is_telling).is_some()
+                || memchr::memchr(b'&', below.text).is_some_and(|_| memchr::memchr(b';', below.text).is_some());
+            if !telling || !view.decode(below.text, below.view) {
+                break;
+            }
+            below = Layer { text: &view.text, view: Some(&*view) };
+            if let Some(layer) = self.layers.get_mut(count) {
+                *layer = below;
+            }
+            count += 1;
+        }
+        count
+    }
+
     /// The registered secrets, in every form.
-    fn known(&mut self, count: usize) {
-        let Some(known) = self.known else { return };
+    #[cold]
+    fn known(&mut self, known: &Known, count: usize) {
         for layer in self.layers.get(..count).unwrap_or_default() {
             known.find(layer.text, |found| {
                 self.findings.push(Finding {
@@ -337,6 +352,7 @@ impl<'a> LineScan<'a> {
         }
     }
 
+    #[cold]
     fn rules_of_users(&mut self, line: &[u8]) {
         let rules = self.rules;
         rules.find_users(line, |span, index| {
@@ -421,10 +437,8 @@ pub(crate) fn value_end(text: &[u8], from: usize, ends: End) -> Option<usize> {
 
 /// Puts findings in order and makes one of those that overlap: the one that starts first, and of these the longest, says
 /// what it is.
+#[inline(never)]
 fn settle(findings: &mut Vec<Finding>) {
-    if findings.len() < 2 {
-        return;
-    }
     findings.sort_by(|a, b| a.span.start.cmp(&b.span.start).then(b.span.end.cmp(&a.span.end)));
     findings.dedup_by(|later, earlier| {
         if later.span.start >= earlier.span.end {

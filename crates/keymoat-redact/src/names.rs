@@ -205,7 +205,12 @@ impl<'t> Letters<'t> {
     /// Whether it is one of the names of members that hold another name.
     #[inline]
     pub(crate) fn is_pair_name(&self) -> bool {
-        PAIR_TAILS.contains(&self.tail) && (self.count < 8 || PAIR_NAMES.iter().any(|pair| self.are(pair)))
+        PAIR_TAILS.contains(&self.tail) && (self.count < 8 || self.is_long_pair_name())
+    }
+
+    #[inline(never)]
+    fn is_long_pair_name(&self) -> bool {
+        PAIR_NAMES.iter().any(|pair| self.are(pair))
     }
 
     /// The same without digits at the end: `API_KEY_2` is another `API_KEY`.

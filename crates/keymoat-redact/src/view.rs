@@ -65,6 +65,7 @@ impl View {
 
     /// Fills this view with `line` without what is not seen: NULs of UTF-16, colours, characters of no width; and with
     /// letters that look like ASCII as ASCII. Says whether anything changed.
+    #[inline(never)]
     pub(crate) fn clean(&mut self, line: &[u8]) -> bool {
         self.clear();
         // What is as it seems is not copied.

@@ -81,6 +81,7 @@ enum Escape {
 }
 
 /// Whether the backslash at `at` starts something that ends a value.
+#[inline(never)]
 fn escape(text: &[u8], at: usize) -> Escape {
     let code = |digits: std::ops::Range<usize>| {
         let digits = text.get(digits)?;

@@ -53,7 +53,7 @@ impl LineScan<'_> {
     }
 
     /// Takes up what the last line left. Gives where to look from.
-    #[inline(never)]
+    #[cold]
     pub(super) fn go_on(&mut self, carry: Carry) -> usize {
         let text = self.text(0);
         let is_blank = text.trim_ascii().is_empty();

@@ -61,6 +61,9 @@ impl Seen {
     }
 }
 
+/// How long a user must be to be a token.
+const TOKEN_BYTES_MIN: usize = 20;
+
 impl LineScan<'_> {
     /// An `@`. Goes on behind the last one of the authority.
     pub(super) fn at_sign(&mut self, level: usize, at: usize) -> usize {
@@ -122,7 +125,7 @@ impl LineScan<'_> {
         if !likely {
             return resume;
         }
-        if authority == Authority::Sure {
+        if authority == Authority::Sure && colon - start >= TOKEN_BYTES_MIN {
             self.token_as_user(level, start, colon, &site);
         }
         if !shape::is_placeholder(password) {
@@ -132,7 +135,7 @@ impl LineScan<'_> {
     }
 
     /// A password whose `@` cannot be seen yet, because the line is longer than what is looked at together.
-    #[inline(never)]
+    #[cold]
     pub(super) fn open_authority(&mut self) {
         let text = self.text(0);
         let Some(start) = open_password(text) else { return };
@@ -141,9 +144,10 @@ impl LineScan<'_> {
         self.report(0, start..text.len(), &site, End::Delimiter);
     }
 
+    #[inline(never)]
     fn token_as_user(&mut self, level: usize, start: usize, end: usize, site: &Site) {
         let user = self.text(level).get(start..end).unwrap_or_default();
-        if user.len() >= 20 && shape::is_secret(user) {
+        if user.len() >= TOKEN_BYTES_MIN && shape::is_secret(user) {
             self.report(level, start..end, &Site { kind: Kind::Token, ..site.clone() }, End::Delimiter);
         }
     }

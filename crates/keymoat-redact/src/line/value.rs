@@ -15,6 +15,7 @@ const WRAPPERS: usize = 4;
 
 impl LineScan<'_> {
     /// Reads the value behind the separator at `separator`. Gives where to go on.
+    #[inline(always)]
     pub(super) fn value_of(
         &mut self,
         level: usize,
@@ -168,7 +169,7 @@ impl LineScan<'_> {
     }
 
     /// A bare word that is a credential in forms only: `key=…&x=1` at the start of a line or string.
-    #[inline(never)]
+    #[cold]
     fn form_value(&mut self, level: usize, at: usize, name: &Name, site: &Site) -> usize {
         let text = self.text(level);
         if !(name.before == 0 || is_quote(name.before)) || name.quote.is_some() || name.spaced {
@@ -184,6 +185,7 @@ impl LineScan<'_> {
     }
 
     /// What follows `=` without quotes.
+    #[inline(always)]
     fn assigned_value(
         &mut self,
         level: usize,
@@ -294,7 +296,7 @@ impl LineScan<'_> {
     }
 
     /// The bytes of a secret as a list of numbers.
-    #[inline(never)]
+    #[cold]
     fn numbers(&mut self, level: usize, at: usize, site: &Site) -> Option<usize> {
         let text = self.text(level);
         let rest = text.get(at..)?;
@@ -316,7 +318,7 @@ impl LineScan<'_> {
     }
 
     /// The value stands in one of the next lines.
-    #[inline(never)]
+    #[cold]
     fn await_value(&mut self, level: usize, name: &Name, meaning: Meaning, site: &Site, sign: u8, wrapped: bool) {
         if level > 0 || sign == b',' || self.truncated || meaning.scope == Scope::Query {
             return;
