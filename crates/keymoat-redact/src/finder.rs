@@ -7,6 +7,7 @@ use crate::finding::Finding;
 use crate::known::KnownSecrets;
 use crate::line::{LineScan, Scratch};
 use crate::rules::Rules;
+use crate::streams::Folded;
 use crate::suspect::{Suspects, line_start};
 
 /// Tells where in a text credentials are, and why. It holds memory that is used again from text to text.
@@ -24,13 +25,14 @@ pub struct Finder {
     rules: Arc<Rules>,
     known: KnownSecrets,
     scratch: Scratch,
+    folded: Folded,
 }
 
 impl Finder {
     /// With these rules and registered secrets.
     #[must_use]
     pub fn new(rules: Arc<Rules>, known: KnownSecrets) -> Self {
-        Self { rules, known, scratch: Scratch::default() }
+        Self { rules, known, scratch: Scratch::default(), folded: Folded::default() }
     }
 
     /// The rules that it finds by.
@@ -45,7 +47,7 @@ impl Finder {
     pub fn find(&mut self, text: &[u8], found: &mut impl FnMut(Finding)) {
         let known = self.known.load();
         let known = known.as_deref();
-        let mut suspects = Suspects::new(&self.rules, known, text);
+        let mut suspects = Suspects::new(&self.rules, known, text, &mut self.folded);
         let mut carry = Carry::None;
         let mut at = 0;
         while at < text.len() {

@@ -3,6 +3,7 @@
 use crate::anchor::PAIR_NAMES;
 use crate::finding::Kind;
 use crate::shape::mark_end;
+use crate::streams::{Core, cores_of, fold};
 use crate::table::{HEADERS, HeaderRule, NAMES, Scope};
 
 /// How many letters of a name are searched for words, from its end.
@@ -76,6 +77,10 @@ struct Entry {
     mask: u64,
     suffix: bool,
     meaning: Meaning,
+    /// What of it must stand in one piece, or else it would be passed over; one of these.
+    cores: Vec<Core>,
+    /// A last word of this length surely has one.
+    core_bytes: usize,
 }
 
 impl Entry {
@@ -84,12 +89,25 @@ impl Entry {
         if letters.tail & self.mask != self.tail {
             return false;
         }
-        let is_seen_whole = self.name.len() <= 8;
-        if self.suffix {
-            is_seen_whole || letters.goes_on_with(&self.name)
-        } else {
-            letters.count == self.name.len() && !letters.cut && (is_seen_whole || letters.goes_on_with(&self.name))
-        }
+        let is_same = self.name.len() <= 8 || letters.goes_on_with(&self.name);
+        let is_whole = self.suffix || letters.count == self.name.len() && !letters.cut;
+        is_same
+            && is_whole
+            && (letters.name.len() - letters.last_word >= self.core_bytes || self.has_core(letters.name))
+    }
+
+    /// Whether one of its cores is in a name of several words.
+    #[cold]
+    fn has_core(&self, name: &[u8]) -> bool {
+        let is_at_end = |core: &[u8], part: &[u8]| {
+            part.len() >= core.len()
+                && part.iter().rev().zip(core.iter().rev()).all(|(byte, core)| fold(*byte) == *core)
+        };
+        self.cores.is_empty()
+            || self.cores.iter().any(|core| {
+                let parts = (core.folded.len()..=name.len()).rev().take(if core.is_end { 1 } else { usize::MAX });
+                parts.filter_map(|end| name.get(..end)).any(|part| is_at_end(&core.folded, part))
+            })
     }
 }
 
@@ -103,21 +121,31 @@ impl Names {
                 HeaderRule::Cookie | HeaderRule::SetCookie => Kind::Cookie,
                 HeaderRule::Subprotocol => Kind::Subprotocol,
             };
-            names.add(name, true, Meaning { scope: Scope::Anywhere, kind, header: Some(rule) });
+            names.add_of_table(name, true, Meaning { scope: Scope::Anywhere, kind, header: Some(rule) });
         }
         for rule in NAMES {
-            names.add(rule.name, rule.suffix, Meaning { scope: rule.scope, kind: rule.kind, header: None });
+            names.add_of_table(rule.name, rule.suffix, Meaning { scope: rule.scope, kind: rule.kind, header: None });
         }
         names
     }
 
+    fn add_of_table(&mut self, name: &str, suffix: bool, meaning: Meaning) {
+        self.add_with(name, suffix, meaning, cores_of(name));
+    }
+
     /// Adds a normalised name. Longer ones are looked at first.
     pub(crate) fn add(&mut self, name: &str, suffix: bool, meaning: Meaning) {
+        self.add_with(name, suffix, meaning, Vec::new());
+    }
+
+    fn add_with(&mut self, name: &str, suffix: bool, meaning: Meaning, cores: Vec<Core>) {
         let tail = Letters::of(name.as_bytes()).tail;
         let list = if suffix && name.len() < 4 { Some(&mut self.short) } else { self.by_tail.get_mut(list(tail)) };
         if let Some(list) = list.filter(|_| !name.is_empty()) {
             let mask = u64::MAX << (64 - 8 * name.len().min(8));
-            list.push(Entry { name: name.as_bytes().into(), tail, mask, suffix, meaning });
+            let behind = cores.iter().filter_map(|core| memchr::memmem::rfind(name.as_bytes(), &core.folded));
+            let core_bytes = behind.map(|at| name.len() - at).min().unwrap_or(0);
+            list.push(Entry { name: name.as_bytes().into(), tail, mask, suffix, meaning, cores, core_bytes });
             list.sort_by_key(|entry| std::cmp::Reverse(entry.name.len()));
             let last = (tail >> 56) as u8;
             if let Some(bits) = self.lasts.get_mut(usize::from(last >> 6)) {
@@ -156,6 +184,8 @@ pub(crate) struct Letters<'t> {
     name: &'t [u8],
     /// How many letters it has.
     count: usize,
+    /// Behind the last byte that is none.
+    last_word: usize,
     /// The last eight letters as a number, the last one highest; zeros for those that there are not.
     tail: u64,
     /// Whether the name goes on before it.
@@ -167,14 +197,17 @@ impl<'t> Letters<'t> {
     #[inline]
     pub(crate) fn of(name: &'t [u8]) -> Self {
         let (mut tail, mut count) = (0_u64, 0);
-        for byte in name {
+        let mut last_word = 0;
+        for (at, byte) in name.iter().enumerate() {
             let letter = folded(*byte);
             if letter > JOINT {
                 tail = tail >> 8 | u64::from(letter) << 56;
                 count += 1;
+            } else {
+                last_word = at + 1;
             }
         }
-        Self { name, count, tail, cut: false }
+        Self { name, count, last_word, tail, cut: false }
     }
 
     /// The letters, the last one first.
@@ -200,6 +233,13 @@ impl<'t> Letters<'t> {
     /// Whether these are all of its letters.
     pub(crate) fn are(&self, letters: &str) -> bool {
         self.count == letters.len() && self.ends_with(letters.as_bytes())
+    }
+
+    /// Whether it is a name of members that hold another name, of which a session's cookie may be one: such as is never
+    /// passed over.
+    pub(crate) fn may_announce_session(&self) -> bool {
+        let ends_with = |word: &[u8]| self.name.last_chunk::<4>().is_some_and(|last| last.eq_ignore_ascii_case(word));
+        ends_with(b"name") || self.name.eq_ignore_ascii_case(b"key")
     }
 
     /// Whether it is one of the names of members that hold another name.

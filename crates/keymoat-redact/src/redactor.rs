@@ -23,6 +23,7 @@ use crate::line::userinfo::open_password;
 use crate::line::{LineScan, Scratch, value_end};
 use crate::rules::Rules;
 use crate::stats::Stats;
+use crate::streams::Folded;
 use crate::suspect::{Suspects, line_start};
 
 /// How much of a line is looked at together, in bytes.
@@ -70,6 +71,7 @@ pub struct Redactor {
     rules: Arc<Rules>,
     options: Options,
     scratch: Scratch,
+    folded: Folded,
     /// The line that has not ended, from `held_from` on; what is before that is out already.
     held: Vec<u8>,
     held_from: usize,
@@ -161,7 +163,7 @@ impl Redactor {
     /// The text with every credential masked; borrowed if there is none. It is taken as a whole, apart from the stream.
     pub fn redact<'t>(&mut self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let known = self.options.known.load();
-        if is_clean(&self.rules, known.as_deref(), text) {
+        if is_clean(&self.rules, known.as_deref(), text, &mut self.folded) {
             return Cow::Borrowed(text);
         }
         let rules = Arc::clone(&self.rules);
@@ -172,6 +174,7 @@ impl Redactor {
             rules,
             options: self.options.clone(),
             scratch,
+            folded: std::mem::take(&mut self.folded),
             stats,
             held: Vec::new(),
             held_from: 0,
@@ -185,6 +188,7 @@ impl Redactor {
         let written = one.write(text, &mut shown).and_then(|()| one.finish(&mut shown));
         let changed = one.stats.masked + one.stats.lines_dropped > masked;
         self.scratch = one.scratch;
+        self.folded = one.folded;
         self.stats = one.stats;
         match written {
             Ok(()) if changed => Cow::Owned(shown),
@@ -211,7 +215,8 @@ impl Redactor {
     /// Whole lines, each with its end.
     fn lines(&mut self, known: Option<&Known>, text: &[u8], out: &mut impl Write) -> io::Result<()> {
         let rules = Arc::clone(&self.rules);
-        let mut passing = Passing::over(&rules, known, text);
+        let mut folded = std::mem::take(&mut self.folded);
+        let mut passing = Passing::over(&rules, known, text, &mut folded);
         let mut clean_from = 0;
         let mut at = 0;
         // Credentials come in a row, and so do lines that only look like it: behind one, some are looked at without
@@ -256,6 +261,7 @@ impl Redactor {
             }
             at = end + 1;
         }
+        self.folded = folded;
         out.write_all(text.get(clean_from..).unwrap_or_default())
     }
 
@@ -369,12 +375,12 @@ impl Redactor {
             return Carry::None;
         }
         let is_open = || truncated && open_password(line).is_some();
-        if carry == Carry::None && line.len() >= LONG && is_clean(rules, known, line) && !is_open() {
+        if carry == Carry::None && line.len() >= LONG && is_clean(rules, known, line, &mut self.folded) && !is_open() {
             scratch.findings.clear();
             return Carry::None;
         }
-        let done = catch_unwind(AssertUnwindSafe(|| LineScan::run(rules, known, scratch, line, truncated, carry)));
-        done.unwrap_or_else(|_| {
+        let done = caught(|| LineScan::run(rules, known, scratch, line, truncated, carry));
+        done.unwrap_or_else(|| {
             self.scratch = Scratch::default();
             self.scratch.findings.push(Finding::dropped(line.len()));
             Carry::None
@@ -448,9 +454,14 @@ fn is_name_alone(line: &[u8]) -> bool {
         })
 }
 
+/// What the engine says, unless it fails.
+fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
 /// Whether nothing in `text` is suspicious. An error of the engine is no proof of that.
-fn is_clean(rules: &Rules, known: Option<&Known>, text: &[u8]) -> bool {
-    catch_unwind(|| Suspects::is_clean(rules, known, text)).unwrap_or(false)
+fn is_clean(rules: &Rules, known: Option<&Known>, text: &[u8], folded: &mut Folded) -> bool {
+    caught(|| Suspects::is_clean(rules, known, text, folded)).unwrap_or(false)
 }
 
 /// Passes over a text; after an error of the engine, over nothing more of it: each line is looked at closely.
@@ -460,15 +471,15 @@ struct Passing<'a> {
 }
 
 impl<'a> Passing<'a> {
-    fn over(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
-        let suspects = catch_unwind(|| Suspects::new(rules, known, text)).ok();
+    fn over(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8], folded: &'a mut Folded) -> Self {
+        let suspects = caught(move || Suspects::new(rules, known, text, folded));
         Self { suspects, length: text.len() }
     }
 
     /// The first suspicious place from `from` on.
     fn next(&mut self, from: usize) -> Option<usize> {
         if let Some(suspects) = &mut self.suspects {
-            if let Ok(next) = catch_unwind(AssertUnwindSafe(|| suspects.next(from))) {
+            if let Some(next) = caught(|| suspects.next(from)) {
                 return next;
             }
             self.suspects = None;

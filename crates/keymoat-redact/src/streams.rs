@@ -7,6 +7,8 @@
 //! trying many over access logs, JSON lines and source code; sorted by what they mean the strings take two to three times as
 //! long.
 
+use std::sync::LazyLock;
+
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
 /// What is looked for in a line beside its separators: prefixes, scheme words, markers.
@@ -45,75 +47,100 @@ pub(crate) const RARE: [&str; 32] = [
     "AIza",
 ];
 
-/// Cores and prefixes of four and more bytes.
-const LONG: [&str; 60] = [
-    "rization.",
-    "HORIZ",
-    "phras",
-    "ame\\",
-    "AUTH=",
-    "auth=",
+/// Cores and prefixes of four and more bytes, in lower case. They are looked for in folded text.
+const LONG: [&str; 44] = [
     "_live_",
-    "ghr_",
-    "sserti",
-    "ya29.",
-    "xapp-",
-    "SSERTI",
-    "ASS_W",
-    "ASSW",
-    "ghs_",
-    "icket=",
-    "IGNAT",
-    "ECRET",
-    " -u ",
-    "ooki",
-    "SIG=",
-    "earer",
-    "kmt_",
-    "ghu_",
-    "asic ",
-    "OOKI",
-    "ecret",
-    "--BEGIN",
-    "hub_pat_",
-    "gho_",
-    "assw",
-    "AIza",
-    "edent",
-    "Sig=",
-    "ICKET=",
+    "aiza",
+    "y-user",
     "ass-w",
     "sig=",
+    "ghr_",
+    "rization.",
     "ass_w",
-    "glpat-",
-    "horiz",
-    "ignat",
+    "sserti",
+    "akia",
     "ghp_",
-    "OTOCO",
-    "y-auth.",
-    "ASIA",
-    "npm_",
+    "kmt_",
+    "assw",
+    "asia",
+    "ecret",
+    "auth=",
+    "ghu_",
+    " -u ",
+    "hub_pat_",
     "--user",
-    "otoco",
-    "Auth=",
-    "y-user",
-    "\"-u ",
-    "EARER",
-    "AKIA",
-    "ame\"",
-    "PHRAS",
-    "_test_",
-    "ame:",
+    "ass w",
+    "horiz",
+    "glpat-",
+    "ghs_",
     "kma_",
-    "EDENT",
+    "ya29.",
+    "xapp-",
+    "name",
+    "ignat",
+    "phras",
+    "gho_",
+    "ooki",
     "whsec_",
+    "y-auth.",
+    "npm_",
+    "ass.w",
+    "otoco",
+    "earer",
+    "icket=",
+    "\"-u ",
+    "--begin",
+    "edent",
+    "_test_",
+    "asic ",
 ];
 
-/// Cores and prefixes of three bytes; the cores in every case, because a server may not care.
-const SHORT: [&str; 26] = [
-    "key", "eyJ", "ken", "jwt", "ek_", "keY", "Jwt", "kEy", "Key", "km_", "KeN", "KEn", "keN", "sk-", "kEN", "JWT",
-    "KeY", "kEY", "KEY", "Ken", "KEN", "kEn", "xox", "rt_", "KEy", "hf_",
+/// Cores and prefixes of three bytes, alike.
+const SHORT: [&str; 10] = ["key", "xox", "jwt", "ek_", "ken", "rt_", "km_", "hf_", "eyj", "sk-"];
+
+/// Those that count only as they stand here.
+const EXACT: [&str; 25] = [
+    "eyJ", "ek_", "km_", "sk-", "xox", "rt_", "hf_", "_live_", "_test_", "ghr_", "ya29.", "xapp-", "ghs_", "kmt_",
+    "ghu_", "hub_pat_", "gho_", "AIza", "glpat-", "ghp_", "ASIA", "npm_", "AKIA", "kma_", "whsec_",
 ];
+
+/// What upper and lower case, and little else, have in common.
+#[inline]
+pub(crate) const fn fold(byte: u8) -> u8 {
+    byte | 0x20
+}
+
+/// Those that stand in names or around them, whatever their case.
+fn in_names() -> impl Iterator<Item = &'static str> {
+    SHORT.into_iter().chain(LONG).filter(|string| !EXACT.iter().any(|exact| exact.eq_ignore_ascii_case(string)))
+}
+
+/// What must stand in one piece in a name, or else it is passed over.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    pub(crate) folded: Vec<u8>,
+    /// Whether it must be the end of the name.
+    pub(crate) is_end: bool,
+    letters: String,
+}
+
+/// Each core that may stand in a name.
+static CORES: LazyLock<Vec<Core>> = LazyLock::new(|| {
+    let core = |string: &str| {
+        let name = string.trim_end_matches('=');
+        Core {
+            folded: name.bytes().map(fold).collect(),
+            is_end: name.len() < string.len(),
+            letters: name.chars().filter(char::is_ascii_alphanumeric).collect(),
+        }
+    };
+    in_names().map(core).filter(|core| core.letters.len() > 2).collect()
+});
+
+/// Those of a name of these letters.
+pub(crate) fn cores_of(letters: &str) -> Vec<Core> {
+    CORES.iter().filter(|core| letters.contains(&core.letters)).cloned().collect()
+}
 
 /// A set of strings of three bytes and more.
 #[derive(Clone, Debug)]
@@ -133,10 +160,16 @@ const NEAR: usize = 32;
 const LONG_ENOUGH: usize = 64;
 
 impl Strings {
-    pub(crate) fn new(strings: &[impl AsRef<str>]) -> Self {
-        let patterns = strings.iter().map(|text| text.as_ref().as_bytes());
-        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns.clone()).build();
-        let mut set = Self { searcher, heads: Box::new([0; HEADS]), groups: Vec::new() };
+    pub(crate) fn new(strings: &[impl AsRef<[u8]>]) -> Self {
+        let patterns = strings.iter().map(AsRef::as_ref);
+        let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(patterns).build();
+        Self { searcher, ..Self::to_compare(strings) }
+    }
+
+    /// The same for who only asks what stands at a place.
+    fn to_compare(strings: &[impl AsRef<[u8]>]) -> Self {
+        let patterns = strings.iter().map(AsRef::as_ref);
+        let mut set = Self { searcher: None, heads: Box::new([0; HEADS]), groups: Vec::new() };
         for pattern in patterns {
             let Some(place) = pattern.first_chunk().and_then(|head| set.heads.get_mut(hash(three(*head)))) else {
                 continue;
@@ -259,16 +292,92 @@ const fn hash(head: u32) -> usize {
     head.wrapping_mul(0x9e37_79b1) as usize >> (32 - HEADS.trailing_zeros())
 }
 
-/// The sets that a text is passed over with.
+/// The sets that a text is passed over with. All but the last are of folded bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
-    pub(crate) short: Strings,
-    pub(crate) long: Strings,
+    short: Strings,
+    long: Strings,
+    in_names: Strings,
+    exact: Strings,
 }
 
 impl Default for Cores {
     fn default() -> Self {
-        Self { short: Strings::new(&SHORT), long: Strings::new(&LONG) }
+        let folded = |string: &str| string.bytes().map(fold).collect::<Vec<u8>>();
+        Self {
+            short: Strings::new(&SHORT.map(folded)),
+            long: Strings::new(&LONG.map(folded)),
+            in_names: Strings::to_compare(&in_names().map(folded).collect::<Vec<_>>()),
+            exact: Strings::to_compare(&EXACT),
+        }
+    }
+}
+
+impl Cores {
+    /// Whether what starts here, and folded so, counts.
+    pub(crate) fn count(&self, rest: &[u8], folded: &[u8]) -> bool {
+        self.exact.is_at(rest) || self.in_names.is_at(folded)
+    }
+}
+
+/// A part of a text, folded, and what is next in it. Another part is folded where somebody goes on to it.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    bytes: Vec<u8>,
+    from: usize,
+    /// The next place of each set of cores; one behind the part if there is none in it.
+    next: [usize; 2],
+}
+
+impl Folded {
+    /// How much is folded together: it stays in the processor's first cache.
+    const BYTES: usize = 16 << 10;
+    /// How much at the end of a part is in the next one, too: more than the longest string.
+    const OVERLAP: usize = 16;
+
+    /// Nothing, of a text that nobody has asked about.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// The place in `text` from `from` on at which a core starts.
+    pub(crate) fn next(&mut self, cores: &Cores, text: &[u8], from: usize) -> Option<usize> {
+        let mut from = from;
+        while from < text.len() {
+            let end = self.end();
+            let is_in = from >= self.from && from < end && (end == text.len() || from + Self::OVERLAP <= end);
+            if !is_in {
+                self.fold(text, from);
+            }
+            let end = self.end();
+            for (index, set) in [&cores.short, &cores.long].into_iter().enumerate() {
+                if let Some(next) = self.next.get_mut(index).filter(|next| **next < from || !is_in) {
+                    *next = set.next(&self.bytes, from - self.from).map_or(end, |found| self.from + found);
+                }
+            }
+            let nearest = self.next.iter().copied().min().filter(|nearest| *nearest < end);
+            if nearest.is_some() || end == text.len() {
+                return nearest;
+            }
+            from = from.max(end - Self::OVERLAP + 1);
+        }
+        None
+    }
+
+    fn end(&self) -> usize {
+        self.from + self.bytes.len()
+    }
+
+    fn fold(&mut self, text: &[u8], from: usize) {
+        let part = text.get(from..text.len().min(from + Self::BYTES)).unwrap_or_default();
+        self.bytes.clear();
+        self.bytes.extend(part.iter().map(|byte| fold(*byte)));
+        self.from = from;
+    }
+
+    /// What stands from `at` on, as far as it is folded.
+    pub(crate) fn rest(&self, at: usize) -> &[u8] {
+        at.checked_sub(self.from).and_then(|at| self.bytes.get(at..)).unwrap_or_default()
     }
 }
 
@@ -279,27 +388,50 @@ mod tests {
     use crate::table::{HEADERS, MARKERS, NAMES, PREFIXES, Scope};
 
     fn has_core(text: &str) -> bool {
-        let Cores { short, long } = Cores::default();
-        [short, long].iter().any(|set| set.next(text.as_bytes(), 0).is_some())
+        Folded::default().next(&Cores::default(), text.as_bytes(), 0).is_some()
     }
 
     #[test]
-    fn cores_of_three_letters_are_looked_for_in_every_case() {
-        for core in ["key", "ken"] {
-            for case in 0..8 {
-                let upper = |(at, letter): (usize, char)| match case >> at & 1 {
-                    1 => letter.to_ascii_uppercase(),
-                    _ => letter,
-                };
-                let core: String = core.chars().enumerate().map(upper).collect();
-                assert!(SHORT.contains(&&*core), "{core}");
-            }
+    fn what_is_exact_is_looked_for_and_the_rest_is_in_lower_case() {
+        let all = || SHORT.into_iter().chain(LONG);
+        for string in EXACT {
+            assert!(all().any(|all| all.eq_ignore_ascii_case(string)), "{string}");
+        }
+        for string in all() {
+            assert_eq!(string.to_ascii_lowercase(), string);
+            assert!(string.len() < Folded::OVERLAP, "{string}");
         }
     }
 
     #[test]
+    fn a_text_is_folded_part_by_part() {
+        let cores = Cores::default();
+        let mut text = vec![b'~'; 3 * Folded::BYTES];
+        let mut places: Vec<usize> =
+            (1..=2).flat_map(|part| (0..6).map(move |back| part * Folded::BYTES - back * 40 - 1)).collect();
+        places.sort_unstable();
+        for (index, at) in places.iter().enumerate() {
+            let core: &[u8] = if index % 3 == 0 { b"OOki" } else { b"KeY" };
+            text[*at..*at + core.len()].copy_from_slice(core);
+        }
+        let mut folded = Folded::default();
+        let mut found = Vec::new();
+        let mut from = 0;
+        while let Some(at) = folded.next(&cores, &text, from) {
+            assert!(folded.rest(at).starts_with(if found.len() % 3 == 0 { b"ooki" } else { b"key" }));
+            found.push(at);
+            from = at + 1;
+        }
+        assert_eq!(found, places);
+        // Backwards, and in another text.
+        assert_eq!(folded.next(&cores, &text, 0), Some(places[0]));
+        folded.clear();
+        assert_eq!(folded.next(&cores, b"a KEY", 0), Some(2));
+    }
+
+    #[test]
     fn a_string_is_found_wherever_it_stands() {
-        let Cores { short, long } = Cores::default();
+        let Cores { short, long, .. } = Cores::default();
         for set in [short, long, Strings::new(&RARE)] {
             for length in [0, 3, 15, 16, 17, 62, 63, 64, 65, 200] {
                 for string in RARE.iter().chain(&LONG).chain(&SHORT) {

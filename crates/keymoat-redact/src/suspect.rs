@@ -8,7 +8,7 @@ use crate::anchor::{Anchors, is_telling_escape};
 use crate::known::Known;
 use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
 use crate::rules::Rules;
-use crate::streams::Strings;
+use crate::streams::Folded;
 use crate::view::{colour, folded, is_padding};
 use crate::work;
 
@@ -19,8 +19,7 @@ enum Stream {
     Controls,
     /// Those outside of ASCII.
     Letters,
-    ShortCores,
-    LongCores,
+    Cores,
     /// Of users.
     Names,
     /// Patterns of users.
@@ -29,16 +28,8 @@ enum Stream {
 }
 
 /// All streams: those first that cost least where there is much of what they look for.
-const STREAMS: [Stream; 8] = [
-    Stream::Escapes,
-    Stream::Controls,
-    Stream::Letters,
-    Stream::ShortCores,
-    Stream::LongCores,
-    Stream::Names,
-    Stream::Users,
-    Stream::Known,
-];
+const STREAMS: [Stream; 7] =
+    [Stream::Escapes, Stream::Controls, Stream::Letters, Stream::Cores, Stream::Names, Stream::Users, Stream::Known];
 
 /// The next suspicious places of a text, in order: the nearest of several streams.
 pub(crate) struct Suspects<'a> {
@@ -48,26 +39,29 @@ pub(crate) struct Suspects<'a> {
     /// The next place of each stream; the text's length if there is none.
     next: [usize; STREAMS.len()],
     anchors: Option<Anchors<'a>>,
+    folded: &'a mut Folded,
 }
 
 impl<'a> Suspects<'a> {
     /// Whether there is none in `text`.
-    pub(crate) fn is_clean(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> bool {
-        let mut suspects = Self::unread(rules, known, text);
+    pub(crate) fn is_clean(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8], folded: &'a mut Folded) -> bool {
+        let mut suspects = Self::unread(rules, known, text, folded);
         STREAMS.into_iter().all(|stream| suspects.advance(stream, 0) == text.len())
     }
 
-    pub(crate) fn new(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
-        let mut suspects = Self::unread(rules, known, text);
+    /// `folded` is memory that is used again.
+    pub(crate) fn new(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8], folded: &'a mut Folded) -> Self {
+        let mut suspects = Self::unread(rules, known, text, folded);
         for stream in STREAMS {
             suspects.advance(stream, 0);
         }
         suspects
     }
 
-    fn unread(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8]) -> Self {
+    fn unread(rules: &'a Rules, known: Option<&'a Known>, text: &'a [u8], folded: &'a mut Folded) -> Self {
         let anchors = rules.own_names.then(|| Anchors::new(text, 0));
-        Self { rules, known, text, next: [0; STREAMS.len()], anchors }
+        folded.clear();
+        Self { rules, known, text, next: [0; STREAMS.len()], anchors, folded }
     }
 
     /// The first one from `from` on.
@@ -118,15 +112,14 @@ impl<'a> Suspects<'a> {
             }
             Stream::Users => self.rules.next_user(text, from),
             Stream::Known => self.known.and_then(|known| known.next(text, from)),
-            Stream::ShortCores => self.next_core(&self.rules.cores.short, from),
-            Stream::LongCores => self.next_core(&self.rules.cores.long, from),
+            Stream::Cores => self.next_core(from),
         }
     }
 
-    fn next_core(&self, set: &Strings, from: usize) -> Option<usize> {
+    fn next_core(&mut self, from: usize) -> Option<usize> {
         let mut from = from;
         loop {
-            let at = set.next(self.text, from)?;
+            let at = self.folded.next(&self.rules.cores, self.text, from)?;
             if self.is_telling_core(at) {
                 return Some(at);
             }
@@ -163,15 +156,16 @@ impl<'a> Suspects<'a> {
     fn is_telling_core(&self, at: usize) -> bool {
         let text = self.text;
         let rest = text.get(at..).unwrap_or_default();
-        let [first, second, third] = rest.first_chunk().copied().unwrap_or_default();
-        let is_core = (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'y')
-            || (first | 0x20, second | 0x20, third | 0x20) == (b'k', b'e', b'n');
-        if !is_core {
+        let folded = self.folded.rest(at);
+        let is_name = folded.starts_with(b"name");
+        if !(is_name || folded.starts_with(b"key") || folded.starts_with(b"ken")) {
             let is_in_words = rest.starts_with(b"rt_") || rest.starts_with(b"ek_") || rest.starts_with(b"sk-");
-            return !is_in_words || !before(text, at).is_ascii_alphanumeric() || is_behind_escape(text, at);
+            return self.rules.cores.count(rest, folded)
+                && (!is_in_words || !before(text, at).is_ascii_alphanumeric() || is_behind_escape(text, at));
         }
-        let word =
-            rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
+        let is_part =
+            |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || is_name && **byte == b'.';
+        let word = rest.iter().take(64).take_while(is_part).count();
         if word == 64 || byte(rest, word) == b'.' {
             return true;
         }

@@ -74,7 +74,7 @@ impl LineScan<'_> {
             }
         };
         let announced = text.get(start..stop).unwrap_or_default();
-        let Some((meaning, shaped)) = self.announced(announced) else { return at + 1 };
+        let Some((meaning, shaped)) = self.announced(announced, &name.letters) else { return at + 1 };
         let site = Site {
             name: self.layers.get(level).map(|layer| layer.raw(start..stop)),
             ..self.site(level, name, meaning.kind, Carrier::Pair)
@@ -89,14 +89,15 @@ impl LineScan<'_> {
     }
 
     /// What a name that is itself a value means, and whether the value must have secret shape.
-    fn announced(&self, name: &[u8]) -> Option<(Meaning, bool)> {
+    fn announced(&self, name: &[u8], by: &Letters) -> Option<(Meaning, bool)> {
         if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(byte)) {
             return None;
         }
         if let Some(meaning) = self.rules.names.look_up(&Letters::of(name)) {
             return Some((meaning, meaning.scope != Scope::Anywhere));
         }
-        is_session(name).then_some((Meaning { scope: Scope::Shaped, kind: Kind::Cookie, header: None }, true))
+        (by.may_announce_session() && is_session(name))
+            .then_some((Meaning { scope: Scope::Shaped, kind: Kind::Cookie, header: None }, true))
     }
 
     fn value_after(&mut self, level: usize, from: usize, site: &Site, meaning: Meaning, shaped: bool) -> bool {
@@ -204,7 +205,8 @@ impl LineScan<'_> {
         let Some((name, meaning)) = self.rules.tag(text, at) else { return at + 1 };
         let (start, end) = element(text, at + 1);
         let Some(meaning) = meaning else {
-            self.announced_by_element(level, start, end);
+            let by = Letters::of(text.get(name).unwrap_or_default());
+            self.announced_by_element(level, start, end, &by);
             return at + 1;
         };
         let site = Site {
@@ -226,13 +228,14 @@ impl LineScan<'_> {
     }
 
     /// `<key>apiKey</key><string>…</string>`
-    fn announced_by_element(&mut self, level: usize, start: usize, end: usize) {
+    fn announced_by_element(&mut self, level: usize, start: usize, end: usize, by: &Letters) {
         let text = self.text(level);
         let announced = text.get(start..end).unwrap_or_default();
         if announced.len() > ANNOUNCED {
             return;
         }
-        let Some((meaning, shaped)) = self.announced(announced.trim_ascii()).filter(|_| !announced.is_empty()) else {
+        let Some((meaning, shaped)) = self.announced(announced.trim_ascii(), by).filter(|_| !announced.is_empty())
+        else {
             return;
         };
         let site = Site {

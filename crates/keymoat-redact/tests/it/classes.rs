@@ -188,17 +188,50 @@ const SPELLINGS: [Spelling; 16] = [
 #[test]
 fn a_name_is_read_through_its_encoding() {
     let secret = SECRETS[0];
-    all(SPELLINGS.iter().flat_map(|(kind, spelling)| {
-        let names: &[&str] = match *kind {
-            "mixed" => &["api_key", "access_token"],
-            _ => &["api_key", "access_token", "client_secret", "apiKey", "password"],
-        };
-        names.iter().flat_map(move |name| {
+    all(SPELLINGS.iter().flat_map(|(_, spelling)| {
+        ["api_key", "access_token", "client_secret", "apiKey", "password"].iter().flat_map(move |name| {
             ["GET /e?page=3&N=V&sort=asc HTTP/1.1", "level=info N=V path=/x"]
                 .iter()
                 .map(move |carrier| (carrier.replace('N', &spelling(name)).replace('V', secret), secret.to_owned()))
         })
     }));
+}
+
+#[test]
+fn a_name_is_read_in_any_case_however_its_words_are_joined() {
+    let secret = SECRETS[0];
+    let words: [&[&str]; 8] = [
+        &["pass", "word"],
+        &["pass", "phrase"],
+        &["api", "key"],
+        &["access", "token"],
+        &["client", "secret"],
+        &["secret", "access", "key"],
+        &["client", "assertion"],
+        &["x", "amz", "signature"],
+    ];
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let mut texts = Vec::new();
+    for words in words {
+        let mut capitals: Vec<String> = words.iter().map(|word| capital(word)).collect();
+        for joint in ["", "_", "-", "."] {
+            let plain = words.join(joint);
+            let mut names = vec![plain.clone(), plain.to_uppercase(), capitals.join(joint)];
+            names.push(
+                plain.chars().enumerate().map(|(at, c)| if at % 2 > 0 { c.to_ascii_uppercase() } else { c }).collect(),
+            );
+            names.push(
+                plain.chars().enumerate().map(|(at, c)| if at % 2 > 0 { c } else { c.to_ascii_uppercase() }).collect(),
+            );
+            texts.extend(names.into_iter().map(|name| format!("level=info {name}={secret} path=/x")));
+        }
+        capitals[0] = words[0].to_owned();
+        texts.push(format!("GET /e?page=3&{}={secret}&sort=asc HTTP/1.1", capitals.concat()));
+    }
+    for header in ["aUTHORIZATION: Token V", "CooKie: sid=V", "sec-WebSocket-protoCOL: V"] {
+        texts.push(header.replace('V', secret));
+    }
+    all(texts.into_iter().map(|text| (text, secret.to_owned())));
 }
 
 #[test]

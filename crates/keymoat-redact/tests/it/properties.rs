@@ -75,10 +75,23 @@ const PIECES: [&str; 64] = [
 
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        8 => proptest::sample::select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec()),
+        6 => proptest::sample::select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec()),
+        2 => (proptest::sample::select(&PIECES[..]), any::<proptest::sample::Index>(), 0..6_usize).prop_map(twisted),
         1 => proptest::collection::vec(any::<u8>(), 0..6),
     ];
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// A piece with one letter in the other case, or with something between two of its bytes.
+fn twisted((piece, place, how): (&str, proptest::sample::Index, usize)) -> Vec<u8> {
+    let mut piece = piece.as_bytes().to_vec();
+    let at = place.index(piece.len());
+    match b"_-. ".get(how) {
+        Some(joint) => piece.insert(at, *joint),
+        None if piece[at].is_ascii_alphabetic() => piece[at] ^= 0x20,
+        None => {}
+    }
+    piece
 }
 
 const SECRET: &str = "Zk7Qw2Lr9TnXb4Vm8PcY";
