@@ -339,6 +339,11 @@ const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
+/// Whether a byte may be in a name that stands in quotes.
+pub(crate) const fn is_in_quotes(byte: u8) -> bool {
+    is_name_byte(byte) || matches!(byte, b' ' | b'[' | b']' | b':' | b'/' | b'$' | b'@')
+}
+
 impl<'t> Name<'t> {
     /// The name that ends before the separator at `separator`.
     pub(crate) fn before(text: &'t [u8], separator: usize) -> Option<Self> {
@@ -372,8 +377,7 @@ impl<'t> Name<'t> {
             if byte == quote {
                 break;
             }
-            let fits = is_name_byte(byte) || matches!(byte, b' ' | b'[' | b']' | b':' | b'/' | b'$' | b'@');
-            if !(fits || byte == b'\\' && backslashes > 0) {
+            if !(is_in_quotes(byte) || byte == b'\\' && backslashes > 0) {
                 return None;
             }
             start -= 1;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::anchor::{Anchors, is_telling_escape};
 use crate::known::Known;
-use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape};
+use crate::names::{Letters, Meaning, Name, before, byte, is_behind_escape, is_in_quotes, is_quote};
 use crate::rules::Rules;
 use crate::streams::Folded;
 use crate::view::{colour, folded, is_padding};
@@ -170,7 +170,14 @@ impl<'a> Suspects<'a> {
             return true;
         }
         let end = at + word;
-        self.has_meaning(end)
+        self.has_meaning(end) || self.is_in_quoted_name(end)
+    }
+
+    /// Whether a name in quotes goes on at `from` that means something: there may be more in it than in others.
+    fn is_in_quoted_name(&self, from: usize) -> bool {
+        let rest = self.text.get(from..).unwrap_or_default();
+        let more = rest.iter().take(128).take_while(|byte| is_in_quotes(**byte) || **byte == b'\\').count();
+        is_quote(byte(rest, more)) && self.has_meaning(from + more + 1)
     }
 
     #[inline]

@@ -76,7 +76,7 @@ const PIECES: [&str; 64] = [
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => proptest::sample::select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec()),
-        2 => (proptest::sample::select(&PIECES[..]), any::<proptest::sample::Index>(), 0..6_usize).prop_map(twisted),
+        2 => (proptest::sample::select(&PIECES[..]), any::<proptest::sample::Index>(), 0..10_usize).prop_map(twisted),
         1 => proptest::collection::vec(any::<u8>(), 0..6),
     ];
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
@@ -86,7 +86,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 fn twisted((piece, place, how): (&str, proptest::sample::Index, usize)) -> Vec<u8> {
     let mut piece = piece.as_bytes().to_vec();
     let at = place.index(piece.len());
-    match b"_-. ".get(how) {
+    match b"_-. ][/@".get(how) {
         Some(joint) => piece.insert(at, *joint),
         None if piece[at].is_ascii_alphabetic() => piece[at] ^= 0x20,
         None => {}
